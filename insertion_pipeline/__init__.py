@@ -1,0 +1,17 @@
+"""One pipeline for the network of professional insertion: partner files in, shared indicator tables out.
+
+The layers, from the top. A module imports only from layers below its own; `make check` enforces it.
+
+    definitions · cli                     the doors: Dagster's, and the command line's
+    orchestration | portal                Dagster over the core (the portal stands beside it); they never meet
+    simulation                            a seeded population with the truth, for demos, tests and benchmarks
+    publication                           releases: DuckDB, Parquet, CSV, dictionary, manifest
+    disclosure                            nobody can be recognised in what is published
+    indicators                            facts, then numerator, denominator, coverage
+    identity                              persons and pseudonyms
+    ingestion                             landing, reading, conforming
+    contracts                             a source rendered: SQL rules, pandera schema, templates, French messages
+    lake · registry · sealing · month · settings
+"""
+
+__version__ = "0.1.0"

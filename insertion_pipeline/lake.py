@@ -1,0 +1,242 @@
+"""The only module that touches storage: where things lie, how they are written, how DuckDB is opened.
+
+Belongs here: the layout of a home, atomic writes, Parquet open and sealed, DuckDB connections, the writer's lock, the
+version of a home. Does not belong here: what any file means.
+
+Everything that holds a person lies under `sealed/` or `landing/`, encrypted at rest; what lies under `lake/` holds
+pseudonyms only; what lies under `releases/` holds no person at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.parquet import encryption
+
+from insertion_pipeline.sealing import Keyring
+
+HOME_VERSION = 1
+
+
+class HomeTooNew(Exception):
+    """The home was written by a later version of this program (exit code 4)."""
+
+
+class HomeNeedsMigration(Exception):
+    """The home was written by an earlier version: `insertion migrate` first (exit code 4)."""
+
+
+class AnotherRunHoldsTheLock(Exception):
+    """One writer per home: another run is at work (exit code 7)."""
+
+
+class Clock(Protocol):
+    """The injected clock. Times that are stored are UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """The machine's clock, in UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file and, when it is sealed, the key that opens it."""
+
+    path: Path
+    key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """One home: landing, sealed area, lake, releases, runs, secrets."""
+
+    home: Path
+    keyring: Keyring
+    memory_limit_mb: int = 4096
+    threads: int = 2
+    clock: Clock = field(default_factory=SystemClock)
+
+    @classmethod
+    def open(
+        cls, home: Path, *, may_create_keys: bool = True, memory_limit_mb: int = 4096, threads: int = 2,
+        clock: Clock | None = None,
+    ) -> Lake:
+        """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`."""
+        home = home.resolve()
+        version_file = home / "VERSION"
+        home.mkdir(parents=True, exist_ok=True)
+        if not version_file.exists():
+            write_atomically(version_file, f"{HOME_VERSION}\n".encode())
+        version = int(version_file.read_text().strip() or "0")
+        if version > HOME_VERSION:
+            raise HomeTooNew(f"home version {version}, this program knows {HOME_VERSION}")
+        if version < HOME_VERSION:
+            raise HomeNeedsMigration(f"home version {version}, this program writes {HOME_VERSION}")
+        keyring = Keyring(home / "secrets", may_create=may_create_keys)
+        return cls(home, keyring, memory_limit_mb, threads, clock or SystemClock())
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def sealed(self) -> Path:
+        return self.home / "sealed"
+
+    @property
+    def open_area(self) -> Path:
+        """Pseudonymised facts and aggregates: nothing above identity reads anything else."""
+        return self.home / "lake"
+
+    @property
+    def releases(self) -> Path:
+        return self.home / "releases"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    # -- Parquet ---------------------------------------------------------------------------------------------------
+
+    def write_parquet(self, path: Path, table: pa.Table, *, key: bytes | None = None) -> None:
+        """Write `table` whole or not at all; under seal when a key is given."""
+        with self.parquet_writer(path, table.schema, key=key) as writer:
+            writer.write_table(table)
+
+    @contextlib.contextmanager
+    def parquet_writer(self, path: Path, schema: pa.Schema, *, key: bytes | None = None) -> Iterator[pq.ParquetWriter]:
+        """A writer for tables that come in chunks. The file appears, complete, when the block ends well."""
+        properties = encryption.create_encryption_properties(footer_key=key) if key is not None else None
+        with replacing(path) as partial:
+            with pq.ParquetWriter(partial, schema, compression="zstd", encryption_properties=properties) as writer:
+                yield writer
+
+    def read_parquet(self, file: ParquetFile, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole file as an Arrow table."""
+        properties = encryption.create_decryption_properties(footer_key=file.key) if file.key is not None else None
+        with pq.ParquetFile(file.path, decryption_properties=properties) as parquet:
+            return parquet.read(columns=list(columns) if columns is not None else None)
+
+    # -- DuckDB ----------------------------------------------------------------------------------------------------
+
+    def connect(self, *, memory_limit_mb: int | None = None, sealed_spill: bool = False) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB, deterministic, without extensions from outside.
+
+        `sealed_spill`: spill into the sealed area (use it wherever identifiers are processed).
+        """
+        spill = (self.sealed if sealed_spill else self.home) / "spill" / f"{os.getpid()}-{secrets.token_hex(4)}"
+        spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": f"{memory_limit_mb or self.memory_limit_mb}MB",
+                "threads": self.threads,
+                "temp_directory": str(spill),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        return connection
+
+    def scan(self, connection: duckdb.DuckDBPyConnection, files: Sequence[ParquetFile]) -> str:
+        """SQL that reads `files` as one table, by column name; registers the keys that they need.
+
+        Raises `ValueError` for no file: the caller knows the columns of an empty table, the lake does not.
+        """
+        if not files:
+            raise ValueError("nothing to scan")
+        selects = []
+        for file in sorted(files, key=lambda one: str(one.path)):
+            literal = "'" + str(file.path).replace("'", "''") + "'"
+            if file.key is None:
+                selects.append(f"SELECT * FROM read_parquet({literal})")
+                continue
+            name = "k" + hashlib.sha256(file.key).hexdigest()[:24]
+            connection.execute(f"PRAGMA add_parquet_key('{name}', '{base64.b64encode(file.key).decode()}')")
+            selects.append(f"SELECT * FROM read_parquet({literal}, encryption_config = {{footer_key: '{name}'}})")
+        return "(" + "\nUNION ALL BY NAME\n".join(selects) + ")"
+
+    def empty_spill(self) -> None:
+        """Remove what interrupted runs left in the spill folders. Called at the start of a run, under the lock."""
+        for folder in (self.home / "spill", self.sealed / "spill"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # -- one writer ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writer_lock(self, *, wait: bool = False, holder: str = "") -> Iterator[None]:
+        """The advisory lock of runs. Raises `AnotherRunHoldsTheLock`, naming the holder, unless told to wait."""
+        path = self.home / "run.lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                file.seek(0)
+                raise AnotherRunHoldsTheLock(file.read().strip() or "unnamed run") from None
+            file.seek(0)
+            file.truncate()
+            file.write(holder)
+            file.flush()
+            try:
+                yield
+            finally:
+                file.seek(0)
+                file.truncate()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as canonical JSON (sorted keys, UTF-8, final newline), whole or not at all."""
+    write_atomically(path, canonical_json(value) + b"\n")
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: the text that digests are taken of."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1, separators=(",", ": ")).encode()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

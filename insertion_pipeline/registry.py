@@ -1,0 +1,509 @@
+"""`data_sources/` as frozen, validated types: partners, sources, nomenclatures, indicators.
+
+Belongs here: reading that folder, refusing what it does not understand with file and path, looking things up. Does
+not belong here: anything rendered from a contract (`contracts`), anything about a delivery (`ingestion`).
+
+A contract is a Frictionless Table Schema per table of the source; everything that Frictionless has no word for stands
+under the key `insertion`. Unknown keys are refused: a typing mistake never silently switches a rule off.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from insertion_pipeline.month import Month
+
+Family = Literal["ale", "siae", "department", "employment_service"]
+FAMILIES: tuple[Family, ...] = ("ale", "siae", "department", "employment_service")
+Space = Literal["fr", "be"]
+Severity = Literal["blocking", "warning"]
+FieldType = Literal["string", "integer", "number", "boolean", "date", "datetime", "yearmonth", "any"]
+Extent = Literal["month", "snapshot", "delta"]
+Envelope = Literal["delimited", "tabular", "fluxiae", "cnaf_xml", "json"]
+Use = Literal["link", "fact", "both", "none"]
+
+
+class InvalidDataSources(Exception):
+    """`data_sources/` holds something that is not understood; the message names the file and the path inside it."""
+
+
+def _month(value: object) -> object:
+    return Month.parse(value) if isinstance(value, str) else value
+
+
+MonthText = Annotated[Month, BeforeValidator(_month), PlainSerializer(str)]
+
+
+class _Declared(BaseModel):
+    """Declared in a file: frozen, and nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+_T = TypeVar("_T", bound=_Declared)
+
+
+# -- partners ----------------------------------------------------------------------------------------------------
+
+
+class Partner(_Declared):
+    """Who delivers. One line of `partners.csv`; lines are never deleted, `until` ends them."""
+
+    code: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str
+    family: Family
+    space: Space
+    territory_code: str
+    sources: tuple[str, ...]
+    delivers_for: tuple[str, ...] = ()
+    since: MonthText
+    until: MonthText | None = None
+    siret: str | None = None
+    nir: Literal["allowed", "forbidden"] = "allowed"
+
+    def expects(self, source: str, month: Month) -> bool:
+        """Whether this partner delivers `source` for `month`."""
+        return source in self.sources and self.since <= month and (self.until is None or month <= self.until)
+
+    @property
+    def timezone(self) -> str:
+        return "Europe/Paris" if self.space == "fr" else "Europe/Brussels"
+
+
+# -- contracts ---------------------------------------------------------------------------------------------------
+
+
+class Constraints(_Declared):
+    """Frictionless constraints, the ones that the sector needs."""
+
+    required: bool = False
+    unique: bool = False
+    pattern: str | None = None
+    enum: tuple[str, ...] | None = None
+    minimum: str | float | None = None
+    maximum: str | float | None = None
+    minLength: int | None = None
+    maxLength: int | None = None
+
+
+class FieldExtension(_Declared):
+    """What Frictionless has no word for, about one field."""
+
+    use: Use = "fact"
+    personal: bool = False
+    aliases: tuple[str, ...] = ()
+    path: str | None = Field(default=None, description="Where the value stands in an XML or JSON element.")
+    person: str | None = Field(default=None, description="Column of the canonical person record that this field feeds.")
+    code_list: str | None = Field(default=None, description="Nomenclature whose codes are allowed.")
+    formats: tuple[str, ...] = Field(default=(), description="Further accepted date formats, strptime style.")
+    severity: Severity | None = Field(default=None, description="Severity of type and constraint findings.")
+    repair: tuple[str, ...] = Field(default=(), description="Exact repairs allowed, by name (contracts.repairs).")
+    remedy: str | None = Field(default=None, description="What to do, in French, when the value is wrong.")
+    header_optional: bool = Field(default=False, description="The column may be absent from the file.")
+
+
+class ContractField(_Declared):
+    """One column: a Frictionless field descriptor with its extension."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    type: FieldType = "string"
+    format: str = "default"
+    title: str = ""
+    description: str = ""
+    example: str | None = None
+    missingValues: tuple[str, ...] | None = None
+    trueValues: tuple[str, ...] = ("true", "1")
+    falseValues: tuple[str, ...] = ("false", "0")
+    decimalChar: str = "."
+    groupChar: str | None = None
+    constraints: Constraints = Constraints()
+    insertion: FieldExtension = FieldExtension()
+
+    @property
+    def severity(self) -> Severity:
+        """Blocking only when the row is unusable without the value; everything else warns."""
+        return self.insertion.severity or ("blocking" if self.constraints.required else "warning")
+
+    @property
+    def label(self) -> str:
+        return self.title or self.name
+
+
+class Rule(_Declared):
+    """A rule over several fields of one row: a SQL boolean that holds, or is null, for a good row."""
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    severity: Severity = "warning"
+    expression: str
+    fields: tuple[str, ...]
+    message: str
+    expected: str
+    remedy: str
+
+
+class ForeignKeyReference(_Declared):
+    resource: str
+    fields: tuple[str, ...]
+
+
+class ForeignKey(_Declared):
+    fields: tuple[str, ...]
+    reference: ForeignKeyReference
+
+
+class TableSchema(_Declared):
+    """A Frictionless Table Schema."""
+
+    fields: tuple[ContractField, ...]
+    primaryKey: tuple[str, ...] = ()
+    foreignKeys: tuple[ForeignKey, ...] = ()
+    missingValues: tuple[str, ...] = ("",)
+
+
+class TableExtension(_Declared):
+    """What Frictionless has no word for, about one table of a source."""
+
+    member: str | None = Field(default=None, description="Name of the member in a bundle, as in the file names.")
+    required: bool = Field(default=True, description="A bundle without this table is refused.")
+    persons: bool = Field(default=False, description="Each row describes a person: `person:` keys say how.")
+    local_person_key: tuple[str, ...] = Field(default=(), description="Fields that identify the person locally.")
+    person_context: Mapping[str, str] = Field(default={}, description="Person columns found through SQL expressions.")
+    unique_severity: Severity = "warning"
+    rules: tuple[Rule, ...] = ()
+    sheet: str | None = None
+
+
+class ContractTable(_Declared):
+    """One table of a source: a Frictionless resource."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str = ""
+    description: str = ""
+    schema_: TableSchema = Field(alias="schema")
+    insertion: TableExtension = TableExtension()
+
+    @property
+    def fields(self) -> tuple[ContractField, ...]:
+        return self.schema_.fields
+
+    @property
+    def stored_fields(self) -> tuple[ContractField, ...]:
+        """The fields that may be kept: a column that is `use: none`, or not listed, is discarded at reading."""
+        return tuple(field for field in self.fields if field.insertion.use != "none")
+
+    def field(self, name: str) -> ContractField:
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(f"table {self.name!r} has no field {name!r}")
+
+
+class Period(_Declared):
+    """How the delivered month and the covered span are known."""
+
+    stated_by: Literal["content", "manifest"] = "manifest"
+    table: str | None = None
+    month_expression: str | None = Field(default=None, description="SQL giving the row's month as YYYY-MM text.")
+    check_against_manifest: bool = True
+
+
+class SourceExtension(_Declared):
+    """Who delivers a source, on what legal basis, in what envelope, and what a delivery replaces."""
+
+    family: Family
+    spaces: tuple[Space, ...]
+    envelope: Envelope
+    extent: Extent
+    period: Period = Period()
+    unit_of_account: Literal["line", "row", "person", "element"] = "line"
+    max_rejected_share: float = Field(default=0.20, ge=0, le=1)
+    territory_expression: str | None = Field(default=None, description="SQL over the period table: the territory stated.")
+    population: Literal["exhaustive", "partial"] = "partial"
+    controller: str
+    legal_basis: str
+    purposes: tuple[str, ...]
+    objection: Literal["honoured", "statistical_exception"] = "honoured"
+    objection_reference: str | None = None
+    retention_months: Mapping[Literal["raw", "identifiers", "facts"], int] = {"raw": 13, "identifiers": 24, "facts": 60}
+    deadline_day: int = Field(default=15, ge=1, le=28)
+    options: Mapping[str, Any] = Field(default={}, description="Options of the envelope's reader.")
+
+
+class SourceVersion(_Declared):
+    """The tables of a source from a month on. Old months keep the version that held for them."""
+
+    valid_from: MonthText
+    resources: tuple[ContractTable, ...]
+
+
+class Source(_Declared):
+    """What kind of file. One contract file `data_sources/<family>/<source>.yaml`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    description: str = ""
+    insertion: SourceExtension
+    versions: tuple[SourceVersion, ...] = Field(min_length=1)
+
+    @property
+    def family(self) -> Family:
+        return self.insertion.family
+
+    @property
+    def first_month(self) -> Month:
+        return min(version.valid_from for version in self.versions)
+
+    def version_for(self, month: Month) -> SourceVersion:
+        """The version in force. Raises `KeyError` for a month before the first one: outside the contract."""
+        in_force = [version for version in self.versions if version.valid_from <= month]
+        if not in_force:
+            raise KeyError(f"{self.name} has no contract for {month}: it begins in {self.first_month}")
+        return max(in_force, key=lambda version: version.valid_from)
+
+    def table(self, name: str, month: Month) -> ContractTable:
+        for table in self.version_for(month).resources:
+            if table.name == name:
+                return table
+        raise KeyError(f"{self.name} has no table {name!r}")
+
+
+# -- indicators --------------------------------------------------------------------------------------------------
+
+
+class Breakdown(_Declared):
+    """A way of cutting an indicator: a column of its fact."""
+
+    column: str
+    label: str
+    additive: bool = True
+    sensitivity: Literal["ordinary", "sensitive", "forbidden"] = "ordinary"
+    modalities: Mapping[str, str] = Field(default={}, description="Code to French label.")
+    levels: tuple[str, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
+
+
+class Indicator(_Declared):
+    """One number that the network steers by. Numerator and denominator are SQL aggregates over one fact."""
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    label: str
+    definition: str
+    kind: Literal["count", "sum", "ratio", "quantile"]
+    fact: str
+    where: str | None = None
+    numerator: str
+    denominator: str | None = None
+    numerator_label: str
+    denominator_label: str = ""
+    unit: Literal["%", "persons", "hours", "etp", "eur", "days", "count"]
+    counted_unit: Literal["persons", "structures", "hours", "etp", "euros", "days"]
+    contributors: str | None = Field(default=None, description="SQL aggregate: how many persons stand behind a sum.")
+    axis: Literal["residence", "structure", "paying_council", "deposit"]
+    reference_period: Literal["end_of_month", "during_month"]
+    countries: tuple[Literal["FR", "BE"], ...]
+    levels: tuple[str, ...]
+    breakdowns: tuple[str, ...] = ()
+    additive_over_territories: bool = True
+    threshold: int = Field(default=5, ge=1)
+    minimum_denominator: int = 30
+    sources: tuple[str, ...]
+    families: tuple[Family, ...] = ()
+    purposes: tuple[str, ...]
+    exclusions: str = ""
+    reference: str = ""
+    parameters: Mapping[str, float | int | str] = {}
+    valid_from: MonthText
+    aliases: tuple[str, ...] = ()
+
+
+class IndicatorFamily(_Declared):
+    """One file of the catalogue."""
+
+    family: str
+    title: str
+    breakdowns: Mapping[str, Breakdown] = {}
+    indicators: tuple[Indicator, ...]
+
+
+# -- nomenclatures -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Nomenclature:
+    """A dated code list: rows of text, one per code and validity period. Column `code` is always there."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    path: Path
+
+    def codes(self, month: Month | None = None) -> frozenset[str]:
+        """The codes valid in `month` (all of them when it is null)."""
+        return frozenset(row["code"] for row in self.records(month))
+
+    def records(self, month: Month | None = None) -> Iterator[dict[str, str]]:
+        """The rows as mappings, those valid in `month` when the list is dated."""
+        for values in self.rows:
+            row = dict(zip(self.columns, values, strict=True))
+            begins, ends = row.get("valid_from", ""), row.get("valid_until", "")
+            if month is None or ((not begins or begins[:7] <= str(month)) and (not ends or str(month) <= ends[:7])):
+                yield row
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is data, not code."""
+
+    folder: Path
+    partners: Mapping[str, Partner]
+    sources: Mapping[str, Source]
+    indicator_families: tuple[IndicatorFamily, ...]
+    digest: str
+
+    @functools.cached_property
+    def indicators(self) -> Mapping[str, Indicator]:
+        return {indicator.code: indicator for family in self.indicator_families for indicator in family.indicators}
+
+    @functools.cached_property
+    def breakdowns(self) -> Mapping[str, Breakdown]:
+        return {name: breakdown for family in self.indicator_families for name, breakdown in family.breakdowns.items()}
+
+    def partner(self, code: str) -> Partner:
+        """Raises `KeyError` for an unknown partner."""
+        return self.partners[code]
+
+    def source(self, name: str) -> Source:
+        """Raises `KeyError` for an unknown source."""
+        return self.sources[name]
+
+    def nomenclature(self, name: str) -> Nomenclature:
+        """The code list `nomenclatures/<name>.csv`. Raises `InvalidDataSources` when there is none."""
+        return _nomenclature(self.folder / "nomenclatures" / f"{name}.csv")
+
+    def samples(self) -> Iterator[Path]:
+        """The sample deliveries, ordered as `samples/deliveries.csv` of each family orders them."""
+        for family in FAMILIES:
+            yield from sorted(path for path in (self.folder / family / "samples").rglob("*") if path.is_file())
+
+
+def load_registry(folder: Path) -> Registry:
+    """Read and check `data_sources/`. Raises `InvalidDataSources` with the file and the path of what is wrong."""
+    partners = _unique(_partners(folder / "partners.csv"), "code", folder / "partners.csv")
+    sources: dict[str, Source] = {}
+    for family in FAMILIES:
+        for path in sorted((folder / family).glob("*.yaml")):
+            source = _declared(Source, path)
+            if source.name != path.stem:
+                raise InvalidDataSources(f"{path}: name: {source.name!r} must be the file's name, {path.stem!r}")
+            if source.family != family:
+                raise InvalidDataSources(f"{path}: insertion.family: {source.family!r} stands in the folder {family!r}")
+            sources[source.name] = source
+    families = tuple(_declared(IndicatorFamily, path) for path in sorted((folder / "indicators").glob("*.yaml")))
+    _refuse_duplicate_codes(families, folder / "indicators")
+    for partner in partners.values():
+        for name in partner.sources:
+            if name not in sources:
+                raise InvalidDataSources(f"{folder / 'partners.csv'}: {partner.code}: unknown source {name!r}")
+    return Registry(folder, partners, sources, families, _digest(folder))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, where plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} written twice, line {line}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _declared(kind: type[_T], path: Path) -> _T:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        return kind.model_validate(content)
+    except yaml.YAMLError as error:
+        raise InvalidDataSources(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidDataSources(f"{path}: {where}: {first['msg']}") from error
+
+
+def _partners(path: Path) -> Iterator[Partner]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                lists = {name: tuple((row.pop(name, "") or "").split()) for name in ("sources", "delivers_for")}
+                values = {name: value for name, value in row.items() if value not in ("", None)}
+                try:
+                    yield Partner.model_validate(values | lists)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"])
+                    raise InvalidDataSources(f"{path}, line {number}: {where}: {first['msg']}") from error
+    except FileNotFoundError:
+        raise InvalidDataSources(f"{path}: there is no such file") from None
+
+
+def _unique(partners: Iterable[Partner], attribute: str, path: Path) -> dict[str, Partner]:
+    found: dict[str, Partner] = {}
+    for partner in partners:
+        key = getattr(partner, attribute)
+        if key in found:
+            raise InvalidDataSources(f"{path}: {attribute} {key!r} stands on two lines")
+        found[key] = partner
+    return found
+
+
+def _refuse_duplicate_codes(families: Sequence[IndicatorFamily], folder: Path) -> None:
+    seen: dict[str, str] = {}
+    for family in families:
+        for indicator in family.indicators:
+            for code in (indicator.code, *indicator.aliases):
+                if code in seen:
+                    raise InvalidDataSources(
+                        f"{folder}: indicator {code!r} is declared in {seen[code]!r} and in {family.family!r}"
+                    )
+                seen[code] = family.family
+
+
+@functools.lru_cache(maxsize=64)
+def _nomenclature(path: Path) -> Nomenclature:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            columns = tuple(next(reader))
+            rows = tuple(tuple(row) for row in reader)
+    except FileNotFoundError:
+        raise InvalidDataSources(f"{path}: there is no such nomenclature") from None
+    if "code" not in columns:
+        raise InvalidDataSources(f"{path}: a nomenclature has a column named code")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise InvalidDataSources(f"{path}, line {number}: {len(row)} values for {len(columns)} columns")
+    return Nomenclature(path.stem, columns, rows, path)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the declarations (not the samples): part of a release's identity."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "samples" not in path.parts and path.suffix in {".yaml", ".csv"}:
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Keys, and bytes under seal.
+
+Belongs here: creating and loading key material, wrapping the data key of a delivery with its person space's key,
+sealing and opening streams (AES-256-GCM), keyed pseudonyms' raw material. Does not belong here: where sealed things
+lie (`lake`), what a pseudonym means (`identity.pseudonymising`).
+
+The streams are cut into segments, each with a nonce of its own made of a random prefix, a counter and an
+end-of-stream mark, so that a truncated or reordered stream does not open.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+PersonSpace = Literal["fr", "be"]
+
+_KEY_BYTES = 32
+_SEGMENT_BYTES = 1 << 20
+_PREFIX_BYTES = 7
+_MAGIC = b"INSEAL1\n"
+
+
+class KeysMissing(Exception):
+    """Production was asked for keys that nobody installed; it never invents its own (exit code 4)."""
+
+
+class SealBroken(Exception):
+    """Sealed bytes were altered, truncated, or belong to another key."""
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys of one home, one file of 32 random bytes each, readable by their owner alone."""
+
+    folder: Path
+    may_create: bool = True
+
+    def space_key(self, space: str) -> bytes:
+        """The key that wraps the data keys of one person space (`fr` or `be`) and seals its identity tables."""
+        return self._key(f"space-{space}")
+
+    def purpose_key(self, purpose: str) -> bytes:
+        """The key of one pseudonymisation purpose: pseudonyms of two purposes cannot be joined."""
+        return self._key(f"purpose-{purpose}")
+
+    def new_data_key(self, space: str) -> tuple[bytes, bytes]:
+        """A fresh data key and the same key wrapped for storage beside what it seals (RFC 3394)."""
+        key = secrets.token_bytes(_KEY_BYTES)
+        return key, aes_key_wrap(self.space_key(space), key)
+
+    def unwrap(self, space: str, wrapped: bytes) -> bytes:
+        """The data key inside `wrapped`. Raises `SealBroken` when it was not wrapped for this space."""
+        try:
+            return aes_key_unwrap(self.space_key(space), wrapped)
+        except InvalidUnwrap as error:
+            raise SealBroken("this data key was not wrapped by the key of this home") from error
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.folder.is_dir() or not any(self.folder.glob("*.key"))
+
+    def _key(self, name: str) -> bytes:
+        path = self.folder / f"{name}.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if not self.may_create:
+                raise KeysMissing(f"no key {name!r}: install the keys of this home before using it in production") from None
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        candidate = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(candidate, path)  # no overwrite: the first of several racers wins, all read its key
+        except FileExistsError:
+            pass
+        finally:
+            candidate.unlink()
+        return path.read_bytes()
+
+
+def seal(source: BinaryIO, target: BinaryIO, key: bytes) -> None:
+    """Copy `source` to `target` under seal, one segment of 1 MiB at a time."""
+    cipher = AESGCM(key)
+    prefix = secrets.token_bytes(_PREFIX_BYTES)
+    target.write(_MAGIC + prefix)
+    counter = 0
+    segment = source.read(_SEGMENT_BYTES)
+    while True:
+        following = source.read(_SEGMENT_BYTES)
+        target.write(cipher.encrypt(_nonce(prefix, counter, is_last=not following), segment, None))
+        if not following:
+            return
+        segment, counter = following, counter + 1
+
+
+def unsealed(source: BinaryIO, key: bytes) -> Iterator[bytes]:
+    """The sealed bytes, segment by segment. Raises `SealBroken` when they are not whole or not ours."""
+    cipher = AESGCM(key)
+    if source.read(len(_MAGIC)) != _MAGIC:
+        raise SealBroken("not a sealed stream")
+    prefix = source.read(_PREFIX_BYTES)
+    counter = 0
+    segment = source.read(_SEGMENT_BYTES + 16)
+    while True:
+        following = source.read(_SEGMENT_BYTES + 16)
+        try:
+            yield cipher.decrypt(_nonce(prefix, counter, is_last=not following), segment, None)
+        except InvalidTag:
+            raise SealBroken("the sealed bytes were altered or cut, or the key is another's") from None
+        if not following:
+            return
+        segment, counter = following, counter + 1
+
+
+def _nonce(prefix: bytes, counter: int, *, is_last: bool) -> bytes:
+    return prefix + counter.to_bytes(4, "big") + (b"\x01" if is_last else b"\x00")
