@@ -127,9 +127,11 @@ class Lake:
     def parquet_writer(self, path: Path, schema: pa.Schema, *, key: bytes | None = None) -> Iterator[pq.ParquetWriter]:
         """A writer for tables that come in chunks. The file appears, complete, when the block ends well."""
         properties = encryption.create_encryption_properties(footer_key=key) if key is not None else None
-        with replacing(path) as partial:
-            with pq.ParquetWriter(partial, schema, compression="zstd", encryption_properties=properties) as writer:
-                yield writer
+        with (
+            replacing(path) as partial,
+            pq.ParquetWriter(partial, schema, compression="zstd", encryption_properties=properties) as writer,
+        ):
+            yield writer
 
     def read_parquet(self, file: ParquetFile, *, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole file as an Arrow table."""
@@ -215,7 +217,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -151,11 +151,15 @@ class Rule(_Declared):
 
 
 class ForeignKeyReference(_Declared):
+    """The table and fields that a foreign key points to."""
+
     resource: str
     fields: tuple[str, ...]
 
 
 class ForeignKey(_Declared):
+    """A Frictionless foreign key, inside one source."""
+
     fields: tuple[str, ...]
     reference: ForeignKeyReference
 
@@ -226,7 +230,7 @@ class SourceExtension(_Declared):
     period: Period = Period()
     unit_of_account: Literal["line", "row", "person", "element"] = "line"
     max_rejected_share: float = Field(default=0.20, ge=0, le=1)
-    territory_expression: str | None = Field(default=None, description="SQL over the period table: the territory stated.")
+    territory_expression: str | None = Field(default=None, description="SQL over the period table: the stated territory.")
     population: Literal["exhaustive", "partial"] = "partial"
     controller: str
     legal_basis: str

@@ -74,7 +74,7 @@ class Keyring:
             return path.read_bytes()
         except FileNotFoundError:
             if not self.may_create:
-                raise KeysMissing(f"no key {name!r}: install the keys of this home before using it in production") from None
+                raise KeysMissing(f"no key {name!r}: install this home's keys before using it in production") from None
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         candidate = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,0 +1,55 @@
+"""Fixtures that every room uses. What one room alone needs stands in its own test file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.registry import Registry, load_registry
+from insertion_pipeline.settings import silence_telemetry
+
+silence_telemetry()
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def required(resource: str) -> bool:
+    """Whether `INSERTION_REQUIRE` turns the absence of `resource` (browser, java, shared …) into a failure."""
+    return resource in os.environ.get("INSERTION_REQUIRE", "").split(",")
+
+
+def absent(resource: str, reason: str) -> None:
+    """Skip visibly, or fail where the resource is required."""
+    if required(resource):
+        pytest.fail(f"{reason}, and INSERTION_REQUIRE names {resource!r}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real samples and references beside the repository."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        absent("shared", "../shared is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_samples(shared: Path) -> Path:
+    """Small real files of the real systems."""
+    return shared / "real_samples"
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """`data_sources/` of this repository."""
+    return load_registry(REPOSITORY / "data_sources")
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A fresh home."""
+    return Lake.open(tmp_path / "home")
