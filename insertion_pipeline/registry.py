@@ -230,7 +230,7 @@ class SourceExtension(_Declared):
     period: Period = Period()
     unit_of_account: Literal["line", "row", "person", "element"] = "line"
     max_rejected_share: float = Field(default=0.20, ge=0, le=1)
-    territory_expression: str | None = Field(default=None, description="SQL over the period table: the stated territory.")
+    territory_expression: str | None = Field(default=None, description="SQL giving the stated territory.")
     population: Literal["exhaustive", "partial"] = "partial"
     controller: str
     legal_basis: str
