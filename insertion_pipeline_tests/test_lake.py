@@ -1,0 +1,132 @@
+"""Storage and seals."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from insertion_pipeline.lake import (
+    AnotherRunHoldsTheLock,
+    HomeNeedsMigration,
+    HomeTooNew,
+    Lake,
+    ParquetFile,
+    replacing,
+    write_atomically,
+)
+from insertion_pipeline.sealing import KeysMissing, SealBroken, seal, unsealed
+
+KEY = bytes(range(32))
+
+
+def test_a_home_of_another_version_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "VERSION").write_text("99\n")
+    with pytest.raises(HomeTooNew):
+        Lake.open(tmp_path)
+    (tmp_path / "VERSION").write_text("0\n")
+    with pytest.raises(HomeNeedsMigration):
+        Lake.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["VERSION"]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.txt"
+    write_atomically(target, b"old")
+    with pytest.raises(RuntimeError), replacing(target) as partial:
+        partial.write_bytes(b"half of the n")
+        raise RuntimeError("power cut")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["table.txt"]
+
+
+def test_sealed_parquet_opens_with_its_key_in_arrow_and_in_duckdb(lake: Lake) -> None:
+    path = lake.sealed / "persons.parquet"
+    lake.write_parquet(path, pa.table({"name": ["DURAND-TEMOIN"], "n": [3]}), key=KEY)
+    assert b"DURAND" not in path.read_bytes()
+    assert lake.read_parquet(ParquetFile(path, KEY)).to_pylist() == [{"name": "DURAND-TEMOIN", "n": 3}]
+    with lake.connect(sealed_spill=True) as connection:
+        scan = lake.scan(connection, [ParquetFile(path, KEY)])
+        assert connection.execute(f"SELECT n FROM {scan}").fetchall() == [(3,)]
+    with pytest.raises(OSError):
+        lake.read_parquet(ParquetFile(path, bytes(32)))
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_sealed_stream_gives_back_its_bytes(size: int) -> None:
+    content = os.urandom(size)
+    sealed = io.BytesIO()
+    seal(io.BytesIO(content), sealed, KEY)
+    sealed.seek(0)
+    assert b"".join(unsealed(sealed, KEY)) == content
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "reordered", "other key"])
+def test_a_damaged_seal_does_not_open(damage: str) -> None:
+    target = io.BytesIO()
+    seal(io.BytesIO(bytes(2_500_000)), target, KEY)
+    raw = bytearray(target.getvalue())
+    key = KEY
+    if damage == "cut":
+        raw = raw[: 15 + (1 << 20) + 16]  # a whole first segment: only the end mark tells
+    elif damage == "flipped":
+        raw[100] ^= 1
+    elif damage == "reordered":
+        step = (1 << 20) + 16
+        raw[15 : 15 + 2 * step] = raw[15 + step : 15 + 2 * step] + raw[15 : 15 + step]
+    else:
+        key = bytes(32)
+    with pytest.raises(SealBroken):
+        b"".join(unsealed(io.BytesIO(bytes(raw)), key))
+
+
+def test_keys_are_made_once_and_only_their_owner_reads_them(lake: Lake) -> None:
+    first = lake.keyring.space_key("fr")
+    assert len(first) == 32
+    assert lake.keyring.space_key("fr") == first
+    assert lake.keyring.space_key("be") != first
+    path = lake.home / "secrets" / "space-fr.key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert sorted(os.listdir(path.parent)) == ["space-be.key", "space-fr.key"]
+
+
+def test_production_never_invents_keys(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path, may_create_keys=False)
+    with pytest.raises(KeysMissing):
+        lake.keyring.space_key("fr")
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_a_data_key_opens_only_in_its_own_space(lake: Lake) -> None:
+    key, wrapped = lake.keyring.new_data_key("fr")
+    assert lake.keyring.unwrap("fr", wrapped) == key
+    with pytest.raises(SealBroken):
+        lake.keyring.unwrap("be", wrapped)
+
+
+def test_one_writer_per_home_and_the_second_learns_who_it_is(lake: Lake) -> None:
+    with lake.writer_lock(holder="run 42"):
+        with pytest.raises(AnotherRunHoldsTheLock, match="run 42"), lake.writer_lock(holder="run 43"):
+            pass
+    with lake.writer_lock(holder="run 43"):
+        assert (lake.home / "run.lock").read_text() == "run 43"
+
+
+def test_duckdb_is_offline_and_reproducible(lake: Lake) -> None:
+    with lake.connect() as connection:
+        settings = dict(
+            connection.execute(
+                "SELECT name, value FROM duckdb_settings() WHERE name IN "
+                "('autoinstall_known_extensions', 'autoload_known_extensions', 'TimeZone')"
+            ).fetchall()
+        )
+    assert settings == {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "TimeZone": "UTC",
+    }

@@ -1,0 +1,96 @@
+"""`data_sources/` as types: what is understood, and what is refused with file and path."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import InvalidDataSources, Registry, load_registry
+
+
+@pytest.fixture
+def copy(tmp_path: Path, registry: Registry) -> Path:
+    """A copy of the declarations to damage."""
+    folder = tmp_path / "data_sources"
+    shutil.copytree(registry.folder, folder, ignore=shutil.ignore_patterns("samples"))
+    return folder
+
+
+def test_the_four_families_have_partners_and_sources(registry: Registry) -> None:
+    assert {partner.family for partner in registry.partners.values()} == {
+        "ale", "siae", "department", "employment_service",
+    }  # fmt: skip
+    assert {
+        "fluxiae", "siae_monthly", "department_list", "department_contacts", "cnaf_vrsb0801", "ft_spie",
+        "forem_jobseekers", "ale_activity",
+    } <= set(registry.sources)  # fmt: skip
+    haute_marne = [partner for partner in registry.partners.values() if partner.territory_code == "FR-DEP-52"]
+    delivered = {source for partner in haute_marne if partner.family == "department" for source in partner.sources}
+    assert delivered == {name for name, source in registry.sources.items() if source.family == "department"}
+
+
+def test_every_delivering_partner_can_deliver_its_sources(registry: Registry) -> None:
+    for partner in registry.partners.values():
+        for name in partner.sources:
+            source = registry.source(name)
+            assert source.family == partner.family, (partner.code, name)
+            assert partner.space in source.insertion.spaces, (partner.code, name)
+        for code in partner.delivers_for:
+            assert code in registry.partners, (partner.code, code)
+
+
+def test_an_unknown_key_is_refused_with_file_and_path(copy: Path) -> None:
+    contract = copy / "department" / "department_list.yaml"
+    text = contract.read_text(encoding="utf-8")
+    contract.write_text(text.replace("  extent:", "  extend:", 1), encoding="utf-8")
+    with pytest.raises(InvalidDataSources, match=r"department_list\.yaml: insertion\.exten[dt]"):
+        load_registry(copy)
+
+
+def test_a_key_written_twice_is_refused(copy: Path) -> None:
+    contract = copy / "department" / "department_list.yaml"
+    contract.write_text(contract.read_text(encoding="utf-8") + "\ntitle: encore\n", encoding="utf-8")
+    with pytest.raises(InvalidDataSources, match=r"department_list\.yaml.*'title' written twice, line \d+"):
+        load_registry(copy)
+
+
+def test_a_partner_that_names_an_unknown_source_is_refused(copy: Path) -> None:
+    partners = copy / "partners.csv"
+    partners.write_text(partners.read_text(encoding="utf-8").replace("ft_spie", "ft_spy"), encoding="utf-8")
+    with pytest.raises(InvalidDataSources, match=r"partners\.csv.*ft_spy"):
+        load_registry(copy)
+
+
+def test_a_partner_code_on_two_lines_is_refused(copy: Path) -> None:
+    partners = copy / "partners.csv"
+    lines = partners.read_text(encoding="utf-8").splitlines()
+    partners.write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
+    with pytest.raises(InvalidDataSources, match=r"partners\.csv.*two lines"):
+        load_registry(copy)
+
+
+def test_a_month_before_the_first_contract_has_none(registry: Registry) -> None:
+    source = registry.source("ale_activity")
+    assert source.version_for(source.first_month).valid_from == source.first_month
+    with pytest.raises(KeyError):
+        source.version_for(source.first_month.plus(-1))
+
+
+def test_the_digest_follows_the_declarations_and_not_the_samples(copy: Path) -> None:
+    before = load_registry(copy).digest
+    (copy / "ale" / "samples").mkdir(exist_ok=True)
+    (copy / "ale" / "samples" / "note.csv").write_text("a;b\n")
+    assert load_registry(copy).digest == before
+    partners = copy / "partners.csv"
+    partners.write_text(partners.read_text(encoding="utf-8").replace("Haute-Marne", "Haute Marne"), encoding="utf-8")
+    assert load_registry(copy).digest != before
+
+
+def test_a_partner_delivers_only_between_its_dates(registry: Registry) -> None:
+    partner = registry.partner("dep-52").model_copy(update={"until": Month(2026, 9)})
+    assert partner.expects("department_list", Month(2026, 9))
+    assert not partner.expects("department_list", Month(2026, 10))
+    assert not partner.expects("ale_activity", Month(2026, 9))
