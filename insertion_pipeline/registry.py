@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,18 @@ FieldType = Literal["string", "integer", "number", "boolean", "date", "datetime"
 Extent = Literal["month", "snapshot", "delta"]
 Envelope = Literal["delimited", "tabular", "fluxiae", "cnaf_xml", "json"]
 Use = Literal["link", "fact", "both", "none"]
+Level = Literal[
+    "commune",
+    "epci",
+    "clpe",
+    "employment_zone",
+    "department",
+    "council",
+    "region",
+    "arrondissement",
+    "province",
+    "country",
+]
 
 
 class InvalidDataSources(Exception):
@@ -103,6 +116,8 @@ class FieldExtension(_Declared):
     aliases: tuple[str, ...] = ()
     path: str | None = Field(default=None, description="Where the value stands in an XML or JSON element.")
     person: str | None = Field(default=None, description="Column of the canonical person record that this field feeds.")
+    identifier: Literal["nir", "niss"] | None = Field(default=None, description="Number whose key is verified.")
+    values: Mapping[str, str] = Field(default={}, description="Accepted spelling to code, case and accents aside.")
     code_list: str | None = Field(default=None, description="Nomenclature whose codes are allowed.")
     formats: tuple[str, ...] = Field(default=(), description="Further accepted date formats, strptime style.")
     severity: Severity | None = Field(default=None, description="Severity of type and constraint findings.")
@@ -291,7 +306,7 @@ class Breakdown(_Declared):
     additive: bool = True
     sensitivity: Literal["ordinary", "sensitive", "forbidden"] = "ordinary"
     modalities: Mapping[str, str] = Field(default={}, description="Code to French label.")
-    levels: tuple[str, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
+    levels: tuple[Level, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
 
 
 class Indicator(_Declared):
@@ -313,19 +328,36 @@ class Indicator(_Declared):
     axis: Literal["residence", "structure", "paying_council", "deposit"]
     reference_period: Literal["end_of_month", "during_month"]
     countries: tuple[Literal["FR", "BE"], ...]
-    levels: tuple[str, ...]
+    levels: tuple[Level, ...]
     breakdowns: tuple[str, ...] = ()
     additive_over_territories: bool = True
     threshold: int = Field(default=5, ge=1)
     minimum_denominator: int = 30
+    sensitivity: Literal["ordinary", "sensitive"] = "ordinary"
     sources: tuple[str, ...]
+    requires_one_of: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="Groups of sources: one of each group must be in. Null = every source by itself."
+    )
+    exhaustive_sources: tuple[str, ...] = Field(default=(), description="Sources that must be exhaustive.")
+    minimum_families: int = Field(default=0, ge=0, description="NR where fewer families' expected files are in.")
     families: tuple[Family, ...] = ()
+    error: str | None = Field(
+        default=None, description="SQL aggregate: estimated number of false counts. ND when it exceeds a third."
+    )
+    cohort_lag_months: int = Field(default=0, ge=0, description="Months between cohort and value.")
     purposes: tuple[str, ...]
     exclusions: str = ""
     reference: str = ""
+    status_of_definition: Literal["found", "practice", "to_be_confirmed"] = "practice"
     parameters: Mapping[str, float | int | str] = {}
+    series_breaks: Mapping[str, str] = Field(default={}, description="Month to what changed.")
     valid_from: MonthText
     aliases: tuple[str, ...] = ()
+
+    @property
+    def required_groups(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of sources of which one each must be in."""
+        return self.requires_one_of or tuple((source,) for source in self.sources)
 
 
 class IndicatorFamily(_Declared):
@@ -477,13 +509,26 @@ def _unique(partners: Iterable[Partner], attribute: str, path: Path) -> dict[str
 def _refuse_duplicate_codes(families: Sequence[IndicatorFamily], folder: Path) -> None:
     seen: dict[str, str] = {}
     for family in families:
+        path = folder / f"{family.family}.yaml"
+        if not path.exists():
+            raise InvalidDataSources(f"{folder}: family {family.family!r} must stand in {path.name}")
         for indicator in family.indicators:
             for code in (indicator.code, *indicator.aliases):
                 if code in seen:
+                    here = lines_of_indicator(path, code)[-1]
+                    there = lines_of_indicator(folder / f"{seen[code]}.yaml", code)[0]
                     raise InvalidDataSources(
-                        f"{folder}: indicator {code!r} is declared in {seen[code]!r} and in {family.family!r}"
+                        f"{path}, line {here}: {code!r} is already declared in {seen[code]}.yaml, line {there}"
                     )
                 seen[code] = family.family
+
+
+def lines_of_indicator(path: Path, code: str) -> list[int]:
+    """The lines (1-based) where `code` is declared in a catalogue file, as a code or an alias; the first if none."""
+    text = path.read_text(encoding="utf-8").splitlines()
+    pattern = re.compile(rf"(code:\s*|[\[,\s-]){re.escape(code)}\s*([,\]#}}]|$)")
+    named = [number for number, line in enumerate(text, start=1) if pattern.search(line)]
+    return [number for number in named if "code:" in text[number - 1] or "aliases" in text[number - 1]] or named or [1]
 
 
 @functools.lru_cache(maxsize=64)
