@@ -454,7 +454,7 @@ def load_registry(folder: Path) -> Registry:
     return Registry(folder, partners, sources, families, _digest(folder))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.CSafeLoader):
     """YAML that refuses a key written twice, where plain YAML keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
