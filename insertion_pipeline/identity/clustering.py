@@ -1,0 +1,108 @@
+"""From weighted pairs to persons, without chains.
+
+Belongs here: the unions, their order and their refusals. Does not belong here: what the weights come from.
+
+Pairs are taken from the heaviest to the lightest, ties by node. Two clusters are joined when the mean weight of all the
+pairs between them (a pair that nobody weighed counts as a contradiction) is high enough, and never when they hold two
+different trusted numbers. The outcome is a function of the pairs, not of their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Edge(NamedTuple):
+    """A weighed pair of groups, `left` < `right`."""
+
+    weight: float
+    left: int
+    right: int
+
+
+@dataclass
+class Clusters:
+    """A growing partition: every group is alone until it is joined."""
+
+    numbers: Mapping[int, int] = field(default_factory=dict)
+    of: dict[int, int] = field(default_factory=dict)
+    members: dict[int, list[int]] = field(default_factory=dict)
+    joined: dict[int, float] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)
+
+    def cluster(self, group: int) -> int:
+        return self.of.get(group, group)
+
+    def _members(self, cluster: int) -> list[int]:
+        return self.members.get(cluster, [cluster])
+
+    def _number(self, cluster: int) -> int | None:
+        return self.held.get(cluster, self.numbers.get(cluster))
+
+    def contradict(self, left: int, right: int) -> bool:
+        """Whether two clusters hold two different trusted numbers."""
+        one, other = self._number(left), self._number(right)
+        return one is not None and other is not None and one != other
+
+    def join(self, left: int, right: int, weight: float) -> None:
+        """Make one cluster of two; its name is the smallest member."""
+        kept, lost = min(left, right), max(left, right)
+        number = self._number(kept) if self._number(kept) is not None else self._number(lost)
+        together = self._members(kept) + self._members(lost)
+        for group in together:
+            self.of[group] = kept
+            self.joined[group] = max(self.joined.get(group, weight), weight) if group in self.joined else weight
+        self.members.pop(lost, None)
+        self.members[kept] = together
+        if number is not None:
+            self.held[kept] = number
+
+
+def cluster(
+    edges: Iterable[Edge], numbers: Mapping[int, int], *, threshold: float, unscored: float
+) -> tuple[Clusters, list[Edge]]:
+    """The partition, and the pairs above the threshold that were refused.
+
+    `numbers`: group to the trusted number it holds. `unscored`: the weight of a pair that nobody weighed.
+    """
+    ordered = sorted(edges, key=lambda edge: (-edge.weight, edge.left, edge.right))
+    neighbours: dict[int, dict[int, float]] = {}
+    for weight, left, right in ordered:
+        neighbours.setdefault(left, {})[right] = weight
+        neighbours.setdefault(right, {})[left] = weight
+    clusters, refused = Clusters(numbers), []
+    for edge in ordered:
+        if edge.weight < threshold:
+            break
+        left, right = clusters.cluster(edge.left), clusters.cluster(edge.right)
+        if left == right:
+            continue
+        if clusters.contradict(left, right):
+            refused.append(edge)
+            continue
+        ours, theirs = clusters.members.get(left, [left]), clusters.members.get(right, [right])
+        if len(ours) > 1 or len(theirs) > 1:
+            total = sum(neighbours[one].get(other, unscored) for one in ours for other in theirs)
+            if total < threshold * len(ours) * len(theirs):
+                refused.append(edge)
+                continue
+        clusters.join(left, right, edge.weight)
+    return clusters, refused
+
+
+def components(pairs: Iterable[tuple[int, int]], nodes: Iterable[int]) -> dict[int, int]:
+    """Each node to the smallest node that pairs lead to."""
+    parent = {node: node for node in nodes}
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for left, right in pairs:
+        one, other = root(left), root(right)
+        parent[max(one, other)] = min(one, other)
+    return {node: root(node) for node in parent}

@@ -1,0 +1,388 @@
+"""Record linkage: which canonical person records speak of the same person.
+
+Belongs here: the order of the passes, the trust that a number deserves, the guards, the output table. Does not belong
+here: traits (`normalising`), candidate pairs (`blocking`), weights (`scoring`), unions (`clustering`), naming persons
+over time (`resolving`).
+
+1. *Number pass.* Records with the same number are one person when two of given name, surname and birth date agree.
+   Otherwise the number is kept by those of its holders that it fits, and hidden from the scorer for the others, who go
+   to review: spouses share a number in real files. A number is *trusted* when its key is right, it is neither
+   provisional nor of a foreign-born person, and sex, year and month of birth say the same as its record, two of three
+   at least. Only a trusted number can forbid a union.
+2. *Other identifiers* (France Travail, local id, household and given name) join under the same agreement, as weights.
+3. *Scored pass.* Splink weighs what has no trusted number against everything.
+4. *Guards.* Another given name (twins), another birth date (father and son) or sex never merges without a number.
+5. *Clustering* without chains; two trusted numbers never meet in one person.
+
+The result is a function of the set of records and of the model: no row order, clock or randomness enters it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from insertion_pipeline.identity import scoring
+from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
+from insertion_pipeline.identity.clustering import Edge, cluster, components
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA, standardise
+from insertion_pipeline.identity.scoring import Model
+from insertion_pipeline.lake import Lake
+
+#: From this weight on (log2 odds) a pair is joined; chosen on clusters of simulated truth, not on pairs.
+JOIN_FROM = 9.0
+#: From this weight on, a pair that is not joined goes to review.
+REVIEW_FROM = 3.0
+#: What a pair counts that no rule found worth weighing, in the mean between two clusters.
+UNSCORED = -1.0
+#: The weight of an identifier other than the person's number, when the traits agree with it.
+_IDENTIFIER_WEIGHT = 40.0
+#: A number in more hands than this is a filler, not a number.
+_HOLDERS = 60
+#: Namesakes born this many years apart are relatives, whatever number they share.
+_GENERATION_YEARS = 12
+
+LINK_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("person_id", pa.string()),
+        ("match_method", pa.string()),
+        ("match_weight", pa.float64()),
+        ("needs_review", pa.bool_()),
+    ]
+)
+REVIEW_SCHEMA = pa.schema(
+    [("record_id_l", pa.string()), ("record_id_r", pa.string()), ("weight", pa.float64()), ("reason", pa.string())]
+)
+
+
+class UnusableRecords(Exception):
+    """The table is not one of canonical person records: a column is missing, or a record id is null or repeated."""
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """Who is who in one person space.
+
+    `persons`: one row per record (`LINK_SCHEMA`), ordered by record. `review`: pairs for a human eye, the most telling
+    first. `counts`: sizes for the quality report. `crowded`: keys that would have made too many pairs.
+    """
+
+    persons: pa.Table
+    review: pa.Table
+    counts: Mapping[str, int]
+    crowded: tuple[CrowdedKey, ...]
+
+
+def link(records: pa.Table, lake: Lake, *, model: Model | None = None, train: bool = False) -> pa.Table:
+    """Link a table of canonical person records. One row per input row (`LINK_SCHEMA`), ordered by `record_id`.
+
+    The two person spaces are linked apart. `train` learns a model from these very records first. Raises
+    `UnusableRecords`.
+    """
+    checked = canonical(records)
+    linkages = [
+        link_space(checked.filter(pc.equal(checked["person_space"], space)), space, lake, model=model, train=train)
+        for space in ("fr", "be")
+    ]
+    return pa.concat_tables([one.persons for one in linkages]).sort_by("record_id")
+
+
+def canonical(records: pa.Table) -> pa.Table:
+    """`records` as text in the canonical columns; absent ones are null. Raises `UnusableRecords`."""
+    if "record_id" not in records.column_names or "person_space" not in records.column_names:
+        raise UnusableRecords("canonical person records have a record_id and a person_space")
+    columns = [
+        records[field.name].cast(pa.string()) if field.name in records.column_names else pa.nulls(len(records), pa.string())
+        for field in PERSON_SCHEMA
+    ]
+    table = pa.table(columns, schema=PERSON_SCHEMA)
+    if table["record_id"].null_count or len(pc.unique(table["record_id"])) != len(table):
+        raise UnusableRecords("each canonical person record has a record_id of its own")
+    unknown = pc.invert(pc.is_in(table["person_space"], value_set=pa.array(["fr", "be"])))
+    if pc.any(unknown).as_py():
+        raise UnusableRecords("person_space is fr or be in every canonical person record")
+    return table
+
+
+def link_space(
+    records: pa.Table, space: str, lake: Lake, *, model: Model | None = None, train: bool = False,
+    pairs_per_key: int = PAIRS_PER_KEY,
+) -> Linkage:
+    """Link the records of one person space, which are canonical already."""
+    if len(records) == 0:
+        return Linkage(LINK_SCHEMA.empty_table(), REVIEW_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
+    with _workspace(lake) as connection:
+        standardise(connection, records, space)
+        _number_pass(connection)
+        crowded = block(connection, pairs_per_key=pairs_per_key)
+        _score(connection, model, train=train)
+        _cluster(connection)
+        return Linkage(_persons(connection, space), _review(connection), _counts(connection), crowded)
+
+
+@contextmanager
+def _workspace(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = lake.connect(sealed_spill=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------
+
+_AGREEMENTS = f"""
+CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS coalesce(
+    l.surname = r.surname OR l.surname = r.used_surname OR l.used_surname = r.surname OR l.used_surname = r.used_surname
+    OR list_has_any(l.surname_parts, r.surname_parts) OR l.surname = r.given_first
+    OR jaro_winkler_similarity(l.surname, r.surname) >= 0.9, false);
+CREATE OR REPLACE TEMP MACRO same_given(l, r) AS coalesce(
+    l.given_first = r.given_first OR list_contains(l.given_tokens, r.given_first)
+    OR list_contains(r.given_tokens, l.given_first) OR l.given_skeleton = r.given_skeleton OR l.given_first = r.surname
+    OR starts_with(l.given, r.given) OR starts_with(r.given, l.given)
+    OR jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85, false);
+CREATE OR REPLACE TEMP MACRO same_birth(l, r) AS coalesce(
+    (l.year = r.year AND (l.month = r.month OR l.day = r.day OR l.is_approximate OR r.is_approximate
+        OR (l.month = r.day AND l.day = r.month)))
+    OR (l.month = r.month AND l.day = r.day AND abs(l.year - r.year) < {_GENERATION_YEARS}), false);
+CREATE OR REPLACE TEMP MACRO a_generation_apart(l, r) AS coalesce(abs(l.year - r.year) >= {_GENERATION_YEARS}, false);
+CREATE OR REPLACE TEMP MACRO fits_number(n) AS
+    coalesce(n.number_sex = n.sex, false)::INTEGER + coalesce(n.number_year = n.year % 100, false)::INTEGER
+    + coalesce(n.number_month = n.month, false)::INTEGER >= 2;
+"""
+
+_HOLDINGS = """
+CREATE OR REPLACE TEMP TABLE holdings AS
+WITH carried AS (
+    SELECT 'number' AS kind, number AS value, node FROM nodes
+    UNION ALL SELECT 'ntt', ntt, node FROM nodes
+    UNION ALL SELECT 'france_travail_id', france_travail_id, node FROM nodes
+    UNION ALL SELECT 'local_id', local_id, node FROM nodes
+    UNION ALL SELECT 'household', caf_matricule, node FROM nodes
+), hands AS (
+    SELECT *, count(*) OVER (PARTITION BY kind, value) AS hands FROM carried WHERE value IS NOT NULL
+)
+SELECT * FROM hands
+"""
+
+_SHARED = """
+CREATE OR REPLACE TEMP TABLE shared_numbers AS
+WITH pairs AS (
+    SELECT l.kind, l.value, l.node AS node_l, r.node AS node_r
+    FROM holdings AS l JOIN holdings AS r ON l.kind = r.kind AND l.value = r.value AND l.node < r.node
+    WHERE l.hands BETWEEN 2 AND $hands
+), compared AS (
+    SELECT kind, value, node_l, node_r,
+        same_surname(l, r) AS surname_agrees, same_given(l, r) AS given_agrees, same_birth(l, r) AS birth_agrees,
+        a_generation_apart(l, r) AS generation
+    FROM pairs JOIN nodes AS l ON l.node = node_l JOIN nodes AS r ON r.node = node_r
+)
+SELECT kind, value, node_l, node_r, NOT generation AND CASE
+        WHEN kind = 'household' THEN given_agrees AND birth_agrees
+        ELSE surname_agrees::INTEGER + given_agrees::INTEGER + birth_agrees::INTEGER >= 2
+    END AS agrees
+FROM compared
+"""
+
+_SCATTERED = """
+WITH agreed AS (
+    SELECT value, count(*) FILTER (agrees) AS pairs FROM shared_numbers WHERE kind = 'number' GROUP BY value
+), scattered AS (
+    SELECT DISTINCT value FROM holdings JOIN agreed USING (value)
+    WHERE kind = 'number' AND pairs < hands * (hands - 1) // 2
+)
+"""
+
+# One row per holder of a number: its group of agreeing holders, and whether that group keeps the number.
+_KEEPERS = """
+CREATE OR REPLACE TEMP TABLE keepers AS
+WITH holders AS (
+    SELECT value, node, coalesce(part, min(node) OVER (PARTITION BY value)) AS part,
+        hands > $hands AS is_filler
+    FROM holdings LEFT JOIN scattered_parts USING (node)
+    WHERE kind = 'number'
+), parts AS (
+    SELECT value, part, bool_or(is_filler) AS is_filler, count(*) FILTER (fits_number(nodes)) AS fitting,
+        count(*) AS holders, bool_or(number_is_checked) AS is_checked,
+        bool_and(number_is_definitive AND NOT number_is_foreign_born) AS is_definitive
+    FROM holders JOIN nodes USING (node)
+    GROUP BY value, part
+), ranked AS (
+    SELECT *,
+        row_number() OVER standing = 1
+            AND (fitting, holders) IS DISTINCT FROM lead((fitting, holders)) OVER standing AS is_first,
+        sum(fitting) OVER (PARTITION BY value) - fitting AS fitting_elsewhere
+    FROM parts
+    WINDOW standing AS (PARTITION BY value ORDER BY fitting DESC, holders DESC, part)
+)
+SELECT holders.value, holders.node, holders.part, is_first AND NOT ranked.is_filler AS keeps,
+    is_first AND NOT ranked.is_filler AND is_checked AND is_definitive AND fitting > 0 AND fitting_elsewhere = 0
+        AS is_trusted
+FROM holders JOIN ranked ON holders.value = ranked.value AND holders.part = ranked.part
+"""
+
+_GROUPS = """
+CREATE OR REPLACE TEMP TABLE groups AS
+SELECT nodes.node, CASE WHEN keeps THEN part ELSE nodes.node END AS person_group,
+    coalesce(is_trusted, false) AS is_trusted, coalesce(keeps, false) AS keeps_number,
+    coalesce(NOT keeps, false) AS is_demoted
+FROM nodes LEFT JOIN keepers ON keepers.node = nodes.node;
+UPDATE nodes SET number_as_written = NULL WHERE node IN (SELECT node FROM groups WHERE is_demoted)
+"""
+
+
+def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make `shared_numbers` (pairs that carry the same identifier, and whether they agree) and `groups` (one row per
+    node: the group that its number makes, whether that number is trusted)."""
+    connection.execute(_AGREEMENTS)
+    connection.execute(_HOLDINGS)
+    connection.execute(_SHARED, {"hands": _HOLDERS})
+    nodes = connection.execute(
+        _SCATTERED + "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
+        {"hands": _HOLDERS},
+    ).fetchall()
+    pairs = connection.execute(
+        _SCATTERED + "SELECT node_l, node_r FROM shared_numbers SEMI JOIN scattered USING (value)"
+        " WHERE kind = 'number' AND agrees"
+    ).fetchall()
+    parts = components(pairs, (node for (node,) in nodes))
+    connection.register(
+        "scattered_parts",
+        pa.table({"node": pa.array(parts.keys(), pa.int64()), "part": pa.array(parts.values(), pa.int64())}),
+    )
+    connection.execute(_KEEPERS, {"hands": _HOLDERS})
+    connection.unregister("scattered_parts")
+    connection.execute(_GROUPS)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------
+
+_EDGES = """
+CREATE OR REPLACE TEMP TABLE weighed AS
+WITH scored_pairs AS (
+    SELECT node_l, node_r, weight,
+        coalesce(l.number_as_written = r.number_as_written OR l.france_travail_id = r.france_travail_id, false)
+            AS number_agrees,
+        l.given IS NOT NULL AND r.given IS NOT NULL AND NOT same_given(l, r) AS other_given,
+        l.year IS NOT NULL AND r.year IS NOT NULL AND NOT same_birth(l, r) AS other_birth,
+        coalesce(l.sex <> r.sex, false) AS other_sex
+    FROM scored JOIN nodes AS l ON l.node = node_l JOIN nodes AS r ON r.node = node_r
+)
+SELECT node_l, node_r, weight, 'scored' AS method,
+    (other_given OR other_birth OR other_sex) AND NOT number_agrees AS is_guarded
+FROM scored_pairs
+UNION ALL
+SELECT DISTINCT node_l, node_r, $identifier, 'identifier', false FROM shared_numbers WHERE kind <> 'number' AND agrees
+"""
+
+_GROUP_EDGES = """
+SELECT max(weight) AS weight, least(l.person_group, r.person_group) AS group_l,
+    greatest(l.person_group, r.person_group) AS group_r
+FROM weighed JOIN groups AS l ON l.node = node_l JOIN groups AS r ON r.node = node_r
+WHERE NOT is_guarded AND l.person_group <> r.person_group
+GROUP BY ALL
+ORDER BY weight DESC, group_l, group_r
+"""
+
+
+def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> None:
+    """Make `weighed` (node_l, node_r, weight, method, is_guarded)."""
+    candidates = connection.execute("SELECT count(*) FROM candidates").fetchall()[0][0]
+    if train:
+        model = scoring.train(connection)
+    if candidates:
+        scoring.score(connection, model or scoring.frozen_model(), above=REVIEW_FROM)
+    else:
+        connection.execute("CREATE OR REPLACE TEMP TABLE scored (node_l BIGINT, node_r BIGINT, weight DOUBLE)")
+    connection.execute(_EDGES, {"identifier": _IDENTIFIER_WEIGHT})
+
+
+def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make `clusters` (person_group, cluster, weight): the groups that were joined."""
+    edges = [Edge(*row) for row in connection.execute(_GROUP_EDGES).fetchall()]
+    numbers = dict(
+        connection.execute("SELECT DISTINCT person_group, person_group FROM groups WHERE is_trusted").fetchall()
+    )
+    clusters, _ = cluster(edges, numbers, threshold=JOIN_FROM, unscored=UNSCORED)
+    joined = sorted(clusters.of)
+    connection.register(
+        "joined_groups",
+        pa.table(
+            {
+                "person_group": pa.array(joined, pa.int64()),
+                "cluster": pa.array([clusters.of[one] for one in joined], pa.int64()),
+                "weight": pa.array([clusters.joined[one] for one in joined], pa.float64()),
+            }
+        ),
+    )
+    connection.execute("CREATE OR REPLACE TEMP TABLE clusters AS FROM joined_groups")
+    connection.unregister("joined_groups")
+
+
+# -- what comes out ----------------------------------------------------------------------------------------------
+
+_MEMBERS = """
+CREATE OR REPLACE TEMP TABLE members AS
+SELECT record, node, person_group, coalesce(cluster, person_group) AS cluster, weight, keeps_number, is_demoted,
+    count(*) OVER (PARTITION BY person_group) AS in_group, count(*) OVER (PARTITION BY node) AS in_node
+FROM record_nodes JOIN groups USING (node) LEFT JOIN clusters USING (person_group);
+CREATE OR REPLACE TEMP TABLE open_pairs AS
+SELECT node_l, node_r, max(weight) AS weight,
+    CASE WHEN bool_and(is_guarded) THEN 'guarded' WHEN max(weight) >= $join THEN 'refused' ELSE 'grey' END AS reason
+FROM weighed
+JOIN (SELECT DISTINCT node, cluster FROM members) AS l ON l.node = node_l
+JOIN (SELECT DISTINCT node, cluster FROM members) AS r ON r.node = node_r
+WHERE l.cluster <> r.cluster
+GROUP BY node_l, node_r
+"""
+
+_PERSONS = """
+SELECT record_id,
+    'p' || sha256($space || ' ' || first_value(record_id) OVER (PARTITION BY cluster ORDER BY record))[1:32] AS person_id,
+    CASE
+        WHEN keeps_number AND in_group > 1 THEN 'number'
+        WHEN weight >= $identifier THEN 'identifier'
+        WHEN weight IS NOT NULL THEN 'scored'
+        WHEN in_node > 1 THEN 'identical'
+        ELSE 'alone'
+    END AS match_method,
+    CASE WHEN weight < $identifier THEN weight END AS match_weight,
+    is_demoted OR node IN (SELECT node_l FROM open_pairs UNION ALL SELECT node_r FROM open_pairs) AS needs_review
+FROM members JOIN standard USING (record)
+ORDER BY record
+"""
+
+
+def _persons(connection: duckdb.DuckDBPyConnection, space: str) -> pa.Table:
+    connection.execute(_MEMBERS.replace("$join", str(JOIN_FROM)))
+    relation = connection.sql(_PERSONS, params={"space": space, "identifier": _IDENTIFIER_WEIGHT})
+    return relation.to_arrow_table().cast(LINK_SCHEMA)
+
+
+def _review(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    pairs = connection.sql(
+        """
+        SELECT l.record_id AS record_id_l, r.record_id AS record_id_r, weight, reason
+        FROM open_pairs JOIN standard AS l ON l.record = node_l JOIN standard AS r ON r.record = node_r
+        ORDER BY weight DESC, record_id_l, record_id_r
+        """
+    )
+    return pairs.to_arrow_table().cast(REVIEW_SCHEMA)
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    row = connection.execute(
+        """
+        SELECT (SELECT count(*) FROM standard), (SELECT count(DISTINCT cluster) FROM members),
+            (SELECT count(*) FROM nodes), (SELECT count(*) FROM candidates), (SELECT count(*) FROM open_pairs),
+            (SELECT count(*) FROM groups WHERE is_demoted), (SELECT count(*) FROM standard WHERE number IS NULL)
+        """
+    ).fetchall()[0]
+    names = ("records", "persons", "nodes", "candidate_pairs", "pairs_to_review", "demoted_numbers", "without_number")
+    return dict(zip(names, row, strict=True))

@@ -1,0 +1,235 @@
+"""The model that weighs a pair of nodes: its comparisons, its frozen parameters, Splink at work.
+
+Belongs here: what agrees in a pair and how much, in log2 odds; training; the file of parameters. Does not belong here:
+which pairs are weighed (`blocking`), what is made of the weights (`clustering`).
+
+The parameters stand in `model/persons.json`, without a word of SQL, so that one model serves every engine: a level is a
+name, the share of true pairs that reach it (m) and of unrelated pairs (u). The conditions stand below, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+MODEL_PATH = Path(__file__).parent / "model" / "persons.json"
+
+#: What an engine calls the functions that the conditions need.
+_FUNCTIONS = {
+    "duckdb": {"jw": "jaro_winkler_similarity", "overlap": "list_has_any"},
+    "spark": {"jw": "jaro_winkler", "overlap": "arrays_overlap"},
+}
+
+# The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.
+_COMPARISONS: dict[str, dict[str, str]] = {
+    "surname": {
+        "null": "surname_l IS NULL OR surname_r IS NULL",
+        "exact": "surname_l = surname_r",
+        "crossed": "used_surname_l = used_surname_r OR surname_l = used_surname_r OR used_surname_l = surname_r",
+        "swapped": "surname_l = given_first_r AND surname_r = given_first_l",
+        "part": "{overlap}(surname_parts_l, surname_parts_r)",
+        "close": "{jw}(surname_l, surname_r) >= 0.92 OR {jw}(used_surname_l, used_surname_r) >= 0.92",
+        "near": "{jw}(surname_l, surname_r) >= 0.86 OR {jw}(used_surname_l, used_surname_r) >= 0.86",
+    },
+    "given": {
+        "null": "given_l IS NULL OR given_r IS NULL",
+        "exact": "given_l = given_r",
+        "first": "given_first_l = given_first_r",
+        "swapped": "surname_l = given_first_r AND surname_r = given_first_l",
+        "other": "{overlap}(given_tokens_l, given_tokens_r)",
+        "close": "given_skeleton_l = given_skeleton_r OR {jw}(given_l, given_r) >= 0.92"
+                 " OR {jw}(given_first_l, given_first_r) >= 0.90",
+        "near": "{jw}(given_first_l, given_first_r) >= 0.80",
+    },
+    "birth": {
+        "null": "year_l IS NULL OR year_r IS NULL",
+        "exact": "year_l = year_r AND month_l = month_r AND day_l = day_r AND NOT is_approximate_l AND NOT is_approximate_r",
+        "year": "year_l = year_r AND (is_approximate_l OR is_approximate_r)",
+        "swapped": "year_l = year_r AND month_l = day_r AND day_l = month_r",
+        "two_of_three": "(year_l = year_r AND (month_l = month_r OR day_l = day_r))"
+                        " OR (month_l = month_r AND day_l = day_r AND abs(year_l - year_r) < 12)",
+        "close": "abs(year_l - year_r) <= 1",
+    },
+    "sex": {"null": "sex_l IS NULL OR sex_r IS NULL", "exact": "sex_l = sex_r"},
+    "birth_place": {
+        "null": "(birth_place_code_l IS NULL OR birth_place_code_r IS NULL)"
+                " AND (birth_place_name_l IS NULL OR birth_place_name_r IS NULL)",
+        "exact": "birth_place_code_l = birth_place_code_r OR birth_place_name_l = birth_place_name_r",
+        "department": "substr(birth_place_code_l, 1, 2) = substr(birth_place_code_r, 1, 2)",
+    },
+    "residence": {
+        "null": "(residence_code_l IS NULL OR residence_code_r IS NULL) AND (postal_code_l IS NULL OR postal_code_r IS NULL)",
+        "exact": "residence_code_l = residence_code_r OR postal_code_l = postal_code_r",
+        "department": "substr(coalesce(residence_code_l, postal_code_l), 1, 2)"
+                      " = substr(coalesce(residence_code_r, postal_code_r), 1, 2)",
+    },
+    "contact": {
+        "null": "(email_l IS NULL OR email_r IS NULL) AND (phone_l IS NULL OR phone_r IS NULL)",
+        "email": "email_l = email_r",
+        "phone": "phone_l = phone_r",
+    },
+    "number": {
+        "null": "number_as_written_l IS NULL OR number_as_written_r IS NULL",
+        "exact": "number_as_written_l = number_as_written_r",
+        "close": "damerau_levenshtein(number_as_written_l, number_as_written_r) <= 2",
+    },
+    "france_travail_id": {
+        "null": "france_travail_id_l IS NULL OR france_travail_id_r IS NULL",
+        "exact": "france_travail_id_l = france_travail_id_r",
+    },
+    "household": {
+        "null": "caf_matricule_l IS NULL OR caf_matricule_r IS NULL",
+        "exact": "caf_matricule_l = caf_matricule_r",
+    },
+}  # fmt: skip
+
+#: Levels whose weight follows the rarity of the value they agree on.
+_BY_RARITY = {("surname", "exact"): "surname", ("given", "exact"): "given_first", ("given", "first"): "given_first"}
+#: A level never seen in training is rare, not impossible.
+_RAREST_M, _RAREST_U = 2e-4, 2e-6
+#: How many persons the prior frequency of a name weighs against those counted in the data at hand.
+_PRIOR_PERSONS = 3000
+#: Two persons at random bear the same name this often, where the data at hand are too few to tell.
+_PRIOR_FREQUENCY = {"surname": 0.0015, "given_first": 0.008}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What training learns: a prior, and m and u of each level of each comparison."""
+
+    version: str
+    prior: float
+    parameters: Mapping[str, Mapping[str, tuple[float, float]]]
+
+    @classmethod
+    def load(cls, path: Path = MODEL_PATH) -> Model:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            content["version"],
+            content["prior"],
+            {
+                comparison: {level: (one["m"], one["u"]) for level, one in levels.items()}
+                for comparison, levels in content["comparisons"].items()
+            },
+        )
+
+    def save(self, path: Path, *, trained_on: str) -> None:
+        comparisons = {
+            comparison: {level: {"m": float(f"{m:.6g}"), "u": float(f"{u:.6g}")} for level, (m, u) in levels.items()}
+            for comparison, levels in self.parameters.items()
+        }
+        content = {"version": self.version, "trained_on": trained_on, "prior": self.prior, "comparisons": comparisons}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=4)
+def frozen_model() -> Model:
+    """The model of this version of the program."""
+    return Model.load()
+
+
+def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
+    """Splink settings: the comparisons above in an engine's words, with the parameters of `model` when there is one."""
+    comparisons = []
+    for comparison, conditions in _COMPARISONS.items():
+        levels: list[dict[str, Any]] = []
+        for level, condition in [*conditions.items(), ("else", "ELSE")]:
+            written = {"sql_condition": condition.format(**_FUNCTIONS[dialect]), "label_for_charts": level}
+            described: dict[str, Any] = dict(written)
+            if level == "null":
+                described["is_null_level"] = True
+            elif model is not None:
+                described["m_probability"], described["u_probability"] = model.parameters[comparison][level]
+            if (comparison, level) in _BY_RARITY:
+                described["tf_adjustment_column"] = _BY_RARITY[comparison, level]
+                described["tf_minimum_u_value"] = 1e-6
+            levels.append(described)
+        comparisons.append({"output_column_name": f"c_{comparison}", "comparison_levels": levels})
+    return {
+        "link_type": "dedupe_only",
+        "unique_id_column_name": "node",
+        "probability_two_random_records_match": model.prior if model is not None else 1e-5,
+        "blocking_rules_to_generate_predictions": ["l.surname = r.surname AND l.given_first = r.given_first"],
+        "comparisons": comparisons,
+        "retain_matching_columns": False,
+        "retain_intermediate_calculation_columns": False,
+        "linker_uid": "persons",
+    }
+
+
+def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) -> None:
+    """Weigh the pairs of the temporary table `candidates` (join_key_l, join_key_r, match_key) of rows of `nodes`.
+
+    Makes the temporary table `scored` (node_l, node_r, weight in log2 odds), those of at least `above`.
+    """
+    linker = _linker(connection, model)
+    api = linker._db_api
+    linker.table_management.register_blocked_pairs_for_predict(api.register("candidates"))
+    predicted = linker.inference.predict(threshold_match_weight=above, warning_mode="never")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE scored AS SELECT node_l, node_r, round(match_weight, 6) AS weight"
+        f" FROM {predicted.physical_name}"
+    )
+    predicted.drop_table_from_database_and_remove_from_cache()
+
+
+def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, version: str = "trained") -> Model:
+    """Learn the parameters from the table `nodes`: u from random pairs, m from `labels` (a column of `nodes` that says
+    who is who) or else by expectation maximisation. Not reproducible to the bit: freeze what it returns.
+    """
+    from splink import block_on
+
+    linker = _linker(connection, None)
+    linker.training.estimate_u_using_random_sampling(max_pairs=5e6, seed=1, num_chunks=1, min_count_per_level=None)
+    if labels is not None:
+        linker.training.estimate_m_from_label_column(labels)
+    else:
+        for rule in (
+            block_on("surname", "given_first"),
+            block_on("year", "month", "day"),
+            block_on("postal_code", "year", "given_first"),
+        ):
+            linker.training.estimate_parameters_using_expectation_maximisation(rule)
+    learnt: dict[str, dict[str, tuple[float, float]]] = {}
+    for comparison in linker._settings_obj.core_model_settings.comparisons:
+        levels = {}
+        for level in comparison.comparison_levels:
+            if not level.is_null_level:
+                m, u = _learnt(level.m_probability), _learnt(level.u_probability)
+                levels[level.label_for_charts] = (max(m, _RAREST_M), max(u, _RAREST_U))
+        learnt[comparison.output_column_name.removeprefix("c_")] = levels
+    row = connection.execute("SELECT count(*) FROM nodes").fetchall()[0]
+    return Model(version, prior=1 / max(10_000, int(row[0]) // 2), parameters=learnt)
+
+
+def _learnt(probability: object) -> float:
+    return float(probability) if isinstance(probability, int | float) else 0.0
+
+
+def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
+    from splink import Linker
+    from splink.internals.duckdb.database_api import DuckDBAPI
+
+    logging.getLogger("splink").setLevel(logging.ERROR)
+    api = DuckDBAPI(connection)
+    linker = Linker(api.register("nodes"), settings_of(model), log_level=None, validate_settings=False)
+    for column in sorted(set(_BY_RARITY.values())):
+        connection.execute(_frequency_sql(column), {"prior": _PRIOR_FREQUENCY[column], "persons": _PRIOR_PERSONS})
+        linker.table_management.register_term_frequency_lookup(api.register(f"frequency_of_{column}"), column)
+    return linker
+
+
+def _frequency_sql(column: str) -> str:
+    """How often a name occurs: counted in the data at hand, drawn towards a prior where they are few."""
+    return f"""
+        CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
+        SELECT {column}, (count(*) + $persons * $prior) / ((SELECT count({column}) FROM nodes) + $persons) AS tf_{column}
+        FROM nodes WHERE {column} IS NOT NULL GROUP BY {column}
+    """
