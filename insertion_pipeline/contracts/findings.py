@@ -29,6 +29,8 @@ TITLES: dict[str, str] = {
     "limit-exceeded": "Fichier hors limites",
     "encoding-error": "Encodage illisible",
     "missing-table": "Fichier manquant dans le lot",
+    "duplicate-table": "Fichier en double dans le lot",
+    "extra-table": "Fichier du lot non prévu",
     "missing-header": "Colonne manquante",
     "extra-header": "Colonne inconnue",
     "duplicate-header": "Colonne en double",

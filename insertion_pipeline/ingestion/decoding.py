@@ -1,0 +1,223 @@
+"""Bytes of a text file to UTF-8 blocks that end at line ends.
+
+Belongs here: telling the encoding, refusing a mixture with its line, one newline character, limits on a line. Does not
+belong here: what a line means (`delimited`, `fluxiae`).
+
+UTF-8 (with or without a mark), UTF-16, and windows-1252 (which holds every printable character of latin-1) are read.
+A file is UTF-8 when all of it is; it is windows-1252 when nothing in it is UTF-8; anything between is a mixture.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from insertion_pipeline.ingestion.extracts import refusal
+
+Encoding = Literal["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "cp1252"]
+
+BLOCK_BYTES = 8 << 20
+#: Leading bytes of the UTF-8 letters of French and of its punctuation. Other leading bytes followed by a continuation
+#: byte are plausible windows-1252 (« É» » is C9 BB), these are not (« Ã© »).
+_TELLING_PAIRS = (0xC2, 0xC3, 0xC5)
+
+
+def encoding_of(path: Path, *, file: str = "") -> Encoding:
+    """The encoding of a whole text file. Raises `UnreadableDelivery` for a mixture, or for what is not text."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 12)
+    if head.startswith(b"\xff\xfe"):
+        return "utf-16-le"
+    if head.startswith(b"\xfe\xff"):
+        return "utf-16-be"
+    if head.startswith(codecs.BOM_UTF8):
+        encoding: Encoding = "utf-8-sig"
+    else:
+        unmarked = _utf16_without_mark(head)
+        if unmarked is not None:
+            return unmarked
+        encoding = "utf-8"
+    if _is_utf8(path):
+        return encoding
+    if encoding == "utf-8-sig" or _has_utf8_letters(path):
+        raise _mixed(path, file)
+    return "cp1252"
+
+
+def blocks(path: Path, encoding: Encoding, *, line_bytes: int, file: str = "") -> Iterator[bytes]:
+    """The file as UTF-8 blocks of whole lines, every line ended by one `\\n` (the last one too).
+
+    Raises `UnreadableDelivery` for a byte that the encoding does not know, a NUL, or a line above the limit.
+    """
+    line = 1  # the physical line on which `rest` begins
+    rest = b""
+    for text in _utf8(path, encoding, file):
+        block = rest + text
+        if b"\0" in text:
+            raise refusal(
+                "encoding-error",
+                "Le fichier contient des caractères nuls : ce n'est pas un fichier texte, ou il est abîmé.",
+                remedy="Exporter de nouveau au format CSV.",
+                file=file,
+                line=line + block[: block.index(b"\0")].count(b"\n"),
+            )
+        cut = block.rfind(b"\n") + 1
+        whole, rest = block[:cut], block[cut:]
+        if whole:
+            _check_lines(whole, line, line_bytes, file)
+            line += whole.count(b"\n")
+            yield whole
+        if len(rest) > line_bytes:
+            raise _long_line(line, line_bytes, file)
+    if rest:
+        yield rest + b"\n"
+
+
+def _utf8(path: Path, encoding: Encoding, file: str) -> Iterator[bytes]:
+    """UTF-8 chunks with `\\n` for every kind of line end."""
+    decoder = None if encoding.startswith("utf-8") else codecs.getincrementaldecoder(encoding)()
+    held = b""
+    line = 1
+    with path.open("rb") as stream:
+        if encoding == "utf-8-sig":
+            stream.seek(len(codecs.BOM_UTF8))
+        elif encoding.startswith("utf-16"):
+            stream.seek(2 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 0)
+        while True:
+            raw = stream.read(BLOCK_BYTES)
+            if decoder is None:
+                chunk = raw
+            else:
+                try:
+                    chunk = decoder.decode(raw, final=not raw).encode()
+                except (UnicodeDecodeError, UnicodeEncodeError) as error:
+                    where = line + _lines_before(error, encoding)
+                    raise refusal(
+                        "encoding-error",
+                        "Un caractère ne se lit pas dans l'encodage du fichier.",
+                        expected="UTF-8, UTF-16 ou windows-1252, le même d'un bout à l'autre",
+                        remedy="Enregistrer le fichier en « CSV UTF-8 ».",
+                        file=file,
+                        line=where,
+                    ) from None
+            chunk = held + chunk
+            if raw and chunk.endswith(b"\r"):
+                chunk, held = chunk[:-1], b"\r"
+            else:
+                held = b""
+            if b"\r" in chunk:
+                chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if decoder is not None:
+                line += chunk.count(b"\n")
+            if chunk:
+                yield chunk
+            if not raw:
+                return
+
+
+def _lines_before(error: UnicodeDecodeError | UnicodeEncodeError, encoding: Encoding) -> int:
+    before = error.object[: error.start]
+    text = before if isinstance(before, str) else bytes(before).decode(encoding, errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").count("\n")
+
+
+def _check_lines(block: bytes, first_line: int, line_bytes: int, file: str) -> None:
+    if len(block) <= line_bytes:
+        return
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+    lengths = np.diff(ends, prepend=-1) - 1
+    if int(lengths.max()) > line_bytes:
+        raise _long_line(first_line + int(lengths.argmax()), line_bytes, file)
+
+
+def _long_line(line: int, line_bytes: int, file: str) -> Exception:
+    return refusal(
+        "limit-exceeded",
+        "Une ligne dépasse la longueur permise.",
+        expected=f"au plus {line_bytes // 1024} Ko par ligne",
+        remedy="Vérifier l'export : les fins de ligne manquent peut-être.",
+        file=file,
+        line=line,
+    )
+
+
+def _utf16_without_mark(head: bytes) -> Encoding | None:
+    """UTF-16 without a mark: every other byte of its beginning is almost always NUL."""
+    if len(head) < 4:
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if odd > 0.6 * half and even < 0.1 * half:
+        return "utf-16-le"
+    if even > 0.6 * half and odd < 0.1 * half:
+        return "utf-16-be"
+    return None
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(BLOCK_BYTES):
+                decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _has_utf8_letters(path: Path) -> bool:
+    last = b""
+    with path.open("rb") as stream:
+        while chunk := stream.read(BLOCK_BYTES):
+            if _utf8_letters(last + chunk).any():
+                return True
+            last = chunk[-1:]
+    return False
+
+
+def _utf8_letters(chunk: bytes) -> np.typing.NDArray[np.bool_]:
+    """Where a byte begins a telling UTF-8 letter."""
+    data = np.frombuffer(chunk, np.uint8)
+    begins = np.isin(data[:-1], _TELLING_PAIRS)
+    letters: np.typing.NDArray[np.bool_] = begins & ((data[1:] & 0xC0) == 0x80)
+    return letters
+
+
+def _mixed(path: Path, file: str) -> Exception:
+    """The refusal of a mixture, with the first line that contradicts the greater part of the file."""
+    utf8_lines: list[int] = []
+    other_lines: list[int] = []
+    for number, line in enumerate(_physical_lines(path), start=1):
+        if line.isascii():
+            continue
+        try:
+            line.decode("utf-8")
+            utf8_lines.append(number)
+        except UnicodeDecodeError:
+            other_lines.append(number)
+    minority = other_lines if len(other_lines) <= len(utf8_lines) or not utf8_lines else utf8_lines
+    return refusal(
+        "encoding-error",
+        "Le fichier mélange deux encodages : cette ligne ne se lit pas comme les autres.",
+        expected="UTF-8, UTF-16 ou windows-1252, le même d'un bout à l'autre",
+        remedy="Enregistrer tout le fichier en « CSV UTF-8 », sans coller de lignes d'un autre export.",
+        file=file,
+        line=minority[0] if minority else None,
+    )
+
+
+def _physical_lines(path: Path) -> Iterator[bytes]:
+    rest = b""
+    with path.open("rb") as stream:
+        while chunk := stream.read(BLOCK_BYTES):
+            lines = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+            rest = lines.pop()
+            yield from lines
+            if len(rest) > BLOCK_BYTES:  # no line at all: the limit on lines will say so
+                return
+    yield rest

@@ -1,0 +1,175 @@
+"""The header of a file set against the columns of a contract.
+
+Belongs here: the comparable form of a header, choosing the contract table that a header fits, which column feeds which
+field, findings about headers. Does not belong here: finding the header's line in a file (the readers do).
+
+A header that the contract does not know may hold anything, a person's name included: it stands in `Finding.value`,
+which only the depositor sees, and the message calls it « colonne 7 ».
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.registry import ContractTable
+
+_NUMBER_SIGN = re.compile(r"\bn\s*[°º]", re.IGNORECASE)
+_NOT_WORD = re.compile(r"[^a-z0-9]+")
+
+
+@functools.lru_cache(maxsize=4096)
+def comparable(header: str) -> str:
+    """The form in which headers are compared: no accents, case, punctuation or line breaks; `n°` is `numero`."""
+    spelled = _NUMBER_SIGN.sub("numero ", header.replace("\ufeff", ""))
+    decomposed = unicodedata.normalize("NFKD", spelled.replace("œ", "oe").replace("Œ", "oe"))
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return _NOT_WORD.sub(" ", plain.casefold()).strip()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a file feeds which field of a contract table. Positions are 0-based."""
+
+    table: ContractTable
+    count: int
+    fields: Mapping[int, str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def stored(self) -> dict[int, str]:
+        """The columns that may be kept: those of fields that are not `use: none`."""
+        kept = {field.name for field in self.table.stored_fields}
+        return {position: name for position, name in self.fields.items() if name in kept}
+
+
+def _names(table: ContractTable) -> dict[str, tuple[int, str]]:
+    """Comparable header → (rank, field). A field's own name comes first, then its aliases; titles of all come last."""
+    known: dict[str, tuple[int, str]] = {}
+    aliases = {field.name: (field.name, *field.insertion.aliases) for field in table.fields}
+    last = max((len(names) for names in aliases.values()), default=0)
+    for rank in range(last):
+        for name, names in aliases.items():
+            if rank < len(names) and (key := comparable(names[rank])):
+                known.setdefault(key, (rank, name))
+    for field in table.fields:
+        if key := comparable(field.title):
+            known.setdefault(key, (last, field.name))
+    return known
+
+
+def fields_named(header: Sequence[str], table: ContractTable) -> frozenset[str]:
+    """The table's fields that the header names."""
+    known = _names_of(table)
+    return frozenset(known[key][1] for cell in header if (key := comparable(cell)) in known)
+
+
+def best_table(header: Sequence[str], tables: Sequence[ContractTable]) -> tuple[ContractTable, int] | None:
+    """The table whose fields the header names best, and how many; null when it names none of any."""
+    ranked = [(len(fields_named(header, table)), -len(table.fields), table) for table in tables]
+    found, _, table = max(ranked, key=lambda entry: entry[:2], default=(0, 0, None))
+    return (table, found) if table is not None and found else None
+
+
+def columns_of(header: Sequence[str], table: ContractTable, *, file: str, line: int) -> Columns:
+    """Set a header against a table. Duplicates and missing columns are blocking, unknown ones are left aside."""
+    known = _names_of(table)
+    first_position: dict[str, int] = {}
+    chosen: dict[str, tuple[int, int]] = {}  # field → (rank of the alias, position)
+    findings: list[Finding] = []
+    for position, cell in enumerate(header):
+        key = comparable(cell)
+        if key and key in first_position:
+            findings.append(_duplicate(table, cell, position, first_position[key], known.get(key), file, line))
+            continue
+        first_position.setdefault(key, position)
+        if key not in known:
+            findings.append(_unknown(table, cell, position, file, line))
+            continue
+        rank, name = known[key]
+        if name in chosen:
+            loser = max((rank, position), chosen[name])
+            findings.append(_second_name(table, header[loser[1]], loser[1], name, file, line))
+            chosen[name] = min((rank, position), chosen[name])
+        else:
+            chosen[name] = (rank, position)
+    findings.extend(
+        _missing(table, field.name, field.label, file)
+        for field in table.fields
+        if field.name not in chosen and not field.insertion.header_optional
+    )
+    fields = {position: name for name, (_, position) in sorted(chosen.items(), key=lambda item: item[1][1])}
+    return Columns(table, len(header), fields, tuple(findings))
+
+
+_CACHE: dict[int, tuple[ContractTable, dict[str, tuple[int, str]]]] = {}
+
+
+def _names_of(table: ContractTable) -> dict[str, tuple[int, str]]:
+    cached = _CACHE.get(id(table))
+    if cached is None or cached[0] is not table:
+        cached = _CACHE[id(table)] = (table, _names(table))
+    return cached[1]
+
+
+def _duplicate(
+    table: ContractTable, cell: str, position: int, first: int, known: tuple[int, str] | None, file: str, line: int
+) -> Finding:
+    return Finding(
+        "duplicate-header",
+        "blocking" if known else "warning",
+        f"Les colonnes {first + 1} et {position + 1} portent le même titre.",
+        expected="un titre par colonne",
+        remedy="Garder la bonne colonne, supprimer ou renommer l'autre.",
+        file=file,
+        table=table.name,
+        line=None if known else line,
+        field=known[1] if known else "",
+        value=cell,
+    )
+
+
+def _second_name(table: ContractTable, cell: str, position: int, field: str, file: str, line: int) -> Finding:
+    return Finding(
+        "duplicate-header",
+        "warning",
+        f"La colonne {position + 1} donne une deuxième fois « {table.field(field).label} » ; elle n'est pas lue.",
+        expected=f"une seule colonne pour « {table.field(field).label} »",
+        remedy="Supprimer l'une des deux colonnes.",
+        file=file,
+        table=table.name,
+        line=line,
+        field=field,
+        value=cell,
+    )
+
+
+def _unknown(table: ContractTable, cell: str, position: int, file: str, line: int) -> Finding:
+    return Finding(
+        "extra-header",
+        "warning",
+        f"La colonne {position + 1} n'est pas prévue ; elle n'est ni lue ni gardée.",
+        expected="une colonne du modèle",
+        remedy="Corriger le titre s'il désigne une colonne du modèle, sinon ne rien faire.",
+        file=file,
+        table=table.name,
+        line=line,
+        value=cell,
+    )
+
+
+def _missing(table: ContractTable, name: str, title: str, file: str) -> Finding:
+    return Finding(
+        "missing-header",
+        "blocking",
+        f"La colonne « {title} » manque.",
+        expected=f"une colonne « {title} »",
+        remedy="Ajouter la colonne, même vide, ou corriger son titre.",
+        file=file,
+        table=table.name,
+        field=name,
+    )

@@ -1,0 +1,254 @@
+"""Workbooks (XLSX, XLS, ODS) to tables of text.
+
+Belongs here: choosing the sheets, writing a typed cell as the text that the contract expects. Does not belong here:
+repairing what Excel did to a value (`conforming`), opening archives (`envelopes` has measured the workbook's parts).
+
+A number that is whole is written without decimals (a SIRET is not `12345.0`), others with the 15 digits that
+spreadsheets hold and the decimal mark of their field; a date is written as ISO text, or in the first format of a field
+that does not take ISO. The unit of account is the row of the sheet.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.ingestion import headers
+from insertion_pipeline.ingestion.accounts import Account
+from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.extracts import (
+    ORIGIN_FIELDS,
+    UNREADABLE_SCHEMA,
+    Extract,
+    label,
+    oddities_of,
+    refusal,
+)
+from insertion_pipeline.registry import ContractField, ContractTable
+
+Cell = str | float | int | bool | dt.date | dt.datetime | dt.time | dt.timedelta
+
+_HEADER_SEARCH_ROWS = 15
+_EXACT_WHOLE_NUMBERS = 10**15
+#: Cells that one sheet may span, counted as the rectangle that holds them (the library lays the whole of it out).
+_MOST_CELLS = 60_000_000
+_REFERENCE = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    rows: Sequence[Sequence[Cell]]
+    header: int
+    cells: tuple[str, ...]
+    table: ContractTable | None
+    fit: int
+
+
+def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Extract]:
+    """One extract per contract table found, and one for each other sheet that holds anything."""
+    sheets = [_looked_at(rows, tables) for rows in _sheets(path, limits)]
+    filled = [sheet for sheet in sheets if sheet is not None]
+    if not filled:
+        yield Extract(None, None, Account(), UNREADABLE_SCHEMA.empty_table())
+        return
+    best = {
+        table.name: max((sheet for sheet in filled if sheet.table is table), key=lambda sheet: sheet.fit)
+        for table in tables
+        if any(sheet.table is table for sheet in filled)
+    }
+    offset = itertools.count(rank)
+    for sheet in filled:
+        if sheet.table is not None and best[sheet.table.name] is sheet:
+            yield _read_sheet(sheet, sheet.table, next(offset), limits)
+        else:
+            counted = Account(lines=len(sheet.rows), header_footer=len(sheet.rows))
+            yield Extract(None, None, counted, UNREADABLE_SCHEMA.empty_table())
+            next(offset)
+
+
+def header_of(path: Path, tables: Sequence[ContractTable], limits: Limits) -> tuple[str, ...]:
+    """The header of the sheet that fits the tables best; empty when every sheet is."""
+    sheets = (_looked_at(rows, tables) for rows in _sheets(path, limits))
+    best = max((sheet for sheet in sheets if sheet is not None), key=lambda sheet: sheet.fit, default=None)
+    return best.cells if best is not None else ()
+
+
+def _sheets(path: Path, limits: Limits) -> Iterator[Sequence[Sequence[Cell]]]:
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    _refuse_wide_sheets(path, limits)
+    try:
+        workbook = CalamineWorkbook.from_path(path)
+        for name in workbook.sheet_names:
+            yield workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+    except PasswordError:
+        raise refusal(
+            "archive-password",
+            "Le classeur est protégé par un mot de passe.",
+            remedy="Retirer le mot de passe dans le tableur, enregistrer, puis déposer de nouveau.",
+        ) from None
+    except (CalamineError, zipfile.BadZipFile) as error:
+        raise refusal(
+            "unreadable-archive",
+            "Le classeur est abîmé : il ne s'ouvre pas.",
+            remedy="Ouvrir le classeur dans un tableur, l'enregistrer de nouveau, puis le déposer.",
+        ) from error
+
+
+def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
+    """A cell in the last column of the last row costs gigabytes to lay out: refuse it from the references alone."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", entry.filename):
+                continue
+            widest = highest = 0
+            letters: set[bytes] = set()
+            with archive.open(entry) as stream:
+                rest = b""
+                while chunk := stream.read(1 << 20):
+                    found = _REFERENCE.findall(rest + chunk)
+                    letters.update(column for column, _ in found)
+                    highest = max(highest, max((int(row) for _, row in found), default=0))
+                    rest = chunk[-32:]
+            widest = max((_column_number(column) for column in letters), default=0)
+            if widest * highest > _MOST_CELLS:
+                raise refusal(
+                    "limit-exceeded",
+                    "La feuille s'étend sur trop de cellules.",
+                    expected=f"au plus {limits.columns} colonnes",
+                    remedy="Copier les seules lignes et colonnes remplies dans un nouveau classeur.",
+                )
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) -> _Sheet | None:
+    """The sheet with its header found, as in a delimited text; null when it holds nothing."""
+    best: _Sheet | None = None
+    seen = 0
+    for number, row in enumerate(rows):
+        if _is_blank(row):
+            continue
+        cells = tuple(_plain(cell) for cell in row)
+        while cells and not cells[-1].strip():
+            cells = cells[:-1]
+        found = headers.best_table(cells, tables)
+        table, fit = found if found is not None else (None, 0)
+        if table is not None and fit < min(2, sum(1 for one in table.fields if not one.insertion.header_optional)):
+            table, fit = None, 0
+        if best is None or fit > best.fit:
+            best = _Sheet(rows, number, cells, table, fit)
+        seen += 1
+        if seen == _HEADER_SEARCH_ROWS:
+            break
+    return best
+
+
+def _read_sheet(sheet: _Sheet, table: ContractTable, rank: int, limits: Limits) -> Extract:
+    file = label(rank, table)
+    if len(sheet.cells) > limits.columns:
+        raise refusal(
+            "limit-exceeded",
+            f"La feuille a {len(sheet.cells)} colonnes.",
+            expected=f"au plus {limits.columns} colonnes",
+            file=file,
+        )
+    columns = headers.columns_of(sheet.cells, table, file=file, line=sheet.header + 1)
+    findings = list(columns.findings)
+    data = sheet.rows[sheet.header + 1 :]
+    blank_before = sum(1 for row in sheet.rows[: sheet.header] if _is_blank(row))
+    filled = [(number, row) for number, row in enumerate(data, start=sheet.header + 2) if not _is_blank(row)]
+    width = len(sheet.cells)
+    findings.extend(_outside(number, width, file, table) for number, row in filled if not _is_blank(row[width:]))
+    values: dict[str, list[str]] = {}
+    for position, name in columns.stored.items():
+        field = table.field(name)
+        values[name] = [_text(row[position], field) if position < len(row) else "" for _, row in filled]
+    rows = pa.table({name: pa.array(cells, pa.string()) for name, cells in values.items()})
+    origins = ([number for number, _ in filled], [1] * len(filled), [rank] * len(filled))
+    for (name, kind), column in zip(ORIGIN_FIELDS, origins, strict=True):
+        rows = rows.append_column(pa.field(name, kind), pa.array(column, kind))
+    account = Account(
+        lines=len(sheet.rows),
+        blank=blank_before + len(data) - len(filled),
+        header_footer=sheet.header + 1 - blank_before,
+        accepted=len(filled),
+    ).checked()
+    oddities = oddities_of(rows, list(values), file=file, table=table.name)
+    return Extract(table.name, rows, account, UNREADABLE_SCHEMA.empty_table(), tuple(findings), oddities)
+
+
+def _outside(line: int, width: int, file: str, table: ContractTable) -> Finding:
+    return Finding(
+        "extra-cell",
+        "warning",
+        f"La ligne est remplie au-delà de la colonne {width}, qui est la dernière à porter un titre.",
+        expected="une valeur sous un titre de colonne",
+        remedy="Déplacer la valeur dans sa colonne, ou l'effacer.",
+        file=file,
+        table=table.name,
+        line=line,
+    )
+
+
+def _is_blank(row: Sequence[Cell]) -> bool:
+    return all(cell == "" or (isinstance(cell, str) and not cell.strip()) for cell in row)
+
+
+# -- one cell ----------------------------------------------------------------------------------------------------------
+
+
+def _text(cell: Cell, field: ContractField) -> str:
+    """The cell as the text that its field expects."""
+    if isinstance(cell, bool):
+        return _boolean(cell, field)
+    if isinstance(cell, float) and not cell.is_integer() and field.type == "number":
+        return _plain(cell).replace(".", field.decimalChar)
+    if isinstance(cell, dt.date):  # a datetime is one too
+        return _day(cell, field)
+    return _plain(cell)
+
+
+def _plain(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float | int):
+        return str(int(cell)) if float(cell).is_integer() and abs(cell) < _EXACT_WHOLE_NUMBERS else f"{cell:.15g}"
+    if isinstance(cell, dt.datetime):
+        return cell.date().isoformat() if cell.time() == dt.time() else cell.isoformat(sep=" ", timespec="seconds")
+    if isinstance(cell, dt.timedelta):
+        minutes = round(cell.total_seconds() / 60)
+        return f"{minutes // 60:02d}:{minutes % 60:02d}"
+    return cell.strftime("%H:%M") if isinstance(cell, dt.time) else cell.isoformat()
+
+
+def _boolean(cell: bool, field: ContractField) -> str:
+    plain = _plain(cell)
+    known = field.trueValues if cell else field.falseValues
+    return known[0] if field.type == "boolean" and known and plain not in known else plain
+
+
+def _day(cell: dt.date, field: ContractField) -> str:
+    if field.type == "yearmonth":
+        return cell.strftime("%Y-%m")
+    formats = (field.format, *field.insertion.formats)
+    if field.type == "date" and field.format.startswith("%") and "%Y-%m-%d" not in formats:
+        return cell.strftime(field.format)
+    return _plain(cell)

@@ -1,0 +1,396 @@
+"""The CNAF and MSA beneficiary flow (VRSB0801) to a table of persons.
+
+Belongs here: streaming the XML household by household, the paths of a contract's fields, control totals, the month and
+the territory that the flow states. Does not belong here: what a code means, which state prevails (`conforming`, facts).
+
+A path starts at `Personne`; `../` starts at its household (`InfosFoyerRSA`), `/` at the root. A step may choose among
+repeated elements: `Prestations[NATPREST=RSA]` by the text of a descendant (`=1|01`: either), `Activite[!DFACT]` by its
+absence, `Activite[last]` the last one instead of the first. Texts are stripped: codes arrive padded.
+
+Nothing is expanded and nothing is fetched: a flow with a document type is refused. One household is in memory
+at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from lxml import etree
+
+from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.ingestion.accounts import Account
+from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.extracts import (
+    ORIGIN_FIELDS,
+    UNREADABLE_SCHEMA,
+    Extract,
+    UnreadableDelivery,
+    label,
+    oddities_of,
+    refusal,
+)
+from insertion_pipeline.month import InvalidMonth, Month
+from insertion_pipeline.registry import ContractTable
+
+_HOUSEHOLD, _PERSON, _FLOW, _TOTALS = "InfosFoyerRSA", "Personne", "IdentificationFlux", "TransmissionFlux"
+_PERIOD, _TERRITORY, _ANNOUNCED = "DTREF", "IdentificationRSA/Partenaire/IDEPARTE", "NBTOTDOSRSATRANSM"
+_BATCH_PERSONS = 50_000
+_MOST_PERSONS_PER_HOUSEHOLD = 1_000
+_HEAD_BYTES = 1 << 16
+
+_STEP = re.compile(r"(?P<tag>[A-Za-z_][\w.-]*)(?P<predicates>(?:\[[^\]]+\])*)")
+_PREDICATE = re.compile(r"\[([^\]]+)\]")
+
+_ENCODING_ERRORS = frozenset(
+    getattr(etree.ErrorTypes, name)
+    for name in ("ERR_INVALID_CHAR", "ERR_INVALID_ENCODING", "I18N_CONV_FAILED", "ERR_UNKNOWN_ENCODING")
+)
+_END_ERRORS = frozenset(
+    getattr(etree.ErrorTypes, name)
+    for name in ("ERR_DOCUMENT_END", "ERR_TAG_NOT_FINISHED", "ERR_GT_REQUIRED", "ERR_DOCUMENT_EMPTY", "ERR_LT_REQUIRED")
+)
+
+Element = Any  # lxml's own element type; its stubs type a path's result too widely to help here
+
+
+class InvalidPath(ValueError):
+    """A contract's `path` is not written in the language of this module."""
+
+
+# -- the path language -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Node:
+    """A step shared by all the paths that begin with it."""
+
+    fields: list[str] = field(default_factory=list)
+    children: dict[str, list[tuple[_Step, _Node]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Step:
+    tag: str
+    present: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    absent: tuple[str, ...] = ()
+    takes_last: bool = False
+
+    def accepts(self, element: Element) -> bool:
+        if any((element.findtext(path) or "").strip() for path in self.absent):
+            return False
+        return all((element.findtext(path) or "").strip() in values for path, values in self.present)
+
+
+def _parse_step(text: str) -> _Step:
+    match = _STEP.fullmatch(text)
+    if match is None:
+        raise InvalidPath(f"{text!r} is not a step of a path")
+    present, absent, takes_last = [], [], False
+    for predicate in _PREDICATE.findall(match["predicates"]):
+        name, equals, values = predicate.partition("=")
+        if equals:
+            present.append((name.strip(), tuple(value.strip() for value in values.split("|"))))
+        elif predicate == "last":
+            takes_last = True
+        elif predicate.startswith("!"):
+            absent.append(predicate[1:])
+        else:
+            raise InvalidPath(f"{predicate!r} is not a filter of a path")
+    return _Step(match["tag"], tuple(present), tuple(absent), takes_last)
+
+
+def _steps(path: str) -> Iterator[str]:
+    """The steps of a path; a `/` inside a filter does not separate."""
+    return iter(re.findall(r"(?:[^/\[]|\[[^\]]*\])+", path))
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """The fields of a table, by where their path starts."""
+
+    person: _Node
+    household: _Node
+    root: _Node
+
+
+def _compiled(table: ContractTable) -> _Paths:
+    paths = _Paths(_Node(), _Node(), _Node())
+    for one in table.stored_fields:
+        path = (one.insertion.path or one.name.upper()).strip()
+        if path.startswith("../"):
+            node, path = paths.household, path[3:]
+        elif path.startswith("/"):
+            node, path = paths.root, path[1:]
+        else:
+            node = paths.person
+        for text in _steps(path):
+            step = _parse_step(text)
+            branches = node.children.setdefault(step.tag, [])
+            known = next((child for other, child in branches if other == step), None)
+            if known is None:
+                known = _Node()
+                branches.append((step, known))
+            node = known
+        node.fields.append(one.name)
+    return paths
+
+
+def _collect(element: Element, node: _Node, values: dict[str, str], *, replace: bool = False) -> None:
+    """Put what `element` holds for the paths of `node` into `values`; the first of repeated elements counts."""
+    for child in element:
+        for step, following in node.children.get(child.tag, ()):
+            if (step.present or step.absent) and not step.accepts(child):
+                continue
+            last = replace or step.takes_last
+            if following.fields and (text := (child.text or "").strip()):
+                for name in following.fields:
+                    if last or name not in values:
+                        values[name] = text
+            if following.children:
+                _collect(child, following, values, replace=last)
+
+
+# -- the flow ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Flow:
+    """What has been seen of the flow so far."""
+
+    persons: int = 0
+    households: int = 0
+    envelopes: int = 0
+    announced: int | None = None
+    month_text: str = ""
+    territories: set[str] = field(default_factory=set)
+    root: dict[str, str] = field(default_factory=dict)
+
+
+def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Extract:
+    """The persons of a flow. Raises `UnreadableDelivery` when it is not whole, not well formed, or not this flow."""
+    table = tables[0]
+    file = label(rank, table)
+    _refuse_document_type(path, file)
+    flow = _Flow()
+    names = [one.name for one in table.stored_fields]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    batches, waiting, lines = [], [], []
+    for values in _persons(path, _compiled(table), flow, file):
+        waiting.append(values)
+        lines.append(flow.persons)
+        if len(waiting) == _BATCH_PERSONS:
+            batches.append(_table(waiting, schema))
+            waiting = []
+    batches.append(_table(waiting, schema))
+    rows = pa.concat_tables(batches)
+    for (name, kind), values_of in zip(ORIGIN_FIELDS, (lines, [1] * len(lines), [rank] * len(lines)), strict=True):
+        rows = rows.append_column(pa.field(name, kind), pa.array(values_of, kind))
+    account = Account(lines=flow.persons + flow.envelopes, header_footer=flow.envelopes, accepted=flow.persons)
+    return Extract(
+        table.name,
+        rows,
+        account.checked(),
+        UNREADABLE_SCHEMA.empty_table(),
+        tuple(_control(flow, file, table)),
+        oddities_of(rows, names, file=file, table=table.name),
+        _stated_month(flow.month_text),
+        _stated_territory(flow.territories, file),
+    )
+
+
+def root_of(path: Path) -> str:
+    """The name of the root element; empty when the beginning of the file is not XML."""
+    try:
+        for _, element in _events(path, ("start",)):
+            return str(element.tag)
+    except etree.XMLSyntaxError:
+        return ""
+    return ""
+
+
+def _events(path: Path, events: tuple[str, ...], tags: Sequence[str] | None = None) -> Iterator[tuple[str, Element]]:
+    yield from etree.iterparse(
+        str(path),
+        events=events,
+        tag=tags,
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        recover=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+
+
+def _persons(path: Path, paths: _Paths, flow: _Flow, file: str) -> Iterator[Mapping[str, str]]:
+    """The values of each `Personne`, its household's and the flow's with it."""
+    in_household = 0
+    try:
+        for _, element in _events(path, ("end",), (_HOUSEHOLD, _PERSON, _FLOW, _TOTALS)):
+            if element.tag == _PERSON:
+                in_household += 1
+                if (parent := element.getparent()) is None or parent.tag != _HOUSEHOLD:
+                    raise refusal(
+                        "unsupported-format",
+                        "Une personne se trouve en dehors d'un foyer.",
+                        file=file,
+                        line=element.sourceline,
+                    )
+                if in_household > _MOST_PERSONS_PER_HOUSEHOLD:
+                    raise refusal(
+                        "limit-exceeded", "Un foyer compte plus de mille personnes.", file=file, line=element.sourceline
+                    )
+                continue
+            if element.tag == _HOUSEHOLD:
+                in_household = 0
+                yield from _household(element, paths, flow)
+            elif element.tag == _FLOW:
+                _flow_identification(element, paths, flow)
+            else:
+                flow.announced = _whole_number(element.findtext(_ANNOUNCED))
+            flow.envelopes += 1
+            _forget(element)
+    except etree.XMLSyntaxError as error:
+        raise _malformed(error, file) from None
+    if not flow.envelopes:
+        raise refusal(
+            "wrong-source",
+            "Le fichier XML n'est pas un flux bénéficiaires VRSB0801.",
+            file=file,
+            remedy="Déposer le flux mensuel reçu de la CAF ou de la MSA.",
+        )
+
+
+def _household(element: Element, paths: _Paths, flow: _Flow) -> Iterator[Mapping[str, str]]:
+    flow.households += 1
+    if territory := (element.findtext(_TERRITORY) or "").strip():
+        flow.territories.add(territory)
+    shared = dict(flow.root)
+    _collect(element, paths.household, shared)
+    for person in element.iterchildren(_PERSON):
+        values = dict(shared)
+        _collect(person, paths.person, values)
+        flow.persons += 1
+        yield values
+
+
+def _flow_identification(element: Element, paths: _Paths, flow: _Flow) -> None:
+    flow.month_text = (element.findtext(_PERIOD) or "").strip()
+    for step, node in paths.root.children.get(_FLOW, ()):
+        if step.accepts(element):
+            _collect(element, node, flow.root)
+
+
+def _forget(element: Element) -> None:
+    """Free what has been read: the element, and what stood before it."""
+    element.clear()
+    while element.getprevious() is not None:
+        del element.getparent()[0]
+
+
+def _table(rows: Sequence[Mapping[str, str]], schema: pa.Schema) -> pa.Table:
+    return pa.table(
+        [pa.array([row.get(name, "") for row in rows], pa.string()) for name in schema.names], schema=schema
+    )
+
+
+# -- what the flow says of itself --------------------------------------------------------------------------------------
+
+
+def _refuse_document_type(path: Path, file: str) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES).replace(b"\0", b"").upper()
+    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
+        raise refusal(
+            "unsupported-format",
+            "Le fichier XML déclare un type de document ou des entités.",
+            expected="un flux VRSB0801 sans déclaration DOCTYPE",
+            remedy="Déposer le flux tel que la CAF ou la MSA l'a transmis.",
+            file=file,
+        )
+
+
+def _malformed(error: etree.XMLSyntaxError, file: str) -> UnreadableDelivery:
+    """The refusal for a flow that is not well formed. The parser's own sentence may quote the file: it is not kept."""
+    line = error.lineno or None
+    code = getattr(error, "code", None)
+    if code in _ENCODING_ERRORS:
+        return refusal(
+            "encoding-error",
+            "Un caractère ne se lit pas dans l'encodage que le fichier déclare.",
+            expected="un fichier windows-1252 ou UTF-8, comme sa première ligne le dit",
+            file=file,
+            line=line,
+        )
+    if code in _END_ERRORS:
+        return refusal(
+            "truncated-file",
+            "Le fichier XML est incomplet : sa fin manque.",
+            file=file,
+            line=line,
+            remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.",
+        )
+    return refusal(
+        "unsupported-format",
+        "Le fichier XML est mal formé.",
+        file=file,
+        line=line,
+        remedy="Déposer le flux tel que la CAF ou la MSA l'a transmis, sans le modifier.",
+    )
+
+
+def _control(flow: _Flow, file: str, table: ContractTable) -> Iterator[Finding]:
+    """Fewer households than announced: some are missing, the flow is refused. More: the total is wrong, it is said."""
+    if flow.announced is None:
+        yield Finding(
+            "control-total",
+            "warning",
+            "Le flux n'annonce pas le nombre de dossiers transmis.",
+            file=file,
+            table=table.name,
+            expected="un élément TransmissionFlux à la fin du flux",
+            remedy="Vérifier que le flux est entier.",
+        )
+    elif flow.households != flow.announced:
+        yield Finding(
+            "control-total",
+            "blocking" if flow.households < flow.announced else "warning",
+            f"Le flux annonce {flow.announced} dossiers et en contient {flow.households}.",
+            expected=f"{flow.announced} dossiers",
+            remedy="Vérifier que le flux est entier, sinon le redemander à la CAF ou à la MSA.",
+            file=file,
+            table=table.name,
+        )
+
+
+def _stated_month(text: str) -> Month | None:
+    try:
+        return Month.parse(text[:7])
+    except InvalidMonth:
+        return None
+
+
+def _stated_territory(codes: set[str], file: str) -> str | None:
+    if len(codes) > 1:
+        raise refusal(
+            "wrong-partner",
+            "Le flux contient les dossiers de plusieurs départements.",
+            file=file,
+            expected="les dossiers d'un seul département",
+            remedy="Déposer un flux par département.",
+        )
+    code = next(iter(codes), "")
+    if len(code) == 3 and code.startswith("0"):
+        code = code[1:]
+    return f"FR-DEP-{code}" if re.fullmatch(r"[0-9][0-9AB][0-9]?", code) else None
+
+
+def _whole_number(text: str | None) -> int | None:
+    text = (text or "").strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
