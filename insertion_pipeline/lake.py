@@ -32,6 +32,9 @@ from insertion_pipeline.sealing import Keyring
 
 HOME_VERSION = 1
 
+#: Every DuckDB since 1.0 opens it.
+PUBLISHED_STORAGE_VERSION = "v1.0.0"
+
 
 class HomeTooNew(Exception):
     """The home was written by a later version of this program (exit code 4)."""
@@ -146,8 +149,7 @@ class Lake:
 
         `sealed_spill`: spill into the sealed area (use it wherever identifiers are processed).
         """
-        spill = (self.sealed if sealed_spill else self.home) / "spill" / f"{os.getpid()}-{secrets.token_hex(4)}"
-        spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spill = self._new_spill(self.sealed if sealed_spill else self.home)
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -180,10 +182,26 @@ class Lake:
             selects.append(f"SELECT * FROM read_parquet({literal}, encryption_config = {{footer_key: '{name}'}})")
         return "(" + "\nUNION ALL BY NAME\n".join(selects) + ")"
 
-    def empty_spill(self) -> None:
-        """Remove what interrupted runs left in the spill folders. Called at the start of a run, under the lock."""
-        for folder in (self.home / "spill", self.sealed / "spill"):
+    @contextlib.contextmanager
+    def sealed_spill(self) -> Iterator[Path]:
+        """A folder of one's own in the sealed area for what must not outlive the block: unpacked or opened bytes."""
+        folder = self._new_spill(self.sealed)
+        try:
+            yield folder
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def empty_spill(self) -> None:
+        """Remove what processes that are gone left in the spill folders. Called at the start of a run."""
+        for folder in (self.home / "spill", self.sealed / "spill"):
+            for left in folder.glob("*-*"):
+                if not _is_alive(left.name.split("-")[0]):
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def _new_spill(self, area: Path) -> Path:
+        folder = area / "spill" / f"{os.getpid()}-{secrets.token_hex(4)}"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
 
     # -- one writer ------------------------------------------------------------------------------------------------
 
@@ -206,6 +224,58 @@ class Lake:
             finally:
                 file.seek(0)
                 file.truncate()
+
+
+@contextlib.contextmanager
+def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={"threads": 2, "temp_directory": "", "autoinstall_known_extensions": False, "autoload_known_extensions": False},
+    )
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def writing_database(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    """Inside the block, `connection` works in the new database file `path`; afterwards the file is whole and closed.
+
+    The storage version is an old one, so that the tools that analysts have can open it. Nothing is compressed: the
+    string compression of DuckDB leaves different bytes at each run (measured on 2.0.0), plain storage does not.
+    """
+    literal = "'" + str(path).replace("'", "''") + "'"
+    before = connection.execute("SELECT current_database()").fetchone()
+    assert before is not None  # noqa: S101 (a query of one row)
+    connection.execute("SET force_compression = 'uncompressed'")
+    connection.execute(f"ATTACH {literal} AS published (STORAGE_VERSION '{PUBLISHED_STORAGE_VERSION}')")
+    try:
+        connection.execute("USE published")
+        yield
+        connection.execute("CHECKPOINT published")
+    finally:
+        connection.execute(f'USE "{before[0]}"')
+        connection.execute("DETACH published")
+        connection.execute("RESET force_compression")
+
+
+@contextlib.contextmanager
+def reading_database(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    """Inside the block, `published` is the database file `path`, read only."""
+    literal = "'" + str(path).replace("'", "''") + "'"
+    connection.execute(f"ATTACH {literal} AS published (READ_ONLY)")
+    try:
+        yield
+    finally:
+        connection.execute("DETACH published")
+
+
+def _is_alive(process: str) -> bool:
+    """Whether the process that a spill folder is named after still runs."""
+    return process.isdigit() and Path("/proc", process).exists()
 
 
 @contextlib.contextmanager
