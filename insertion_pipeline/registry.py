@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
+from insertion_pipeline.expressions import ForbiddenExpression, columns_of
 from insertion_pipeline.month import Month
 
 Family = Literal["ale", "siae", "department", "employment_service"]
@@ -281,6 +282,11 @@ class Source(_Declared):
     def first_month(self) -> Month:
         return min(version.valid_from for version in self.versions)
 
+    @property
+    def latest_month(self) -> Month:
+        """The first month of the newest version: which version to take when no month is known yet."""
+        return max(version.valid_from for version in self.versions)
+
     def version_for(self, month: Month) -> SourceVersion:
         """The version in force. Raises `KeyError` for a month before the first one: outside the contract."""
         in_force = [version for version in self.versions if version.valid_from <= month]
@@ -444,6 +450,8 @@ def load_registry(folder: Path) -> Registry:
                 raise InvalidDataSources(f"{path}: name: {source.name!r} must be the file's name, {path.stem!r}")
             if source.family != family:
                 raise InvalidDataSources(f"{path}: insertion.family: {source.family!r} stands in the folder {family!r}")
+            for where, problem in _problems(source):
+                raise InvalidDataSources(f"{path}: {where}: {problem}")
             sources[source.name] = source
     families = tuple(_declared(IndicatorFamily, path) for path in sorted((folder / "indicators").glob("*.yaml")))
     _refuse_duplicate_codes(families, folder / "indicators")
@@ -504,6 +512,59 @@ def _unique(partners: Iterable[Partner], attribute: str, path: Path) -> dict[str
             raise InvalidDataSources(f"{path}: {attribute} {key!r} stands on two lines")
         found[key] = partner
     return found
+
+
+#: Columns that a row rule may read beside the row's own: the first and the last day of the delivered month.
+MONTH_BOUNDS = frozenset({"_month_start", "_month_end"})
+
+
+def _problems(source: Source) -> Iterator[tuple[str, str]]:
+    """What a contract's own types cannot see: (path in the file, what is wrong)."""
+    for version_rank, version in enumerate(source.versions):
+        tables = {table.name: table for table in version.resources}
+        for rank, table in enumerate(version.resources):
+            where = f"versions.{version_rank}.resources.{rank}"
+            yield from ((f"{where}.{path}", problem) for path, problem in _problems_of_table(table, tables))
+        period, states = source.insertion.period, source.insertion.territory_expression
+        if period.table is not None and period.table not in tables:
+            yield "insertion.period.table", f"no table {period.table!r}"
+            continue
+        spoken_of = [tables[period.table]] if period.table is not None else list(tables.values())
+        columns = frozenset(field.name for table in spoken_of for field in table.stored_fields)
+        for path, text in (("period.month_expression", period.month_expression), ("territory_expression", states)):
+            yield from ((f"insertion.{path}", problem) for problem in _problems_of_expression(text, columns))
+
+
+def _problems_of_table(table: ContractTable, tables: Mapping[str, ContractTable]) -> Iterator[tuple[str, str]]:
+    names = [field.name for field in table.fields]
+    columns = frozenset(field.name for field in table.stored_fields)
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield "schema.fields", f"{name!r} is declared twice"
+    for name in (*table.schema_.primaryKey, *table.insertion.local_person_key):
+        if name not in columns:
+            yield "schema.primaryKey", f"{name!r} is not a field that is kept"
+    for rank, key in enumerate(table.schema_.foreignKeys):
+        referenced = tables.get(key.reference.resource)
+        known = frozenset(field.name for field in referenced.stored_fields) if referenced is not None else frozenset()
+        if not (set(key.fields) <= columns and set(key.reference.fields) <= known):
+            yield f"schema.foreignKeys.{rank}", "it names a table or a field that is not kept"
+    for rank, rule in enumerate(table.insertion.rules):
+        for problem in _problems_of_expression(rule.expression, columns | MONTH_BOUNDS):
+            yield f"insertion.rules.{rank}.expression", problem
+        if not set(rule.fields) <= columns:
+            yield f"insertion.rules.{rank}.fields", "it names a field that is not kept"
+    for name, text in table.insertion.person_context.items():
+        yield from ((f"insertion.person_context.{name}", problem) for problem in _problems_of_expression(text, columns))
+
+
+def _problems_of_expression(text: str | None, columns: frozenset[str]) -> Iterator[str]:
+    try:
+        unknown = sorted(columns_of(text) - columns) if text is not None else []
+    except ForbiddenExpression as error:
+        yield str(error)
+    else:
+        if unknown:
+            yield f"{unknown[0]!r} is not a field that is kept"
 
 
 def _refuse_duplicate_codes(families: Sequence[IndicatorFamily], folder: Path) -> None:
