@@ -225,7 +225,7 @@ _WALLOON = _once(
             "Dubois Lambert Dupont Martin Simon Dumont Leclercq Laurent Lejeune Renard Denis Lambrecht François Hubert"
             " Leroy Gérard Delvaux Collard Mathieu Noël Henry Charlier Thomas Evrard Wauters Massart Willems Peeters"
             " Janssens Maes Jacobs Mertens Claes Goossens De_Smet Van_Damme Vandenberghe Vermeulen Lemaire Piron"
-            " Servais Gillet Rousseau Pirard Lacroix Delhaye Defays Dethier Bastin Grégoire Hendrickx Marchal Thiry Nicaise"
+            " Servais Gillet Rousseau Pirard Delhaye Defays Dethier Bastin Grégoire Hendrickx Marchal Thiry Nicaise"
         ),
         *_composed(
             "Del Van_den_ Vander De_ Lam Hen Ger Col Mar Ver Wil Mat Dew Has Rem Gof Bau Cor Del Dum Fla Lou",
@@ -317,7 +317,7 @@ MIXES = {
 STREET_TYPES = _words("RUE RUE RUE RUE AVENUE PLACE IMPASSE CHEMIN BOULEVARD ALLEE QUAI")
 STREET_NAMES = _words(
     "DE_LA_GARE DE_LA_REPUBLIQUE DU_MOULIN DES_ECOLES VICTOR_HUGO PASTEUR JEAN_JAURES DE_L'EGLISE DU_CHATEAU"
-    " DES_TILLEULS DES_LILAS DU_STADE GAMBETTA DE_LA_MAIRIE DES_ACACIAS DU_COMMERCE DE_VERDUN DU_GENERAL_LECLERC DE_LA_FONTAINE"
+    " DES_TILLEULS DES_LILAS DU_STADE GAMBETTA DE_LA_MAIRIE DES_ACACIAS DU_COMMERCE DE_VERDUN DU_GENERAL_LECLERC"
     " DES_JARDINS EMILE_ZOLA DE_LA_PAIX CARNOT VOLTAIRE DU_8_MAI_1945 DES_ROSES DE_LA_LIBERATION DES_CHAMPS"
     " ALBERT_CAMUS DE_LA_MEUSE DU_CANAL DES_PRES DU_FAUBOURG DES_REMPARTS DE_LA_FORGE SAINT-MARTIN NEUVE HAUTE DU_PONT"
     " DES_MARRONNIERS DE_LORRAINE DU_PARC LOUIS_ARAGON MARIE_CURIE DES_VIGNES DE_L'ABBAYE DES_PEUPLIERS DU_MARCHE"

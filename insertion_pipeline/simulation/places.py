@@ -7,6 +7,8 @@ the nomenclature itself (`data_sources/nomenclatures/communes.csv`).
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +18,6 @@ import pyarrow as pa
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import REPOSITORY
 from insertion_pipeline.simulation.randomness import Floats, Integers
-
-#: People on minimum income live in towns more than others do; it also keeps small samples publishable.
-TOWN_CONCENTRATION = 1.25
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,34 @@ class Gazetteer:
     postal_codes: pa.Array
     departments: tuple[str, ...]
     areas: tuple[frozenset[str], ...]  # the territory keys that each commune belongs to
-    weights: Floats
+    population: Floats
 
     def inside(self, territory: str) -> Integers:
         """The rows of the communes inside a territory key (`FR`, `FR-DEP-52`, `BE-COM-92094`, `BE-REG-03000` …)."""
-        return np.array([row for row, areas in enumerate(self.areas) if territory in areas], dtype=np.int64)
+        return self._inside.get(territory, np.array([], dtype=np.int64))
+
+    @functools.cached_property
+    def _inside(self) -> Mapping[str, Integers]:
+        rows: dict[str, list[int]] = {}
+        for row, areas in enumerate(self.areas):
+            for area in areas:
+                rows.setdefault(area, []).append(row)
+        return {area: np.array(found, dtype=np.int64) for area, found in rows.items()}
+
+    def weights(self, territories: Sequence[str], *, concentration: float = 1.25) -> Floats:
+        """The weight of each commune when people live in these territories, zero elsewhere.
+
+        A territory weighs the square root of its population, so that small departments are not lost beside large ones.
+        Inside it, towns weigh their population to the power of `concentration`: people on minimum income live in towns
+        more than others do.
+        """
+        weights = np.zeros(len(self.countries))
+        for territory in territories:
+            rows = self.inside(territory)
+            towns = self.population[rows] ** concentration
+            if len(rows):
+                weights[rows] += towns / towns.sum() * math.sqrt(self.population[rows].sum())
+        return weights
 
 
 def gazetteer(registry: Registry | None = None) -> Gazetteer:
@@ -63,7 +85,7 @@ def _read(folder: Path) -> Gazetteer:
         postal_codes=pa.array([row["postal_codes"].split(" ")[0] for row in rows], pa.string()),
         departments=tuple(row["department"] for row in rows),
         areas=tuple(_areas(row) for row in rows),
-        weights=population**TOWN_CONCENTRATION,
+        population=population,
     )
 
 

@@ -9,7 +9,6 @@ same name, twins. Ages are those of the reference day.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -129,10 +128,15 @@ def populate(
     *,
     names: str = "default",
     reference: date,
-    territories: Sequence[str] = ("FR", "BE"),
+    towns: Floats | None = None,
     belgian_share: float = 0.25,
 ) -> Population:
-    """`persons` people living in the towns of `territories`. Raises `KeyError` for an unknown mix of names."""
+    """`persons` people, living in communes drawn by the weights `towns` (by default, all of both countries).
+
+    Raises `KeyError` for an unknown mix of names.
+    """
+    if towns is None:
+        towns = places.weights(("FR", "BE"))
     lexicon = MIXES[names]
     head = _Households.draw(persons, draws, belgian_share)
     person = np.arange(persons, dtype=np.int64)
@@ -146,8 +150,8 @@ def populate(
     birth_name, used_name = _surnames(draws, person, head, sex, origin, lexicon)
     given = _given_names(draws, person, head, sex, birth_day, origin, lexicon, reference)
 
-    home = _homes(draws, np.arange(head.count), head.is_belgian, places, territories, "home").take(house)
-    former = _homes(draws, np.arange(head.count), head.is_belgian, places, territories, "former home").take(house)
+    home = _homes(draws, np.arange(head.count), head.is_belgian, places, towns, "home").take(house)
+    former = _homes(draws, np.arange(head.count), head.is_belgian, places, towns, "former home").take(house)
     code, name = _birth_places(draws, person, origin, foreign, head.is_belgian[house], home.town, places, lexicon)
     email, phone = _contacts(draws, person, head, birth_name, spelling.picked(lexicon.given_names, given[0]))
     return Population(
@@ -368,17 +372,14 @@ def _given_names(
 # -- places ------------------------------------------------------------------------------------------------------
 
 
-def _homes(
-    draws: Draws, house: Integers, is_belgian: Booleans, places: Gazetteer, territories: Sequence[str], purpose: str
-) -> Home:
+def _homes(draws: Draws, house: Integers, is_belgian: Booleans, places: Gazetteer, towns: Floats, purpose: str) -> Home:
     town = np.zeros(len(house), dtype=np.int64)
-    for country in (False, True):
-        inside = [places.inside(key) for key in territories if key.startswith("BE") == country]
-        if not inside:
-            continue
-        rows = np.unique(np.concatenate(inside))
-        mask = is_belgian == country
-        town[mask] = rows[draws.choose(f"{purpose}: town", house[mask], places.weights[rows])]
+    countries = np.array(places.countries)
+    for country in ("fr", "be"):
+        rows = np.flatnonzero((countries == country) & (towns > 0))
+        if len(rows):
+            mask = is_belgian == (country == "be")
+            town[mask] = rows[draws.choose(f"{purpose}: town", house[mask], towns[rows])]
     return Home(
         town,
         draws.between(f"{purpose}: number", house, 1, 160),
@@ -398,7 +399,7 @@ def _birth_places(
         every = np.array([index for index, one in enumerate(places.countries) if one == country], dtype=np.int64)
         mask = ~local & (is_belgian == (country == "be"))
         if len(every):
-            row[mask] = every[draws.choose("birth place", person[mask], places.weights[every])]
+            row[mask] = every[draws.choose("birth place", person[mask], places.population[every])]
     abroad_codes: list[str] = []
     abroad_names: list[str] = []
     abroad = np.zeros(len(person), dtype=np.int64)

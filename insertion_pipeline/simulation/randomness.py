@@ -53,7 +53,8 @@ class Draws:
 
     def between(self, purpose: str, index: Integers, low: int | Integers, high: int | Integers) -> Integers:
         """An integer in [low, high], both ends included, for each index."""
-        drawn: Integers = low + self.below(purpose, index, np.asarray(high - low + 1, dtype=np.int64))
+        width = np.broadcast_to(np.asarray(high) - np.asarray(low) + 1, index.shape).astype(np.int64)
+        drawn: Integers = self.below(purpose, index, width) + np.asarray(low, dtype=np.int64)
         return drawn
 
     def choose(self, purpose: str, index: Integers, weights: Floats) -> Integers:
