@@ -1,0 +1,270 @@
+"""Which deliveries count for a month, and their rows.
+
+Belongs here: the effective deliveries, their conformed tables under seal (written once, verified, rebuilt from landing
+when missing or altered), the SQL that reads them together. Does not belong here: accepting a delivery (`landing`).
+
+The newest receipt counts: for an extent of a month or a snapshot, per table, the newest applied delivery of a partner
+that covers the month; for a delta, all of them. A bundle's view delivered alone replaces that view and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from insertion_pipeline import __version__
+from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA
+from insertion_pipeline.contracts.storage import sql_type
+from insertion_pipeline.ingestion import content
+from insertion_pipeline.ingestion.conforming import Conformed
+from insertion_pipeline.ingestion.receipts import Receipt as Receipt
+from insertion_pipeline.ingestion.receipts import receipts as receipts
+from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.lake import Lake, ParquetFile, canonical_json, sha256_of, write_json
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import ContractField, ContractTable, Partner, Registry, Source
+
+
+class CannotRebuild(Exception):
+    """A delivery's rows are gone and its bytes no longer give them. The message holds its sequence number alone."""
+
+
+# -- which count -------------------------------------------------------------------------------------------------------
+
+
+def effective(deposits: Lake | Iterable[Receipt], source: Source | str, month: Month) -> tuple[Receipt, ...]:
+    """The receipts that count for `source` in `month`, a « néant » included, in order."""
+    name = source if isinstance(source, str) else source.name
+    extent_is_delta = isinstance(source, Source) and source.insertion.extent == "delta"
+    counting = [
+        receipt for receipt in _all(deposits) if receipt.counts and receipt.source == name and receipt.covers(month)
+    ]
+    if extent_is_delta:
+        return tuple(counting)
+    return tuple(receipt for receipt in counting if _still_counts(receipt, counting))
+
+
+def _still_counts(receipt: Receipt, counting: Sequence[Receipt]) -> bool:
+    """Whether later receipts of its partner leave it something: all of it, or tables that they do not have."""
+    left = set(receipt.rows)
+    for later in counting:
+        if later.partner == receipt.partner and later.sequence > receipt.sequence:
+            if later.status == "nothing" or not left:
+                return False
+            left -= set(later.rows)
+            if not left:
+                return False
+    return True
+
+
+def _effective_for_table(receipts_of_month: Sequence[Receipt], table: str, *, is_delta: bool) -> list[Receipt]:
+    """The receipts whose rows of `table` count, among those effective in one month."""
+    if is_delta:
+        return [receipt for receipt in receipts_of_month if receipt.rows.get(table)]
+    newest: dict[str, Receipt] = {}
+    for receipt in receipts_of_month:
+        if receipt.status == "nothing":
+            newest.pop(receipt.partner, None)
+        elif table in receipt.rows:
+            newest[receipt.partner] = receipt
+    return [newest[partner] for partner in sorted(newest)]
+
+
+def _all(deposits: Lake | Iterable[Receipt]) -> Iterable[Receipt]:
+    return receipts(deposits) if isinstance(deposits, Lake) else sorted(deposits, key=lambda one: one.sequence)
+
+
+def delivery_digests(lake: Lake, registry: Registry, months: Iterable[Month]) -> dict[str, list[str]]:
+    """Per month, what was delivered for it: one text per effective delivery, sorted. Part of a release's identity."""
+    everything = receipts(lake)
+    return {
+        str(month): sorted(
+            f"{receipt.source} {receipt.partner} {receipt.month} {receipt.sha256}"
+            for source in registry.sources.values()
+            for receipt in effective(everything, source, month)
+        )
+        for month in months
+    }
+
+
+# -- their rows --------------------------------------------------------------------------------------------------------
+
+
+def conformed_rows(
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    source: Source | str,
+    table: ContractTable | str,
+    months: Iterable[Month],
+) -> str:
+    """SQL of the accepted rows of `table` in the effective deliveries of `months`; a relation to stand after FROM.
+
+    The table's typed columns, `_line, _member, _month`, then `_partner, _space, _delivery` (sha256) and `_sequence`.
+    Rows that state no month are repeated for each month in which their delivery counts. Empty, but typed, without
+    deliveries. Rows come in no order: whoever needs one asks for it by `_sequence, _member, _line`.
+    """
+    contract = registry.source(source) if isinstance(source, str) else source
+    wanted = sorted(set(months))
+    name = table if isinstance(table, str) else table.name
+    newest = _contract_table(contract, name, wanted)
+    is_delta = contract.insertion.extent == "delta"
+    everything = receipts(lake)
+    by_receipt: dict[int, tuple[Receipt, list[Month]]] = {}
+    for month in wanted:
+        for receipt in _effective_for_table(effective(everything, contract, month), name, is_delta=is_delta):
+            by_receipt.setdefault(receipt.sequence, (receipt, []))[1].append(month)
+    selects = []
+    for sequence in sorted(by_receipt):
+        receipt, covered = by_receipt[sequence]
+        if receipt.rows.get(name):
+            selects.append(_select(lake, connection, registry, receipt, newest, covered))
+    return "(" + "\nUNION ALL BY NAME\n".join(selects or [_empty(newest)]) + ")"
+
+
+def _contract_table(source: Source, name: str, months: Sequence[Month]) -> ContractTable:
+    """The table of the newest version in force in `months`: older rows are read with its columns."""
+    versions = sorted(source.versions, key=lambda version: version.valid_from, reverse=True)
+    last = months[-1] if months else None
+    for version in versions:
+        if last is None or version.valid_from <= last:
+            for table in version.resources:
+                if table.name == name:
+                    return table
+    raise KeyError(f"{source.name} has no table {name!r}")
+
+
+def _select(
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    receipt: Receipt,
+    table: ContractTable,
+    months: Sequence[Month],
+) -> str:
+    partner = registry.partner(receipt.partner)
+    folder = ensure(lake, registry, receipt)
+    key = content.existing_data_key(lake, partner, receipt.sha256)
+    rows = lake.scan(connection, [ParquetFile(folder / f"{table.name}.parquet", key)])
+    stored = {str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    columns = ", ".join(_column(field, stored) for field in table.stored_fields)
+    listed = ", ".join(f"('{month}')" for month in months)
+    return (
+        f"SELECT {columns}, rows._line, rows._member, coalesce(rows._month, counted.month) AS _month, "
+        f"'{partner.code}' AS _partner, '{partner.space}' AS _space, '{receipt.sha256}' AS _delivery, "
+        f"{receipt.sequence}::BIGINT AS _sequence "
+        f"FROM {rows} AS rows JOIN (VALUES {listed}) AS counted(month) "
+        "ON rows._month IS NULL OR rows._month = counted.month"
+    )
+
+
+def _column(field: ContractField, stored: set[str]) -> str:
+    """The field's column; null where the contract of the delivery's time did not have it."""
+    return f'rows."{field.name}"' if field.name in stored else f'NULL::{sql_type(field)} AS "{field.name}"'
+
+
+def _empty(table: ContractTable) -> str:
+    columns = [f'NULL::{sql_type(field)} AS "{field.name}"' for field in table.stored_fields]
+    origin = "NULL::BIGINT AS _line, NULL::INTEGER AS _member, NULL::VARCHAR AS _month"
+    delivery = (
+        "NULL::VARCHAR AS _partner, NULL::VARCHAR AS _space, NULL::VARCHAR AS _delivery, NULL::BIGINT AS _sequence"
+    )
+    return f"SELECT {', '.join([*columns, origin, delivery])} WHERE false"
+
+
+# -- conformed tables under seal ---------------------------------------------------------------------------------------
+
+
+def contract_digest(registry: Registry, source: Source, partner: Partner) -> str:
+    """What judged a delivery: the contract, its code lists, the partner's permissions, this program's version."""
+    digest = hashlib.sha256(__version__.encode())
+    digest.update(canonical_json(source.model_dump(mode="json", by_alias=True)))
+    digest.update(partner.nir.encode())
+    lists = {
+        field.insertion.code_list
+        for version in source.versions
+        for table in version.resources
+        for field in table.fields
+        if field.insertion.code_list is not None
+    }
+    for name in sorted(lists):
+        digest.update(sha256_of(registry.nomenclature(name).path).encode())
+    return digest.hexdigest()
+
+
+def conformed_folder(lake: Lake, source: str, sha256: str, partner: str, month: Month | None) -> Path:
+    """Where the tables of one delivery lie: the same bytes give other rows to another partner, or for another month."""
+    return lake.sealed / "conformed" / source / sha256 / f"{partner}.{month}"
+
+
+def write_conformed(folder: Path, lake: Lake, conformed: Conformed, key: bytes, contract: str) -> None:
+    """Keep a delivery's tables under its own key; `summary.json`, written last, says that all are there."""
+    files: dict[str, pa.Table] = {}
+    for name, rows in conformed.accepted.items():
+        files[f"{name}.parquet"] = rows
+    for name, rows in conformed.rejected.items():
+        files[f"{name}.rejected.parquet"] = rows
+    files["findings.parquet"] = conformed.findings.cast(FINDINGS_SCHEMA)
+    for name, rows in files.items():
+        lake.write_parquet(folder / name, rows, key=key)
+    digests = {name: sha256_of(folder / name) for name in sorted(files)}
+    write_json(folder / "summary.json", {"contract": contract, "files": digests})
+
+
+def ensure(lake: Lake, registry: Registry, receipt: Receipt) -> Path:
+    """The folder of an applied delivery's tables, rebuilt from its bytes when it is missing, altered or outdated."""
+    source, partner = registry.source(receipt.source), registry.partner(receipt.partner)
+    folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
+    contract = contract_digest(registry, source, partner)
+    if not _is_whole(folder, contract):
+        rebuild(lake, registry, receipt, folder, contract)
+    return folder
+
+
+def ensure_conformed(lake: Lake, registry: Registry, source: Source | str, month: Month) -> tuple[Receipt, ...]:
+    """The effective deliveries of a source and month, each with its tables in place."""
+    contract = registry.source(source) if isinstance(source, str) else source
+    counting = effective(lake, contract, month)
+    for receipt in counting:
+        if receipt.status == "applied":
+            ensure(lake, registry, receipt)
+    return counting
+
+
+def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, contract: str) -> None:
+    """Judge the landed bytes again. Raises `CannotRebuild` when they no longer give rows."""
+    from insertion_pipeline.ingestion.judging import judge
+
+    partner = registry.partner(receipt.partner)
+    try:
+        key = content.existing_data_key(lake, partner, receipt.sha256)
+        with content.opened(lake, partner, receipt.sha256) as path:
+            judgement = judge(path, partner.code, receipt.source, receipt.month, registry, lake)
+    except content.ContentErased:
+        raise CannotRebuild(f"delivery {receipt.sequence}: its bytes were erased") from None
+    if judgement.conformed is None:
+        raise CannotRebuild(f"delivery {receipt.sequence}: its contract no longer reads it")
+    write_conformed(folder, lake, judgement.conformed, key, contract)
+
+
+def findings_of(lake: Lake, registry: Registry, receipt: Receipt) -> pa.Table:
+    """The findings of an applied or held delivery, values included: for its depositor alone."""
+    partner = registry.partner(receipt.partner)
+    key = content.existing_data_key(lake, partner, receipt.sha256)
+    return lake.read_parquet(ParquetFile(ensure(lake, registry, receipt) / "findings.parquet", key))
+
+
+def _is_whole(folder: Path, contract: str) -> bool:
+    try:
+        summary: Mapping[str, object] = json.loads((folder / "summary.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    files = summary.get("files")
+    if summary.get("contract") != contract or not isinstance(files, dict):
+        return False
+    return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in files.items())

@@ -1,0 +1,309 @@
+"""The verdict on a file: the one function behind `check`, `deliver`, the portal and the night.
+
+Belongs here: what must hold of a delivery as a whole (partner, source, period, territory), putting reading and
+conforming together, the verdict. Does not belong here: storing anything (`landing`), judging a row (`conforming`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from insertion_pipeline.contracts.findings import Finding, findings_table
+from insertion_pipeline.ingestion.accounts import Account
+from insertion_pipeline.ingestion.conforming import Conformed, conform, verdict_of
+from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.reading import Member, Reading, UnreadableDelivery, read, recognise
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month, Span
+from insertion_pipeline.registry import Partner, Registry, Source
+
+REFUSED = 3
+
+#: Without these there is no table whose rows could be judged; other refusals come with all that is wrong in the rows.
+_NOTHING_TO_CONFORM = frozenset(
+    {"empty-file", "wrong-source", "missing-header", "duplicate-header", "missing-table", "duplicate-table"}
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a delivery is worth. `conformed` is null when it was refused before its rows could be judged.
+
+    `findings`: all of them, rows of `FINDINGS_SCHEMA`. `account` balances; it tells of the rows what they are worth
+    by themselves, and rejects all of them when they were not judged.
+    """
+
+    verdict: int
+    partner: str
+    source: str | None
+    month: Month | None
+    span: Span | None
+    account: Account
+    findings: pa.Table
+    members: tuple[Member, ...] = ()
+    conformed: Conformed | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        return self.verdict >= REFUSED
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of `insertion check --json`."""
+        return {
+            "verdict": self.verdict,
+            "source": self.source,
+            "period": str(self.month) if self.month is not None else None,
+            "span": str(self.span) if self.span is not None else None,
+            "lines": self.account.lines,
+            "accepted": self.account.accepted,
+            "rejected": self.account.rejected,
+            "blank": self.account.blank,
+            "header_footer": self.account.header_footer,
+            "members": [_member_json(member) for member in self.members],
+            "findings": self.findings.to_pylist(),
+        }
+
+
+class _Refused(Exception):
+    """Ends the judgement of a delivery that is refused as a whole."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.code)
+        self.finding = finding
+
+
+def judge(
+    delivery: Path | Sequence[Path],
+    partner: str,
+    source: str | None,
+    month: Month | None,
+    registry: Registry,
+    lake: Lake,
+    *,
+    archive_password: str | None = None,
+    limits: Limits | None = None,
+) -> Judgement:
+    """The verdict on a file, or on the files of a bundle, that `partner` delivers. Nothing is stored.
+
+    The source is recognised from the content among the partner's own when it is not given, the month is taken from
+    the content where that states one.
+    """
+    with lake.sealed_spill() as spill:
+        return _judge(_Case(delivery, registry, lake, archive_password, limits, spill), partner, source, month)
+
+
+def _judge(case: _Case, partner: str, source: str | None, month: Month | None) -> Judgement:
+    try:
+        who = _partner(case.registry, partner)
+        what = _source(case, who, source)
+    except (_Refused, UnreadableDelivery) as refused:
+        return _refusal(partner, source, month, refused.finding)
+    try:
+        when = _month_in_contract(who, what, month)
+        reading = case.read(what, when)
+    except (_Refused, UnreadableDelivery) as refused:
+        return _refusal(partner, what.name, month, refused.finding)
+    return _judged(case, who, what, when, reading)
+
+
+# -- the delivery as a whole -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A delivery, and what is needed to open it."""
+
+    delivery: Path | Sequence[Path]
+    registry: Registry
+    lake: Lake
+    archive_password: str | None
+    limits: Limits | None
+    spill: Path
+
+    def read(self, source: Source, month: Month | None) -> Reading:
+        return read(self.delivery, source, month=month, **self._options)
+
+    def recognise(self, candidates: Sequence[Source]) -> Source | None:
+        return recognise(self.delivery, candidates, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "archive_password": self.archive_password,
+            "limits": self.limits,
+            "spill": self.spill,
+        }
+
+
+def _partner(registry: Registry, code: str) -> Partner:
+    try:
+        return registry.partner(code)
+    except KeyError:
+        raise _Refused(
+            Finding(
+                "unknown-partner",
+                "blocking",
+                "Ce partenaire n'est pas inscrit.",
+                expected="le code d'un partenaire inscrit",
+                remedy="Vérifier le code du partenaire, ou demander son inscription à l'exploitant.",
+            )
+        ) from None
+
+
+def _source(case: _Case, partner: Partner, name: str | None) -> Source:
+    own = [case.registry.sources[code] for code in partner.sources]
+    if name is None:
+        found = case.recognise(own)
+        if found is None:
+            raise _Refused(_not_theirs(own, case.recognise(list(case.registry.sources.values()))))
+        return found
+    if name not in partner.sources:
+        raise _Refused(_not_theirs(own, case.registry.sources.get(name)))
+    return case.registry.source(name)
+
+
+def _not_theirs(own: Sequence[Source], found: Source | None) -> Finding:
+    what = f"un fichier « {found.title} »" if found is not None else "d'un type inconnu"
+    return Finding(
+        "wrong-source",
+        "blocking",
+        f"Le fichier est {what}, que ce partenaire ne dépose pas.",
+        expected=" ou ".join(f"« {source.title} »" for source in own) or "aucun fichier",
+        remedy="Vérifier le fichier, le type annoncé et le code du partenaire.",
+    )
+
+
+def _month_in_contract(partner: Partner, source: Source, month: Month | None) -> Month | None:
+    """The month, when the contract covers it and the partner is expected to deliver in it."""
+    if month is None:
+        return None
+    if month < source.first_month or not partner.expects(source.name, month):
+        first = max(source.first_month, partner.since)
+        raise _Refused(
+            Finding(
+                "month-outside-contract",
+                "blocking",
+                f"Le mois {month} n'est pas couvert par le format « {source.title} » pour ce partenaire.",
+                expected=f"un mois à partir de {first}" + (f", jusqu'à {partner.until}" if partner.until else ""),
+                remedy="Vérifier le mois déclaré.",
+                value=str(month),
+            )
+        )
+    return month
+
+
+def _judged(case: _Case, partner: Partner, source: Source, month: Month | None, reading: Reading) -> Judgement:
+    reading = _without_forbidden(reading, partner, source, month)
+    stated = month or reading.stated_month
+    is_unknown = stated is None and source.insertion.period.stated_by == "manifest"
+    codes = {finding.code for finding in reading.findings if finding.severity == "blocking" and finding.line is None}
+    if codes & _NOTHING_TO_CONFORM or is_unknown:
+        return _refused_reading(partner, source, stated, reading, [_month_missing(source)] if is_unknown else [])
+    try:
+        _month_in_contract(partner, source, stated)
+        conformed = conform(reading, source, month, case.registry, case.lake)
+        _month_in_contract(partner, source, conformed.month)
+    except _Refused as refused:
+        return _refused_reading(partner, source, stated, reading, [refused.finding])
+    findings = [
+        _other_territory(territory, partner)
+        for territory in sorted(conformed.territories | _known(reading.stated_territory))
+        if not _lies_in(territory, partner.territory_code)
+    ]
+    return Judgement(
+        REFUSED if findings else verdict_of(conformed, source),
+        partner.code,
+        source.name,
+        conformed.month,
+        conformed.span,
+        conformed.account,
+        pa.concat_tables([findings_table(findings), conformed.findings]),
+        conformed.members,
+        conformed,
+    )
+
+
+def _without_forbidden(reading: Reading, partner: Partner, source: Source, month: Month | None) -> Reading:
+    """The reading without the NIR of a partner that may not send it: dropped before anything looks at it."""
+    if partner.nir == "allowed":
+        return reading
+    when = max(source.first_month, month or reading.stated_month or source.latest_month)
+    tables = {}
+    for name, rows in reading.tables.items():
+        contract = source.table(name, when)
+        forbidden = [field.name for field in contract.stored_fields if field.insertion.person == "nir"]
+        tables[name] = rows.drop_columns([column for column in forbidden if column in rows.column_names])
+    return replace(reading, tables=tables)
+
+
+# -- period and territory ----------------------------------------------------------------------------------------------
+
+
+def _known(territory: str | None) -> frozenset[str]:
+    return frozenset() if territory is None else frozenset((territory,))
+
+
+def _lies_in(territory: str, partner_territory: str) -> bool:
+    """Whether rows about `territory` may come from a partner of `partner_territory`; another level cannot tell."""
+    if territory.split("-")[0] != partner_territory.split("-")[0]:
+        return False
+    same_level = territory.rsplit("-", 1)[0] == partner_territory.rsplit("-", 1)[0]
+    return territory == partner_territory if same_level else True
+
+
+def _other_territory(stated: str, partner: Partner) -> Finding:
+    return Finding(
+        "wrong-partner",
+        "blocking",
+        f"Le fichier concerne le territoire {stated}, celui du partenaire est {partner.territory_code}.",
+        expected=f"des données de {partner.territory_code}",
+        remedy="Vérifier le fichier et le code du partenaire.",
+        value=stated,
+    )
+
+
+def _month_missing(source: Source) -> Finding:
+    return Finding(
+        "period-missing",
+        "blocking",
+        f"Un fichier « {source.title} » ne dit pas quel mois il concerne.",
+        expected="un mois au format AAAA-MM, par exemple 2026-09",
+        remedy="Préciser le mois du dépôt.",
+    )
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def _refusal(partner: str, source: str | None, month: Month | None, finding: Finding) -> Judgement:
+    return Judgement(REFUSED, partner, source, month, None, Account(), findings_table([finding]))
+
+
+def _refused_reading(
+    partner: Partner, source: Source, month: Month | None, reading: Reading, findings: Sequence[Finding]
+) -> Judgement:
+    everything = pa.concat_tables([findings_table([*findings, *reading.findings]), reading.oddities])
+    account = _nothing_accepted(reading.account)
+    return Judgement(REFUSED, partner.code, source.name, month, None, account, everything, reading.members)
+
+
+def _nothing_accepted(account: Account) -> Account:
+    """The account of a file whose rows were not judged: none of them is accepted."""
+    return Account(account.lines, account.blank, account.header_footer, 0, account.accepted + account.rejected)
+
+
+def _member_json(member: Member) -> dict[str, Any]:
+    account = member.account
+    return {
+        "rank": member.rank,
+        "table": member.table,
+        "lines": account.lines,
+        "blank": account.blank,
+        "header_footer": account.header_footer,
+        "data": account.accepted + account.rejected,
+    }

@@ -1,0 +1,321 @@
+"""Receiving deliveries: judged, kept under seal, answered with a receipt.
+
+Belongs here: what happens to a delivery from its bytes to its receipt, « néant », holding and confirming. Does not
+belong here: the judgement (`judging`), what counts for a month (`deliveries`), where bytes lie (`content`).
+
+The order of writing is bytes, conformed tables, receipt: the receipt is the commit point, what was written before it
+and has none is invisible, and writing it again gives the same. Deliveries never wait for the lock of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from insertion_pipeline.ingestion import content, deliveries
+from insertion_pipeline.ingestion.conforming import Conformed
+from insertion_pipeline.ingestion.content import Content
+from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.judging import Judgement, judge
+from insertion_pipeline.ingestion.receipts import Receipt, append, commit_lock
+from insertion_pipeline.ingestion.receipts import receipts as receipts
+from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.lake import Lake, write_json
+from insertion_pipeline.month import Month, Span
+from insertion_pipeline.registry import Registry, Source
+
+#: A thin file has fewer than 70 % and fewer than N - 10 rows of the month it is compared with (domain rule 11).
+THIN_SHARE, THIN_ROWS = 0.70, 10
+
+
+class NothingToConfirm(Exception):
+    """`--confirm` names a delivery that nobody received, or that does not wait."""
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """One deposit to receive: `deliveries.csv` has one per line."""
+
+    delivery: Path | Sequence[Path]
+    partner: str
+    source: str | None = None
+    month: Month | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a deposit is answered: the receipt, and the findings with their values, for the depositor alone.
+
+    `is_repeated`: the same bytes had been received already; `findings` is then null, they were given the first time.
+    """
+
+    receipt: Receipt
+    findings: pa.Table | None = None
+    is_repeated: bool = False
+
+
+def deliver(
+    delivery: Path | Sequence[Path],
+    partner: str,
+    source: str | None,
+    month: Month | None,
+    registry: Registry,
+    lake: Lake,
+    *,
+    archive_password: str | None = None,
+    limits: Limits | None = None,
+    confirm: str | None = None,
+) -> Answer:
+    """Receive a file, or the files of a bundle. The same bytes for the same month give the same receipt again.
+
+    `confirm`: the sha256 of these bytes, from the depositor: apply them even if they would be held, or if they were
+    replaced since.
+    """
+    bytes_sent = Content.of(delivery)
+    confirms = confirm is not None and confirm.lower() == bytes_sent.sha256
+    known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
+    if known is not None and (known.status != "refused" or _judged_the_same(known, registry)):
+        return Answer(known, is_repeated=True)
+    judgement = judge(
+        bytes_sent.paths, partner, source, month, registry, lake, archive_password=archive_password, limits=limits
+    )
+    if judgement.is_refused or judgement.conformed is None or judgement.source is None:
+        return Answer(_refuse(judgement, bytes_sent, registry, lake), judgement.findings)
+    receipt = _receipt(judgement, bytes_sent, registry, lake)
+    _keep(judgement.conformed, receipt, bytes_sent, registry, lake)
+    return _commit(receipt, judgement.findings, registry.source(judgement.source), lake, confirms=confirms)
+
+
+def deliver_many(
+    deposits: Iterable[Deposit],
+    registry: Registry,
+    lake: Lake,
+    *,
+    archive_password: str | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Answer]:
+    """Receive deposits one after the other, in their order."""
+    for one in deposits:
+        yield deliver(
+            one.delivery, one.partner, one.source, one.month, registry, lake,
+            archive_password=archive_password, limits=limits,
+        )  # fmt: skip
+
+
+def declare_nothing(partner: str, source: str, month: Month, registry: Registry, lake: Lake) -> Receipt:
+    """Receive « néant »: the partner says that it has nothing to declare for the month.
+
+    Raises `KeyError` for a partner or a source that is not declared, or a source that the partner does not deliver.
+    """
+    if not registry.partner(partner).expects(source, month):
+        raise KeyError(f"{partner} delivers no {source!r} for {month}")
+    digest = hashlib.sha256(f"nothing {partner} {source} {month}".encode()).hexdigest()
+    with commit_lock(lake):
+        everything = receipts(lake)
+        replaced = _replaced(everything, partner, registry.source(source), month)
+        if replaced is not None and replaced.status == "nothing":
+            return replaced
+        return append(
+            lake,
+            Receipt(
+                0, digest, partner, source, month, Span.single(month), 0, _now(lake), "nothing", 0,
+                months=(month,), replaces=replaced.sequence if replaced is not None else None,
+            ),
+        )  # fmt: skip
+
+
+def confirm(sha256: str, partner: str, registry: Registry, lake: Lake) -> Receipt:
+    """Apply a delivery that was held, from its digest alone. Raises `NothingToConfirm`."""
+    with commit_lock(lake):
+        everything = receipts(lake)
+        same = [one for one in everything if one.sha256 == sha256.lower() and one.partner == partner]
+        held = next((one for one in reversed(same) if one.status == "held"), None)
+        if held is None:
+            raise NothingToConfirm(f"no delivery {sha256[:12]} of {partner} waits for a confirmation")
+        done = next((one for one in same if one.confirms == held.sequence), None)
+        if done is not None:
+            return done
+        replaced = _replaced(everything, partner, registry.source(held.source), held.month)
+        return append(
+            lake,
+            replace(
+                held,
+                status="applied",
+                confirms=held.sequence,
+                received_at=_now(lake),
+                replaces=replaced.sequence if replaced is not None else None,
+            ),
+        )
+
+
+# -- repeated ----------------------------------------------------------------------------------------------------------
+
+
+def _already_received(
+    everything: Sequence[Receipt], sha256: str, partner: str, source: str | None, month: Month | None
+) -> Receipt | None:
+    """The newest receipt of these bytes for this partner, source and month."""
+    for receipt in reversed(everything):
+        if (
+            receipt.sha256 == sha256
+            and receipt.partner == partner
+            and (source is None or receipt.source == source)
+            and (month is None or receipt.month == month)
+        ):
+            return receipt
+    return None
+
+
+def _judged_the_same(receipt: Receipt, registry: Registry) -> bool:
+    """Whether the file would be refused again: nothing of what judged it has changed."""
+    return receipt.contract == _contract(registry, receipt.source, receipt.partner)
+
+
+def _contract(registry: Registry, source: str, partner: str) -> str:
+    """The digest of what judges; of all the declarations where partner or source are not known."""
+    if source in registry.sources and partner in registry.partners:
+        return deliveries.contract_digest(registry, registry.sources[source], registry.partners[partner])
+    return registry.digest
+
+
+# -- refused -----------------------------------------------------------------------------------------------------------
+
+
+def _refuse(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Receipt:
+    """Keep the refusal: digest, size, time, codes. Neither the bytes nor any value."""
+    partner = judgement.partner if judgement.partner in registry.partners else ""
+    source = judgement.source if judgement.source in registry.sources else None
+    receipt = _receipt(judgement, bytes_sent, registry, lake)
+    receipt = replace(receipt, partner=partner, source=source or "", status="refused", rows={}, months=(), span=None)
+    with commit_lock(lake):
+        receipt = append(lake, receipt)
+    write_json(
+        lake.landing / "refusals" / f"{receipt.sequence:08d}.json",
+        {"receipt": receipt.sequence, "sha256": receipt.sha256, "findings": _without_values(judgement.findings)},
+    )
+    return receipt
+
+
+def _without_values(findings: pa.Table) -> list[dict[str, object]]:
+    """Findings by code, field and place, without any text that came with the file."""
+    kept = findings.select(["code", "severity", "file", "table", "line", "field", "rule", "count"])
+    rows: list[dict[str, object]] = kept.slice(0, 10_000).to_pylist()
+    return rows
+
+
+# -- accepted ----------------------------------------------------------------------------------------------------------
+
+
+def _keep(conformed: Conformed, receipt: Receipt, bytes_sent: Content, registry: Registry, lake: Lake) -> None:
+    """Write the bytes, then their rows, under the delivery's key. Nothing of it counts before the receipt stands."""
+    key = content.store(lake, registry.partner(receipt.partner), bytes_sent)
+    folder = deliveries.conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
+    deliveries.write_conformed(folder, lake, conformed, key, receipt.contract)
+
+
+def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *, confirms: bool) -> Answer:
+    """Number the receipt and let it stand, applied or held; or give back the one that a racer put there before."""
+    with commit_lock(lake):
+        everything = receipts(lake)
+        replaced = _replaced(everything, receipt.partner, source, receipt.month)
+        known = _already_received(everything, receipt.sha256, receipt.partner, receipt.source, receipt.month)
+        if known is not None and known.status != "refused" and (known is replaced or not confirms):
+            return Answer(known, is_repeated=True)
+        held_for = () if confirms else tuple(_reasons_to_hold(receipt, everything, source))
+        receipt = replace(
+            receipt,
+            status="held" if held_for else "applied",
+            held_for=held_for,
+            replaces=replaced.sequence if replaced is not None else None,
+            confirms=known.sequence if known is not None and known.status == "held" else None,
+        )
+        return Answer(append(lake, receipt), findings)
+
+
+def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Receipt:
+    accepted: Mapping[str, pa.Table] = judgement.conformed.accepted if judgement.conformed is not None else {}
+    counted = judgement.findings.group_by("code").aggregate([("count", "sum")]).to_pylist()
+    return Receipt(
+        0,
+        bytes_sent.sha256,
+        judgement.partner,
+        judgement.source or "",
+        judgement.month,
+        judgement.span,
+        bytes_sent.size,
+        _now(lake),
+        "applied",
+        judgement.verdict,
+        judgement.account,
+        _months(accepted),
+        {name: rows.num_rows for name, rows in sorted(accepted.items())},
+        {row["code"]: row["count_sum"] for row in sorted(counted, key=lambda row: str(row["code"]))},
+        _contract(registry, judgement.source or "", judgement.partner),
+    )
+
+
+def _months(accepted: Mapping[str, pa.Table]) -> tuple[Month, ...]:
+    """The months that accepted rows state, in order."""
+    found = {text for rows in accepted.values() for text in pc.unique(rows["_month"]).to_pylist() if text is not None}
+    return tuple(Month.parse(text) for text in sorted(found))
+
+
+def _replaced(everything: Sequence[Receipt], partner: str, source: Source, month: Month | None) -> Receipt | None:
+    """The receipt that counts until now for the partner, source and month."""
+    if month is None:
+        return None
+    own = [receipt for receipt in everything if receipt.partner == partner]
+    counting = deliveries.effective(own, source, month)
+    return counting[-1] if counting else None
+
+
+def _now(lake: Lake) -> str:
+    now: datetime = lake.clock.now()
+    return now.astimezone(UTC).isoformat(timespec="seconds")
+
+
+# -- held --------------------------------------------------------------------------------------------------------------
+
+
+def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: Source) -> Iterator[str]:
+    """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months` (domain rule 11)."""
+    own = [one for one in everything if one.partner == receipt.partner and one.source == source.name and one.counts]
+    if _is_thin(receipt, own, source):
+        yield "thin-file"
+    if source.insertion.extent == "snapshot" and _drops_old_months(receipt, own):
+        yield "drops-old-months"
+
+
+def _is_thin(receipt: Receipt, own: Sequence[Receipt], source: Source) -> bool:
+    """Fewer than 70 % and fewer than N - 10 rows of the same month last year, or else of the previous month.
+
+    Tables are compared with themselves, so that a view delivered alone is not a thin bundle.
+    """
+    if receipt.month is None:
+        return False
+    for distance in (-12, -1):
+        earlier = [
+            one
+            for one in deliveries.effective(own, source, receipt.month.plus(distance))
+            if one.status == "applied" and one.month is not None and one.month < receipt.month
+        ]
+        if not earlier:
+            continue
+        before = {name: rows for one in earlier for name, rows in one.rows.items() if name in receipt.rows}
+        reference, rows = sum(before.values()), sum(receipt.rows[name] for name in before)
+        return rows < THIN_SHARE * reference and rows < reference - THIN_ROWS
+    return False
+
+
+def _drops_old_months(receipt: Receipt, own: Sequence[Receipt]) -> bool:
+    """Whether a snapshot no longer has a month, older than its newest, that the snapshot before it had."""
+    previous = next((one for one in reversed(own) if set(one.rows) & set(receipt.rows) and one.months), None)
+    if previous is None or not receipt.months:
+        return False
+    return any(month not in receipt.months and month < receipt.months[-1] for month in previous.months)
