@@ -1,0 +1,32 @@
+-- Contracted and realised posts of the annexes in force in the month.
+-- One row per annex. The realised posts are those of its employees in the month; a contracted post is never summed on
+-- person rows. An annex without any statement has realised nothing that is known, and says so.
+-- grain: space, annex
+WITH realised AS (
+    SELECT
+        space, annex,
+        sum(etp) AS etp_realised,
+        count(DISTINCT CASE WHEN is_worker THEN person END) AS n_workers
+    FROM siae_work_months
+    WHERE source = 'fluxiae'
+    GROUP BY space, annex
+)
+SELECT
+    period.month,
+    annex.space,
+    CAST(annex.annex_id AS VARCHAR) AS annex,
+    annex.structure,
+    annex.structure_territory,
+    annex.measure,
+    annex.kind,
+    annex.etp_contracted,
+    CAST(coalesce(realised.etp_realised, 0) AS DECIMAL(18, 6)) AS etp_realised,
+    CAST(least(coalesce(realised.etp_realised, 0), annex.etp_contracted) AS DECIMAL(18, 6)) AS etp_realised_capped,
+    CAST(greatest(annex.etp_contracted - coalesce(realised.etp_realised, 0), 0) AS DECIMAL(18, 6)) AS etp_unused,
+    coalesce(realised.n_workers, 0) AS n_workers,
+    realised.annex IS NOT NULL AS has_statement
+FROM siae_annexes AS annex
+CROSS JOIN period
+LEFT JOIN realised ON realised.space = annex.space AND realised.annex = CAST(annex.annex_id AS VARCHAR)
+WHERE annex.begins_on <= period.last_day AND annex.ends_on >= period.first_day
+ORDER BY annex.space, annex.annex_id

@@ -1,0 +1,117 @@
+-- Hours of employees of insertion structures, in every month known: what work months and exits are made of.
+-- One row per person, structure, annex and month. Of a monthly statement, the last version; where fluxIAE holds a
+-- statement of a structure for a month, the structure's own file (siae_monthly) of that month is left aside.
+-- A statement counts whatever its state of entry (VALIDE, SAISI, DEBLOQUE, BROUILLON), as existing systems do.
+-- grain: space, person, structure, annex, work_month
+WITH statements AS (
+    SELECT
+        statement.*,
+        row_number() OVER (
+            PARTITION BY
+                statement._space, statement.emi_pph_id, statement.emi_ctr_id, statement.emi_afi_id,
+                statement.emi_sme_annee, statement.emi_sme_mois, statement.emi_dsm_id
+            ORDER BY
+                statement.emi_sme_version DESC NULLS LAST,
+                statement.emi_date_validation DESC NULLS LAST,
+                statement.emi_nb_heures_travail DESC NULLS LAST,
+                statement._delivery DESC
+        ) AS recency
+    FROM fluxiae__etat_mensuel_indiv AS statement
+),
+contracts AS (
+    SELECT _space AS space, contrat_id_ctr AS contract_id, max(contrat_salarie_rsa) AS rsa
+    FROM fluxiae__contrat_mission
+    CROSS JOIN period
+    WHERE _month = period.month
+    GROUP BY _space, contrat_id_ctr
+),
+from_fluxiae AS (
+    SELECT
+        statements._space AS space,
+        statements.person,
+        annex.structure,
+        annex.structure_territory,
+        CAST(annex.annex_id AS VARCHAR) AS annex,
+        annex.measure,
+        annex.kind,
+        statements._month AS work_month,
+        max(statements.sex) AS sex,
+        max(statements.age_band) AS age_band,
+        max(statements.person_residence) AS residence,
+        sum(CAST(coalesce(statements.emi_nb_heures_travail, 0) AS DECIMAL(18, 6))) AS hours_worked,
+        max(annex.reference_hours) AS reference_hours,
+        bool_or(coalesce(statements.emi_salarie_tjs_accomp, FALSE)) AS is_still_accompanied,
+        max(contracts.rsa) AS rsa,
+        'fluxiae' AS source
+    FROM statements
+    JOIN siae_annexes AS annex ON annex.space = statements._space AND annex.annex_id = statements.emi_afi_id
+    LEFT JOIN contracts
+        ON contracts.space = statements._space AND contracts.contract_id = statements.emi_ctr_id
+    WHERE statements.recency = 1
+    GROUP BY
+        statements._space, statements.person, annex.structure, annex.structure_territory, annex.annex_id,
+        annex.measure, annex.kind, statements._month
+),
+stated_by_fluxiae AS (
+    SELECT DISTINCT structure, work_month FROM from_fluxiae
+),
+annexes_by_number AS (
+    SELECT
+        space, annex_number, structure,
+        max(measure) AS measure,
+        max(structure_territory) AS structure_territory,
+        max(reference_hours) AS reference_hours
+    FROM siae_annexes
+    GROUP BY space, annex_number, structure
+),
+units AS (
+    SELECT siret, min(territory_code) AS territory_code
+    FROM reporting_units
+    WHERE siret IS NOT NULL
+    GROUP BY siret
+),
+declared AS (
+    SELECT
+        salaries.*,
+        regexp_replace(salaries.annexe_numero, 'A[0-9](M[0-9])?$', '') AS annex_number,
+        regexp_extract(salaries.annexe_numero, '^(ACIPA|ACI|AI|EIPA|EITI|EI|ETTI|FDI)', 1) AS kind
+    FROM siae_monthly__salaries AS salaries
+),
+from_structures AS (
+    SELECT
+        declared._space AS space,
+        declared.person,
+        declared.siret AS structure,
+        max(coalesce(annex.structure_territory, units.territory_code)) AS structure_territory,
+        declared.annex_number AS annex,
+        max(coalesce(annex.measure, declared.kind || '_DC')) AS measure,
+        max(declared.kind) AS kind,
+        declared._month AS work_month,
+        max(declared.sex) AS sex,
+        max(declared.age_band) AS age_band,
+        max(declared.person_residence) AS residence,
+        sum(CAST(coalesce(declared.heures_travaillees, 0) AS DECIMAL(18, 6))) AS hours_worked,
+        max(coalesce(annex.reference_hours, CAST(reference.hours AS DECIMAL(18, 6)))) AS reference_hours,
+        bool_or(coalesce(declared.toujours_accompagne, FALSE)) AS is_still_accompanied,
+        max(declared.rsa) AS rsa,
+        'siae_monthly' AS source
+    FROM declared
+    LEFT JOIN stated_by_fluxiae AS stated
+        ON stated.structure = declared.siret AND stated.work_month = declared._month
+    LEFT JOIN annexes_by_number AS annex
+        ON annex.space = declared._space AND annex.annex_number = declared.annex_number
+        AND annex.structure = declared.siret
+    LEFT JOIN units ON units.siret = declared.siret
+    LEFT JOIN etp_reference_hours AS reference ON reference.code = declared.kind
+    WHERE stated.structure IS NULL AND declared.kind <> 'FDI'
+    GROUP BY declared._space, declared.person, declared.siret, declared.annex_number, declared._month
+)
+SELECT
+    space, person, structure, structure_territory, annex, measure, kind, work_month, sex, age_band, residence,
+    hours_worked, reference_hours, is_still_accompanied, rsa, source
+FROM from_fluxiae
+UNION ALL
+SELECT
+    space, person, structure, structure_territory, annex, measure, kind, work_month, sex, age_band, residence,
+    hours_worked, reference_hours, is_still_accompanied, rsa, source
+FROM from_structures
