@@ -439,7 +439,8 @@ def cnaf_flow(
     income, draws = situations.income, population.draws
     state = income.state(population, month)
     here = of_department(population, partner.territory_code)
-    persons = np.flatnonzero(here & (state != NOT_ON_FILE))
+    is_born = population.birth_day <= day_number(month, last=True)
+    persons = np.flatnonzero(here & is_born & (state != NOT_ON_FILE))
     persons = persons[np.argsort(population.file[persons], kind="stable")]
     files = population.file[persons]
     is_first = np.r_[True, files[1:] != files[:-1]] if len(files) else np.array([], dtype=bool)

@@ -7,7 +7,6 @@ the nomenclature itself (`data_sources/nomenclatures/communes.csv`).
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,19 +43,19 @@ class Gazetteer:
                 rows.setdefault(area, []).append(row)
         return {area: np.array(found, dtype=np.int64) for area, found in rows.items()}
 
-    def weights(self, territories: Sequence[str], *, concentration: float = 1.25) -> Floats:
+    def weights(self, territories: Sequence[str], *, concentration: float = 1.25, balance: float = 0.5) -> Floats:
         """The weight of each commune when people live in these territories, zero elsewhere.
 
-        A territory weighs the square root of its population, so that small departments are not lost beside large ones.
-        Inside it, towns weigh their population to the power of `concentration`: people on minimum income live in towns
-        more than others do.
+        A territory weighs its population to the power of `balance`, so that small departments are not lost beside
+        large ones. Inside it, towns weigh their population to the power of `concentration`: people on minimum income
+        live in towns more than others do.
         """
         weights = np.zeros(len(self.countries))
         for territory in territories:
             rows = self.inside(territory)
             towns = self.population[rows] ** concentration
             if len(rows):
-                weights[rows] += towns / towns.sum() * math.sqrt(self.population[rows].sum())
+                weights[rows] += towns / towns.sum() * float(self.population[rows].sum()) ** balance
         return weights
 
 

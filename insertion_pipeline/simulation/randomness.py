@@ -54,14 +54,14 @@ class Draws:
     def between(self, purpose: str, index: Integers, low: int | Integers, high: int | Integers) -> Integers:
         """An integer in [low, high], both ends included, for each index."""
         width = np.broadcast_to(np.asarray(high) - np.asarray(low) + 1, index.shape).astype(np.int64)
-        drawn: Integers = self.below(purpose, index, width) + np.asarray(low, dtype=np.int64)
-        return drawn
+        return self.below(purpose, index, width) + np.asarray(low, dtype=np.int64)
 
     def choose(self, purpose: str, index: Integers, weights: Floats) -> Integers:
         """The position of a weight for each index, drawn in proportion to the weights."""
         cumulative = np.cumsum(weights)
         drawn = self.uniform(purpose, index) * cumulative[-1]
-        return np.minimum(np.searchsorted(cumulative, drawn, side="right"), len(weights) - 1).astype(np.int64)
+        position = np.searchsorted(cumulative, drawn, side="right")
+        return np.asarray(np.minimum(position, len(weights) - 1), dtype=np.int64)
 
 
 def zipf_weights(count: int, *, flatness: float = 8.0) -> Floats:

@@ -61,13 +61,6 @@ _MONTHLY_BLEMISHES = {
     "mois": (Blemish(None, 0.003),),
     "motif_sortie_categorie": (Blemish("DYNAMIQUE", 0.004),),
 }
-_MISSIONS = (
-    "entretien d'espaces verts",
-    'tri de textiles dit "premier choix"',
-    'nettoyage de locaux 1" étage',
-    "maraîchage",
-    "petite maçonnerie",
-)
 
 
 # -- structures and annexes --------------------------------------------------------------------------------------
@@ -137,6 +130,7 @@ def _structure_view(population: Population, situations: Situations) -> tuple[dic
             "structure_adresse_admin_numero": str(3 + rank),
             "structure_adresse_admin_type_voie": "RUE",
             "structure_adresse_admin_nom_voie": "DES ATELIERS",
+            "structure_adresse_admin_cplt_adresse": 'BATIMENT "B' if rank % 5 == 2 else None,
             "structure_adresse_admin_cp": places.postal_codes[town].as_py(),
             "structure_adresse_admin_commune": places.names[town].as_py().upper(),
             "structure_adresse_admin_code_insee": places.codes[town].as_py(),

@@ -28,11 +28,14 @@ from insertion_pipeline.simulation.situations import Shares, Situations, Structu
 LARGEST_WITH_OWN_PARTNERS = 100_000
 
 #: The committed samples: two months of a small network, dense enough for its tables to be publishable.
-SAMPLE_PERSONS = 3200
+SAMPLE_PERSONS = 3600
 SAMPLE_SEED = 2026
 SAMPLE_SPAN = Span(Month(2026, 9), Month(2026, 10))
-SAMPLE_SHARES = Shares(minimum_income=0.5, siae=0.24, siae_with_minimum_income=0.42)
-_SAMPLE_CONCENTRATION = 2.2
+SAMPLE_SETTLEMENT = {"concentration": 2.2, "balance": 0.2}
+SAMPLE_SHARES = Shares(
+    minimum_income=0.44, siae=0.30, siae_with_minimum_income=0.46, job_search=0.45, forem=0.85, ale=0.62
+)
+_SETTLEMENT = {"concentration": 1.25, "balance": 0.5}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def simulate(
         from insertion_pipeline.simulation.country import write_country
 
         registry = load_registry(write_country(registry, out / "data_sources", months.first))
-    population, situations = _world(persons, months, seed, registry, names, Shares(), 1.25)
+    population, situations = _world(persons, months, seed, registry, names, Shares(), _SETTLEMENT)
     deliveries = list(_deliveries(population, situations, registry, months, out, error_factor, _by_month(out)))
     _write_deliveries(out / "deliveries.csv", out, deliveries)
     truth_rows = _write_truth(out / "truth.parquet", deliveries)
@@ -98,7 +101,7 @@ def write_samples(registry: Registry, folder: Path | None = None) -> list[Path]:
     """
     root = folder if folder is not None else registry.folder
     population, situations = _world(
-        SAMPLE_PERSONS, SAMPLE_SPAN, SAMPLE_SEED, registry, "default", SAMPLE_SHARES, _SAMPLE_CONCENTRATION
+        SAMPLE_PERSONS, SAMPLE_SPAN, SAMPLE_SEED, registry, "default", SAMPLE_SHARES, SAMPLE_SETTLEMENT
     )
     for family in FAMILIES:
         shutil.rmtree(root / family / "samples", ignore_errors=True)
@@ -120,16 +123,22 @@ def write_samples(registry: Registry, folder: Path | None = None) -> list[Path]:
 
 
 def _world(
-    persons: int, months: Span, seed: int, registry: Registry, names: str, shares: Shares, concentration: float
+    persons: int,
+    months: Span,
+    seed: int,
+    registry: Registry,
+    names: str,
+    shares: Shares,
+    settlement: Mapping[str, float],
 ) -> tuple[Population, Situations]:
     draws, places = Draws(seed), gazetteer(registry)
     partners = [one for one in registry.partners.values() if _is_active(one, months)]
     departments = [one.territory_code for one in partners if one.family == "department"]
     agencies = [(one.code, one.territory_code) for one in partners if one.family == "ale"]
-    towns = places.weights(sorted(set(departments)) or ["FR"], concentration=concentration)
-    towns = towns + places.weights(sorted({territory for _, territory in agencies}), concentration=concentration)
+    towns = places.weights(sorted(set(departments)) or ["FR"], **settlement)
+    towns = towns + places.weights(sorted({territory for _, territory in agencies}), **settlement)
     regions = [one.territory_code for one in partners if one.space == "be" and one.family == "employment_service"]
-    towns = towns + 0.15 * places.weights(regions, concentration=concentration)
+    towns = towns + 0.15 * places.weights(regions, **settlement)
     belgian = 0.0 if not (agencies or regions) else 0.25 if departments else 1.0
     population = populate(
         persons,

@@ -205,7 +205,8 @@ class Employment:
         key = (self.person * 4 + np.arange(len(self)) % 4) * 1000 + (month.year * 12 + month.month) % 1000
         presence = 0.72 + 0.33 * population.draws.uniform("presence", key)
         presence = np.where(population.draws.chance("absent", key, 0.03), 0.0, presence)
-        return np.floor(self.monthly_hours * presence * days / (end - start + 1)).astype(np.int64)
+        worked = np.floor(self.monthly_hours * presence * days / (end - start + 1))
+        return np.asarray(worked, dtype=np.int64)
 
     def in_month(self, month: Month) -> Booleans:
         """Under contract on at least one day of the month."""
