@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -196,6 +196,9 @@ class TableExtension(_Declared):
     required: bool = Field(default=True, description="A bundle without this table is refused.")
     persons: bool = Field(default=False, description="Each row describes a person: `person:` keys say how.")
     local_person_key: tuple[str, ...] = Field(default=(), description="Fields that identify the person locally.")
+    local_person_source: str | None = Field(
+        default=None, description="Source of the same partner whose persons the local key names; null = this one."
+    )
     person_context: Mapping[str, str] = Field(default={}, description="Person columns found through SQL expressions.")
     unique_severity: Severity = "warning"
     rules: tuple[Rule, ...] = ()
@@ -453,6 +456,12 @@ def load_registry(folder: Path) -> Registry:
             for where, problem in _problems(source):
                 raise InvalidDataSources(f"{path}: {where}: {problem}")
             sources[source.name] = source
+    for source in sources.values():
+        for table in (table for version in source.versions for table in version.resources):
+            named = table.insertion.local_person_source
+            if named is not None and named not in sources:
+                path = folder / source.family / f"{source.name}.yaml"
+                raise InvalidDataSources(f"{path}: {table.name}: local_person_source: unknown source {named!r}")
     families = tuple(_declared(IndicatorFamily, path) for path in sorted((folder / "indicators").glob("*.yaml")))
     _refuse_duplicate_codes(families, folder / "indicators")
     for partner in partners.values():
