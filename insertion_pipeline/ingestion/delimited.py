@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from insertion_pipeline.contracts.findings import Finding, findings_table
@@ -145,7 +144,7 @@ def read_table(
     if header.table is None:
         return _unknown_table(blocks, footer)
     columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)
-    reader = _TableReader(columns, header.dialect, rank, settle)
+    reader = _TableReader(columns, header.dialect, rank, settle, header.lines)
     skipped = 0
     for block in blocks:
         if skipped < header.lines:
@@ -239,7 +238,9 @@ class _Lines:
 class _TableReader:
     """Takes blocks, gives back one extract. Memory: what is kept of the table, and one block."""
 
-    def __init__(self, columns: headers.Columns, dialect: Dialect, rank: int, settle: Settle) -> None:
+    def __init__(
+        self, columns: headers.Columns, dialect: Dialect, rank: int, settle: Settle, lines_before: int
+    ) -> None:
         self._columns = columns
         self._dialect = dialect
         self._rank = rank
@@ -247,7 +248,7 @@ class _TableReader:
         self._separator = ord(dialect.separator)
         self._stored = columns.stored
         self._carry = b""
-        self._line = 0  # physical lines of data read so far
+        self._line = lines_before
         self._blank = 0
         self._accepted = 0
         self._batches: list[pa.Table] = []
@@ -372,7 +373,9 @@ class _TableReader:
     def _with_origin(self, rows: pa.Table, lines: npt.NDArray[np.int64], units: npt.NDArray[np.int32]) -> pa.Table:
         values = (lines.astype(np.int64), units, np.full(len(lines), self._rank, np.int32))
         for (name, kind), column in zip(ORIGIN_FIELDS, values, strict=True):
-            rows = rows.append_column(pa.field(name, kind), pa.array(column, kind))
+            # built from its buffer: `pa.array` of a NumPy array imports pandas, half a second
+            array = pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+            rows = rows.append_column(pa.field(name, kind), array)
         return rows
 
     def _settle_runs(self, block: bytes, lines: _Lines) -> None:
@@ -456,23 +459,20 @@ class _TableReader:
     # -- the extract -------------------------------------------------------------------------------------------------
 
     def extract(self, header: Header, findings: Sequence[Finding], footer: Footer) -> Extract:
-        """Everything read. Line numbers begin after the header."""
-        offset = header.lines
+        """Everything read."""
         schema = pa.schema([*((name, pa.string()) for name in self._stored.values()), *ORIGIN_FIELDS])
         rows = pa.concat_tables(self._batches).cast(schema) if self._batches else schema.empty_table()
-        if offset and rows.num_rows:
-            rows = _shifted(rows, offset)
         oddities = pa.concat_tables(self._oddities) if self._oddities else no_findings()
         rejected = sum(broken.units for broken in self._broken)
         account = Account(
-            lines=header.lines + self._line + footer.lines,
+            lines=self._line + footer.lines,
             blank=header.blank + self._blank + footer.blank,
             header_footer=header.lines - header.blank + footer.lines - footer.blank,
             accepted=self._accepted,
             rejected=rejected,
         ).checked()
         broken = unreadable_table(
-            (self._rank, one.line + offset, one.units, one.raw, one.code, one.message) for one in self._broken
+            (self._rank, one.line, one.units, one.raw, one.code, one.message) for one in self._broken
         )
         return Extract(
             self._columns.table.name,
@@ -480,13 +480,8 @@ class _TableReader:
             account,
             broken,
             tuple(findings),
-            _shifted(oddities, offset, "line") if oddities.num_rows else oddities,
+            oddities,
         )
-
-
-def _shifted(table: pa.Table, offset: int, column: str = "_line") -> pa.Table:
-    index = table.schema.get_field_index(column)
-    return table.set_column(index, table.schema.field(index), pc.add(table[column], pa.scalar(offset, pa.int64())))
 
 
 def _bytes_of(block: bytes, lines: _Lines, chosen: Mask) -> bytes:

@@ -168,15 +168,13 @@ class _Opener:
             yield self._extract(stream, packed=path.stat().st_size)
 
     def _zip(self, path: Path) -> Iterator[Path]:
-        import pyzipper
-
         try:
-            with pyzipper.AESZipFile(path) as archive:
+            with _zip_archive(path) as archive:
                 entries = [one for one in archive.infolist() if not one.is_dir() and not _is_rubbish(one.filename)]
                 self._check_entries(entries, packed=path.stat().st_size)
                 for entry in entries:
                     yield self._zip_member(archive, entry)
-        except (*_STRUCTURE_ERRORS, pyzipper.BadZipFile) as error:
+        except _STRUCTURE_ERRORS as error:
             raise _broken_archive() from error
 
     def _zip_member(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Path:
@@ -279,6 +277,21 @@ class _Opener:
                 f"L'archive grossit plus de {limits.ratio} fois en s'ouvrant.",
                 remedy="Déposer le fichier sans le compresser.",
             )
+
+
+def _zip_archive(path: Path) -> zipfile.ZipFile:
+    """The archive, opened by the library that knows AES when something in it is encrypted (importing it is slow)."""
+    archive = zipfile.ZipFile(path)
+    if not any(entry.flag_bits & 1 for entry in archive.infolist()):
+        return archive
+    archive.close()
+    import pyzipper
+
+    try:
+        encrypted: zipfile.ZipFile = pyzipper.AESZipFile(path)
+    except pyzipper.BadZipFile as error:
+        raise zipfile.BadZipFile from error
+    return encrypted
 
 
 def _text_head(head: bytes) -> str:
