@@ -27,6 +27,16 @@ _PLACEHOLDER_NAMES = (
     "INCONNU", "INCONNUE", "SANSNOM", "SANSPRENOM", "NONRENSEIGNE", "NONRENSEIGNEE", "NONCOMMUNIQUE", "ARENSEIGNER",
     "ANONYME", "NEANT", "NULL", "NONE", "NAN", "NC", "ND", "NR", "X", "XX", "XXX", "XXXX", "TEST",
 )  # fmt: skip
+#: « Mme », « M. », « 2 », « homme »: what sources write where the canonical record has 1 or 2.
+SEX_MACRO = """
+CREATE OR REPLACE TEMP MACRO canonical_sex(text) AS CASE
+    WHEN regexp_replace(upper(strip_accents(text)), '[^0-9A-Z]', '', 'g')
+        IN ('1', 'M', 'MR', 'MONSIEUR', 'H', 'HOMME', 'MASCULIN') THEN '1'
+    WHEN regexp_replace(upper(strip_accents(text)), '[^0-9A-Z]', '', 'g')
+        IN ('2', 'MME', 'MLLE', 'MADAME', 'MADEMOISELLE', 'F', 'FEMME', 'FEMININ') THEN '2'
+END
+"""
+
 #: Births before this year are fillers of a mandatory field (0001, 1900, 1901), not persons in working life.
 _FIRST_BIRTH_YEAR = 1905
 
@@ -65,7 +75,7 @@ WITH cells AS (
         compacted(caf_matricule) AS caf_matricule, canonical_caf_role(caf_role) AS caf_role,
         partner || ':' || nullif(trim(department_person_id), '') AS local_id,
         birth_name, used_name, first_names,
-        CASE WHEN trim(sex) IN ('1', '2') THEN trim(sex) END AS sex,
+        canonical_sex(sex) AS sex,
         TRY_CAST(regexp_extract(birth_date, '^([0-9]{{4}})', 1) AS SMALLINT) AS year,
         nullif(TRY_CAST(regexp_extract(birth_date, '^[0-9]{{4}}-([0-9]{{2}})', 1) AS SMALLINT), 0) AS month,
         nullif(TRY_CAST(regexp_extract(birth_date, '^[0-9]{{4}}-[0-9]{{2}}-([0-9]{{2}})', 1) AS SMALLINT), 0) AS day,
@@ -142,6 +152,7 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
     `records` has the columns of `PERSON_SCHEMA`; a number of the other space is not read at all.
     """
     connection.execute(SQL_MACROS)
+    connection.execute(SEX_MACRO)
     connection.register("arriving", records)
     connection.execute("CREATE OR REPLACE TEMP TABLE canonical AS SELECT * FROM arriving")
     connection.unregister("arriving")

@@ -91,21 +91,41 @@ _COMPARISONS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 #: Levels whose weight follows the rarity of the value they agree on.
-_BY_RARITY = {("surname", "exact"): "surname", ("given", "exact"): "given_first", ("given", "first"): "given_first"}
+_BY_RARITY = {
+    ("surname", "exact"): "surname",
+    ("surname", "crossed"): "surname",
+    ("given", "exact"): "given_first",
+    ("given", "first"): "given_first",
+}
 #: A level never seen in training is rare, not impossible.
 _RAREST_M, _RAREST_U = 2e-4, 2e-6
+#: How often true pairs disagree at least, whatever the training population did: people move, register again, change
+#: household and telephone; birth places are written in the names and borders of several decades.
+_DISAGREEMENT = {
+    ("birth_place", "department"): 0.03,
+    ("birth_place", "else"): 0.10,
+    ("residence", "department"): 0.08,
+    ("residence", "else"): 0.12,
+    ("contact", "else"): 0.30,
+    ("number", "else"): 0.03,
+    ("france_travail_id", "else"): 0.25,
+    ("household", "else"): 0.25,
+    ("birth", "close"): 0.001,
+    ("birth", "else"): 0.002,
+}
 #: How many persons the prior frequency of a name weighs against those counted in the data at hand.
 _PRIOR_PERSONS = 3000
 #: Two persons at random bear the same name this often, where the data at hand are too few to tell.
-_PRIOR_FREQUENCY = {"surname": 0.0015, "given_first": 0.008}
+_PRIOR_FREQUENCY = {"surname": 0.0007, "given_first": 0.004}
+#: A handful of records still comes from a population: two at random are the same person once in this many, at most.
+_SMALLEST_POPULATION = 5_000
 
 
 @dataclass(frozen=True)
 class Model:
-    """What training learns: a prior, and m and u of each level of each comparison."""
+    """What training learns: m and u of each level of each comparison."""
 
     version: str
-    prior: float
     parameters: Mapping[str, Mapping[str, tuple[float, float]]]
 
     @classmethod
@@ -113,7 +133,6 @@ class Model:
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             content["version"],
-            content["prior"],
             {
                 comparison: {level: (one["m"], one["u"]) for level, one in levels.items()}
                 for comparison, levels in content["comparisons"].items()
@@ -125,7 +144,7 @@ class Model:
             comparison: {level: {"m": float(f"{m:.6g}"), "u": float(f"{u:.6g}")} for level, (m, u) in levels.items()}
             for comparison, levels in self.parameters.items()
         }
-        content = {"version": self.version, "trained_on": trained_on, "prior": self.prior, "comparisons": comparisons}
+        content = {"version": self.version, "trained_on": trained_on, "comparisons": comparisons}
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -135,8 +154,11 @@ def frozen_model() -> Model:
     return Model.load()
 
 
-def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
-    """Splink settings: the comparisons above in an engine's words, with the parameters of `model` when there is one."""
+def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dict[str, Any]:
+    """Splink settings: the comparisons above in an engine's words, with the parameters of `model` when there is one.
+
+    The prior odds follow the number of nodes: the more persons, the less likely that two of them are one.
+    """
     comparisons = []
     for comparison, conditions in _COMPARISONS.items():
         levels: list[dict[str, Any]] = []
@@ -155,7 +177,7 @@ def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
     return {
         "link_type": "dedupe_only",
         "unique_id_column_name": "node",
-        "probability_two_random_records_match": model.prior if model is not None else 1e-5,
+        "probability_two_random_records_match": 1 / max(_SMALLEST_POPULATION, nodes),
         "blocking_rules_to_generate_predictions": ["l.surname = r.surname AND l.given_first = r.given_first"],
         "comparisons": comparisons,
         "retain_matching_columns": False,
@@ -199,14 +221,14 @@ def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, v
             linker.training.estimate_parameters_using_expectation_maximisation(rule)
     learnt: dict[str, dict[str, tuple[float, float]]] = {}
     for comparison in linker._settings_obj.core_model_settings.comparisons:
-        levels = {}
+        levels, compared = {}, comparison.output_column_name.removeprefix("c_")
         for level in comparison.comparison_levels:
             if not level.is_null_level:
                 m, u = _learnt(level.m_probability), _learnt(level.u_probability)
-                levels[level.label_for_charts] = (max(m, _RAREST_M), max(u, _RAREST_U))
-        learnt[comparison.output_column_name.removeprefix("c_")] = levels
-    row = connection.execute("SELECT count(*) FROM nodes").fetchall()[0]
-    return Model(version, prior=1 / max(10_000, int(row[0]) // 2), parameters=learnt)
+                name = level.label_for_charts
+                levels[name] = (max(m, _DISAGREEMENT.get((compared, name), _RAREST_M)), max(u, _RAREST_U))
+        learnt[compared] = levels
+    return Model(version, learnt)
 
 
 def _learnt(probability: object) -> float:
@@ -219,7 +241,8 @@ def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
 
     logging.getLogger("splink").setLevel(logging.ERROR)
     api = DuckDBAPI(connection)
-    linker = Linker(api.register("nodes"), settings_of(model), log_level=None, validate_settings=False)
+    nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
+    linker = Linker(api.register("nodes"), settings_of(model, nodes), log_level=None, validate_settings=False)
     for column in sorted(set(_BY_RARITY.values())):
         connection.execute(_frequency_sql(column), {"prior": _PRIOR_FREQUENCY[column], "persons": _PRIOR_PERSONS})
         linker.table_management.register_term_frequency_lookup(api.register(f"frequency_of_{column}"), column)

@@ -1,0 +1,177 @@
+"""What leaves the sealed area: every contract's tables, with a pseudonym in the place of whoever a row speaks of.
+
+Belongs here: the pseudonymised tables, their schema, the allow-list of their columns. Does not belong here: who is who
+(`resolving`), what is counted (`indicators`).
+
+Columns pass because the contract says `use: fact` or `both`, never because nobody thought of forbidding them; a direct
+identifier does not pass even then. The pseudonym is HMAC-SHA-256 of the person's id under the key of the purpose.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from insertion_pipeline.contracts.storage import arrow_type
+from insertion_pipeline.identity import records
+from insertion_pipeline.identity.records import Rows
+from insertion_pipeline.identity.resolving import SPACES, Resolution, persons_file, residences_file
+from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import ContractField, ContractTable, Registry, Source
+
+#: Person columns that name somebody, or nearly: never beyond the seal, whatever a contract says.
+DIRECT_IDENTIFIERS = frozenset(
+    {
+        "nir", "niss", "france_travail_id", "caf_matricule", "department_person_id", "birth_name", "used_name",
+        "first_names", "birth_date", "birth_place_code", "birth_place_name", "address", "email", "phone",
+    }
+)  # fmt: skip
+
+_PERSON_COLUMNS = (
+    ("person", pa.string()),
+    ("person_sex", pa.string()),
+    ("person_age", pa.int32()),
+    ("person_residence", pa.string()),
+    ("_partner", pa.string()),
+    ("_space", pa.string()),
+    ("_month", pa.string()),
+    ("_delivery", pa.string()),
+)
+
+
+def passing_fields(table: ContractTable) -> tuple[ContractField, ...]:
+    """The fields that leave the sealed area, in the contract's order."""
+    return tuple(
+        field
+        for field in table.fields
+        if field.insertion.use in ("fact", "both") and field.insertion.person not in DIRECT_IDENTIFIERS
+    )
+
+
+def schema(table: ContractTable) -> pa.Schema:
+    """The pseudonymised columns of a contract's table: its facts, then who, where from and when."""
+    return pa.schema([*((field.name, arrow_type(field)) for field in passing_fields(table)), *_PERSON_COLUMNS])
+
+
+def pseudonymised_file(lake: Lake, source: str, table: str, month: Month) -> ParquetFile:
+    """Where the pseudonymised rows of a table for a month are."""
+    return ParquetFile(lake.open_area / "pseudonymised" / source / table / f"{month}.parquet")
+
+
+def pseudonymise(
+    lake: Lake, registry: Registry, resolution: Resolution, source: str, month: Month, *, rows: Rows = records.conformed_rows
+) -> Mapping[str, int]:
+    """Write the pseudonymised tables of a source for a month; returns the number of rows of each.
+
+    One row per conformed row, in the order of partner, delivery and line. Raises `ValueError` for a month that the
+    resolution did not draw on: nobody would be known there.
+    """
+    if month not in resolution.months:
+        raise ValueError(f"{month} is not among the resolved months")
+    declared = registry.source(source)
+    if month < declared.first_month:
+        return {}
+    written: dict[str, int] = {}
+    connection = lake.connect(sealed_spill=True)
+    try:
+        _open_identities(connection, lake)
+        for table in declared.version_for(month).resources:
+            query = _query(connection, lake, registry, declared, table, month, rows)
+            content = connection.sql(query, params={"last_day": month.last_day, "month": str(month)}).to_arrow_table()
+            content = content.cast(schema(table))
+            lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
+            written[table.name] = len(content)
+    finally:
+        connection.close()
+    return written
+
+
+def _open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Create the views `persons` and `residences` over both spaces' sealed tables."""
+    for name, files in (
+        ("persons", [persons_file(lake, space) for space in SPACES]),
+        ("residences", [residences_file(lake, space) for space in SPACES]),
+    ):
+        connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {lake.scan(connection, files)}")
+
+
+def _query(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, source: Source, table: ContractTable,
+    month: Month, rows: Rows,
+) -> str:
+    months = (month,)
+    if table.insertion.persons:
+        relation = records.described_rows(lake, connection, registry, source, table, months, rows)
+        known = f"(SELECT * FROM {relation} AS described JOIN persons USING (record_id))"
+    else:
+        relation = rows(lake, connection, registry, source.name, table.name, months)
+        known = (
+            "(SELECT *, NULL::VARCHAR AS person_id, NULL AS person, NULL AS person_sex, NULL::DATE AS person_birth_date"
+            f" FROM {relation})"
+        )
+        if table.insertion.local_person_key:
+            known = _through_local_key(connection, lake, registry, source, table, months, rows, relation)
+    fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
+    return f"""
+        SELECT {fields}person, person_sex,
+            CASE WHEN person_birth_date <= $last_day::DATE THEN date_sub('year', person_birth_date, $last_day::DATE) END
+                AS person_age,
+            person_residence, _partner, _space, $month AS _month, _delivery
+        FROM {known} AS known
+        LEFT JOIN (SELECT person_id, person_residence FROM residences WHERE month = $month) AS lived USING (person_id)
+        ORDER BY _partner, _delivery, _member, _line
+    """
+
+
+def _through_local_key(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, source: Source, table: ContractTable,
+    months: Sequence[Month], rows: Rows, relation: str,
+) -> str:
+    """Rows that name a person by the partner's own key. One that no table describes is a person nobody else knows."""
+    describing = [
+        other for other in records.tables_with_persons(source, months[-1]) if other.insertion.local_person_key
+    ]
+    selects = [
+        f"""SELECT _delivery, p_key, min_by(struct_pack(person_id, person, person_sex, person_birth_date), person_id) AS who
+        FROM {records.described_rows(lake, connection, registry, source, other, months, rows)} JOIN persons USING (record_id)
+        WHERE p_key IS NOT NULL GROUP BY ALL"""
+        for other in describing
+    ]
+    if not selects:
+        selects = [
+            "SELECT NULL::VARCHAR AS _delivery, NULL::VARCHAR AS p_key, NULL::STRUCT(person_id VARCHAR, person VARCHAR,"
+            " person_sex VARCHAR, person_birth_date DATE) AS who WHERE false"
+        ]
+    key = records.local_key(table)
+    keyed = f"(SELECT *, {key} AS p_key FROM {relation})"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE key_holders AS {' UNION ALL BY NAME '.join(selects)}")
+    strangers = connection.execute(
+        f"SELECT DISTINCT _partner, p_key FROM {keyed} AS keyed ANTI JOIN key_holders USING (_delivery, p_key)"
+        " WHERE p_key IS NOT NULL ORDER BY ALL"
+    ).fetchall()
+    purpose = lake.keyring.purpose_key("facts")
+    connection.register(
+        "strangers",
+        pa.table(
+            {
+                "_partner": [partner for partner, _ in strangers],
+                "p_key": [name for _, name in strangers],
+                "stranger": [
+                    hmac.digest(purpose, f"{source.name}\x1f{partner}\x1f{name}".encode(), "sha256").hex()
+                    for partner, name in strangers
+                ],
+            },
+            schema=pa.schema([("_partner", pa.string()), ("p_key", pa.string()), ("stranger", pa.string())]),
+        ),
+    )
+    return f"""(
+        SELECT keyed.*, who.person_id AS person_id, coalesce(who.person, stranger) AS person,
+            who.person_sex AS person_sex, who.person_birth_date AS person_birth_date
+        FROM {keyed} AS keyed
+        LEFT JOIN key_holders USING (_delivery, p_key)
+        LEFT JOIN strangers ON strangers._partner = keyed._partner AND strangers.p_key = keyed.p_key
+    )"""

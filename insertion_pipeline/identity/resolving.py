@@ -1,0 +1,295 @@
+"""Persons resolved: from the deliveries in force to the sealed tables that say who is who.
+
+Belongs here: gathering the canonical records of a span of months, linking each person space apart, writing what the
+link says under the space's seal, and a summary in counts. Does not belong here: linkage itself (`linkage`), tables
+without identities (`pseudonymising`).
+
+Under `sealed/identity/<space>/`: `persons.parquet`, one row per record; `residences.parquet`, one row per person and
+month; `review.parquet`, the pairs that a human should look at; `quality.json`, counts only.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from insertion_pipeline.identity import linkage, records
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA
+from insertion_pipeline.identity.records import Rows
+from insertion_pipeline.lake import Lake, ParquetFile, write_json
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import Registry, Source, Space
+
+SPACES: tuple[Space, ...] = ("fr", "be")
+
+#: Which source is believed first about where somebody lives (domain rule 9): who pays a benefit there, then who follows
+#: the person, then who employs. A source that is not named comes last, by name.
+RESIDENCE_PRIORITY = (
+    "cnaf_vrsb0801", "department_list", "forem_jobseekers", "ft_spie", "fluxiae", "siae_monthly", "ale_activity",
+)  # fmt: skip
+
+PERSONS_SCHEMA = pa.schema(
+    [
+        *linkage.LINK_SCHEMA,
+        ("person", pa.string()),
+        ("person_sex", pa.string()),
+        ("person_birth_date", pa.date32()),
+    ]
+)
+RESIDENCES_SCHEMA = pa.schema([("person_id", pa.string()), ("month", pa.string()), ("person_residence", pa.string())])
+
+
+@dataclass(frozen=True)
+class SpaceQuality:
+    """Counts about one person space; they name no value and nobody."""
+
+    records: int
+    persons: int
+    by_match_method: Mapping[str, int]
+    cluster_sizes: Mapping[str, int]
+    without_number_by_partner: Mapping[str, tuple[int, int]]
+    pairs_to_review: Mapping[str, int]
+    demoted_numbers: int
+    candidate_pairs: int
+    crowded_keys: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What `resolve` wrote: the months that it drew on and counts per person space."""
+
+    months: tuple[Month, ...]
+    spaces: Mapping[Space, SpaceQuality]
+
+    @property
+    def persons(self) -> int:
+        return sum(space.persons for space in self.spaces.values())
+
+    @property
+    def records(self) -> int:
+        return sum(space.records for space in self.spaces.values())
+
+
+def persons_file(lake: Lake, space: Space) -> ParquetFile:
+    """Who is who in one person space, under its seal."""
+    return ParquetFile(_folder(lake, space) / "persons.parquet", lake.keyring.space_key(space))
+
+
+def residences_file(lake: Lake, space: Space) -> ParquetFile:
+    """Who lived where at the end of which month, under the space's seal."""
+    return ParquetFile(_folder(lake, space) / "residences.parquet", lake.keyring.space_key(space))
+
+
+def review_file(lake: Lake, space: Space) -> ParquetFile:
+    """The pairs of records that a human should look at, under the space's seal."""
+    return ParquetFile(_folder(lake, space) / "review.parquet", lake.keyring.space_key(space))
+
+
+def resolve(
+    lake: Lake, registry: Registry, months: Sequence[Month], *, rows: Rows = records.conformed_rows
+) -> Resolution:
+    """Link every record of `months` and write the sealed identity tables of both person spaces.
+
+    The outcome depends on the deliveries in force for these months and on the frozen model, on nothing else: give it
+    all the months whose tables must agree on who is who.
+    """
+    chosen = tuple(sorted(set(months)))
+    spaces: dict[Space, SpaceQuality] = {}
+    connection = lake.connect(sealed_spill=True)
+    try:
+        _gather(connection, lake, registry, chosen, rows)
+        for space in SPACES:
+            spaces[space] = _resolve_space(connection, lake, registry, space)
+    finally:
+        connection.close()
+    return Resolution(chosen, spaces)
+
+
+def _folder(lake: Lake, space: Space) -> Path:
+    return lake.sealed / "identity" / space
+
+
+def _gather(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, months: Sequence[Month], rows: Rows
+) -> None:
+    """Make `sightings`: one row per record, source and month, with the canonical columns."""
+    columns = [field.name for field in PERSON_SCHEMA if field.name not in ("record_id", "person_space", "partner_family", "partner")]
+    connection.execute(
+        f"""CREATE TEMP TABLE sightings (
+            record_id VARCHAR, source VARCHAR, month VARCHAR, person_space VARCHAR, partner_family VARCHAR,
+            partner VARCHAR, {", ".join(f"{name} VARCHAR" for name in columns)}, residence_name VARCHAR
+        )"""
+    )
+    for source in registry.sources.values():
+        for version_months in _by_version(source, months):
+            for table in records.tables_with_persons(source, version_months[-1]):
+                relation = records.described_rows(lake, connection, registry, source, table, version_months, rows)
+                connection.execute(
+                    f"""INSERT INTO sightings
+                    SELECT DISTINCT record_id, '{source.name}', _month, _space, '{source.family}', _partner,
+                        {", ".join(f"p_{name}" for name in columns)}, p_residence_name
+                    FROM {relation}"""
+                )
+
+
+def _by_version(source: Source, months: Sequence[Month]) -> list[list[Month]]:
+    """The months grouped by the version of the contract in force, those before the first one left out."""
+    groups: dict[Month, list[Month]] = {}
+    for month in months:
+        if month >= source.first_month:
+            groups.setdefault(source.version_for(month).valid_from, []).append(month)
+    return [groups[valid_from] for valid_from in sorted(groups)]
+
+
+def _resolve_space(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space
+) -> SpaceQuality:
+    columns = ", ".join(f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id")
+    canonical = connection.sql(
+        f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
+        params={"space": space},
+    ).to_arrow_table()
+    linked = linkage.link_space(canonical, space, lake)
+    key = lake.keyring.space_key(space)
+    connection.register("linked", linked.persons)
+    connection.register("pseudonyms", _pseudonyms(linked.persons, lake.keyring.purpose_key("facts")))
+    _register_communes(connection, registry)
+    persons = connection.sql(_PERSONS).to_arrow_table().cast(PERSONS_SCHEMA)
+    residences = connection.sql(_RESIDENCES, params={"country": space.upper()}).to_arrow_table().cast(RESIDENCES_SCHEMA)
+    folder = _folder(lake, space)
+    lake.write_parquet(folder / "persons.parquet", persons, key=key)
+    lake.write_parquet(folder / "residences.parquet", residences, key=key)
+    lake.write_parquet(folder / "review.parquet", linked.review, key=key)
+    quality = _quality(connection, linked, space)
+    write_json(folder / "quality.json", asdict(quality))
+    for name in ("linked", "pseudonyms", "communes"):
+        connection.unregister(name)
+    return quality
+
+
+def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:
+    """One row per person: HMAC-SHA-256 of the person's id under the key of the purpose, in hexadecimal."""
+    persons = linked["person_id"].unique().to_pylist()
+    return pa.table(
+        {"person_id": persons, "person": [hmac.digest(key, person.encode(), "sha256").hex() for person in persons]},
+        schema=pa.schema([("person_id", pa.string()), ("person", pa.string())]),
+    )
+
+
+# What most of a person's records say; the earlier value where as many say one thing as the other.
+_PERSONS = """
+WITH spoken AS (
+    SELECT DISTINCT record_id, person_id, sex, TRY_CAST(birth_date AS DATE) AS birth_date
+    FROM linked JOIN sightings USING (record_id)
+), sexes AS (
+    SELECT person_id, sex FROM spoken WHERE sex IS NOT NULL GROUP BY person_id, sex
+    QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY count(*) DESC, sex) = 1
+), births AS (
+    SELECT person_id, birth_date FROM spoken WHERE birth_date IS NOT NULL GROUP BY person_id, birth_date
+    QUALIFY row_number() OVER (
+        PARTITION BY person_id
+        ORDER BY month(birth_date) = 1 AND day(birth_date) = 1, count(*) DESC, birth_date) = 1
+)
+SELECT record_id, person_id, match_method, match_weight, needs_review, person, sex AS person_sex,
+    birth_date AS person_birth_date
+FROM linked JOIN pseudonyms USING (person_id) LEFT JOIN sexes USING (person_id) LEFT JOIN births USING (person_id)
+ORDER BY record_id
+"""
+
+# The commune where a code says it, or a postal code that only one commune has, or a postal code and a name; else the
+# department (province) that all communes of the postal code lie in.
+_RESIDENCES = f"""
+WITH postal AS (
+    SELECT country, unnest(string_split(postal_codes, ' ')) AS postal_code, code,
+        coalesce(nullif(department, ''), province) AS around, folded_name
+    FROM communes WHERE current_code = code
+), by_postal AS (
+    SELECT country, postal_code, CASE WHEN count(*) = 1 THEN min(code) END AS code,
+        CASE WHEN count(DISTINCT around) = 1 THEN min(around) END AS around
+    FROM postal GROUP BY ALL
+), by_name AS (
+    SELECT country, postal_code, folded_name, min(code) AS code FROM postal GROUP BY ALL HAVING count(*) = 1
+), written AS (
+    SELECT person_id, month, source, record_id, upper(residence_code) AS code,
+        CASE WHEN length(postal_code) = 4 AND $country = 'FR' THEN '0' || postal_code ELSE postal_code END AS postal_code,
+        regexp_replace(regexp_replace(upper(strip_accents(residence_name)), '\\bS(AIN)?T(E)?\\b', 'ST\\2', 'g'),
+            '[^A-Z]|CEDEX.*', '', 'g') AS folded_name
+    FROM sightings JOIN linked USING (record_id)
+    WHERE month IS NOT NULL
+), placed AS (
+    SELECT person_id, month, source, record_id, coalesce(
+            $country || '-COM-' || known.code,
+            $country || '-COM-' || by_name.code,
+            $country || '-COM-' || by_postal.code,
+            CASE WHEN $country = 'FR' THEN 'FR-DEP-' ELSE 'BE-PRV-' END || by_postal.around) AS residence
+    FROM written
+    LEFT JOIN (SELECT DISTINCT country, code FROM communes) AS known
+        ON known.country = $country AND known.code = written.code
+    LEFT JOIN by_name ON by_name.country = $country AND by_name.postal_code = written.postal_code
+        AND by_name.folded_name = written.folded_name
+    LEFT JOIN by_postal ON by_postal.country = $country AND by_postal.postal_code = written.postal_code
+)
+SELECT person_id, month, residence AS person_residence
+FROM placed
+WHERE residence IS NOT NULL
+QUALIFY row_number() OVER (
+    PARTITION BY person_id, month
+    ORDER BY residence LIKE '%-COM-%' DESC,
+        coalesce(list_position({list(RESIDENCE_PRIORITY)}, source), 99), source, record_id, residence) = 1
+ORDER BY person_id, month
+"""
+
+
+def _register_communes(connection: duckdb.DuckDBPyConnection, registry: Registry) -> None:
+    """Register `communes`: the nomenclature's rows, with a name folded for comparison."""
+    communes = registry.nomenclature("communes")
+    table = pa.table(
+        {name: pa.array([row[rank] for row in communes.rows], pa.string()) for rank, name in enumerate(communes.columns)}
+    )
+    connection.register("communes_as_listed", table)
+    connection.execute(
+        """CREATE OR REPLACE TEMP VIEW communes AS SELECT *,
+            regexp_replace(regexp_replace(upper(strip_accents(name)), '\\bS(AIN)?T(E)?\\b', 'ST\\2', 'g'), '[^A-Z]', '', 'g')
+                AS folded_name
+        FROM communes_as_listed"""
+    )
+
+
+def _quality(connection: duckdb.DuckDBPyConnection, linked: linkage.Linkage, space: Space) -> SpaceQuality:
+    def counted(query: str) -> list[tuple[str, int]]:
+        return connection.execute(query).fetchall()
+
+    partners = connection.execute(
+        """
+        SELECT partner, count(*) FILTER (nir IS NULL AND niss IS NULL), count(*)
+        FROM (SELECT DISTINCT record_id, partner, nir, niss FROM sightings WHERE person_space = $space)
+        GROUP BY partner ORDER BY partner
+        """,
+        {"space": space},
+    ).fetchall()
+    connection.register("reviewed", linked.review)
+    quality = SpaceQuality(
+        records=linked.counts["records"],
+        persons=linked.counts["persons"],
+        by_match_method=dict(counted("SELECT match_method, count(*) FROM linked GROUP BY ALL ORDER BY ALL")),
+        cluster_sizes=dict(
+            counted(
+                """
+                SELECT CASE WHEN size < 10 THEN size::VARCHAR ELSE '10+' END AS band, count(*)
+                FROM (SELECT count(*) AS size FROM linked GROUP BY person_id) GROUP BY band ORDER BY band
+                """
+            )
+        ),
+        without_number_by_partner={partner: (without, all_) for partner, without, all_ in partners},
+        pairs_to_review=dict(counted("SELECT reason, count(*) FROM reviewed GROUP BY ALL ORDER BY ALL")),
+        demoted_numbers=linked.counts.get("demoted_numbers", 0),
+        candidate_pairs=linked.counts.get("candidate_pairs", 0),
+        crowded_keys={one.rule: one.nodes for one in reversed(linked.crowded)},
+    )
+    connection.unregister("reviewed")
+    return quality

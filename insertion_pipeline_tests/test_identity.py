@@ -1,0 +1,304 @@
+"""Who is who: linkage on hand-made and simulated records, resolution and pseudonymisation of conformed rows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from insertion_pipeline.contracts.storage import accepted_schema
+from insertion_pipeline.identity import pseudonymising, resolving
+from insertion_pipeline.identity.clustering import Edge, cluster
+from insertion_pipeline.identity.identifiers import nir_key
+from insertion_pipeline.identity.linkage import LINK_SCHEMA, UnusableRecords, canonical, link, link_space
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import Registry
+
+SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
+
+
+def nir(thirteen: str) -> str:
+    return thirteen + nir_key(thirteen)
+
+
+def people(*rows: Mapping[str, str | None]) -> pa.Table:
+    """Canonical records: what a row does not say is null, its id is its rank."""
+    defaults = {"person_space": "fr", "partner_family": "department", "partner": "dep-08"}
+    filled = [{"record_id": f"r{rank:05d}", **defaults, **row} for rank, row in enumerate(rows)]
+    return pa.Table.from_pylist(filled, schema=PERSON_SCHEMA)
+
+
+def persons_of(linked: pa.Table) -> list[str]:
+    return linked["person_id"].to_pylist()
+
+
+CLAIRE = {"birth_name": "MARTIN", "first_names": "CLAIRE", "birth_date": "1985-03-07", "sex": "2"}
+
+
+class TestNumbers:
+    def test_a_number_written_as_a_float_or_with_thirteen_or_fifteen_characters_gives_one_person(self, lake: Lake) -> None:
+        number = "2850308105123"
+        written = [number, nir(number), "2.850308105123E12", "2 85 03 08 105 123 " + nir_key(number), f"{number}.0"]
+        linked = link(people(*({**CLAIRE, "nir": one, "partner": f"dep-{rank}"} for rank, one in enumerate(written))), lake)
+        assert len(set(persons_of(linked))) == 1
+        assert set(linked["match_method"].to_pylist()) == {"number"}
+
+    def test_spouses_who_share_a_number_stay_two_persons_and_the_one_it_does_not_fit_is_reviewed(self, lake: Lake) -> None:
+        husband = {"birth_name": "MARTIN", "first_names": "PAUL", "birth_date": "1979-11-20", "sex": "1"}
+        linked = link(
+            people({**CLAIRE, "nir": nir("2850308105123")}, {**husband, "nir": nir("2850308105123"), "partner": "dep-52"}), lake
+        )
+        assert len(set(persons_of(linked))) == 2
+        assert linked["needs_review"].to_pylist() == [False, True]
+
+    def test_two_trusted_numbers_never_meet_however_alike_the_rest(self, lake: Lake) -> None:
+        twins = [
+            {**CLAIRE, "nir": nir("2850308105123"), "email": "claire@exemple.fr", "residence_code": "08362"},
+            {**CLAIRE, "nir": nir("2850308105124"), "email": "claire@exemple.fr", "residence_code": "08362"},
+            {**CLAIRE, "email": "claire@exemple.fr", "residence_code": "08362", "partner": "france-travail"},
+        ]
+        linked = link(people(*twins), lake)
+        assert persons_of(linked)[0] != persons_of(linked)[1]
+
+    def test_a_number_of_the_other_space_is_no_evidence(self, lake: Lake) -> None:
+        linked = link(
+            people(
+                {"birth_name": "LAMBERT", "first_names": "LUC", "birth_date": "1970-01-15", "niss": "70011500181"},
+                {"birth_name": "SIMON", "first_names": "LUC", "birth_date": "1970-01-15", "niss": "70011500181"},
+            ),
+            lake,
+        )
+        assert len(set(persons_of(linked))) == 2
+
+
+class TestTraits:
+    def test_the_person_without_a_number_is_found_by_name_and_birth_date(self, lake: Lake) -> None:
+        rare = {"birth_name": "VALBRUNOT", "first_names": "ODILE", "birth_date": "1982-02-11", "sex": "2"}
+        linked = link(
+            people(
+                {**rare, "nir": "2820251108030", "residence_code": "52121", "birth_place_name": "CHALONS"},
+                {
+                    "used_name": "Valbrunot", "first_names": "Odile", "birth_date": "1982-02-11", "sex": "2",
+                    "postal_code": "08300", "partner": "france-travail", "birth_place_name": "RETHEL",
+                },
+            ),
+            lake,
+        )  # fmt: skip
+        assert len(set(persons_of(linked))) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "other"),
+        [
+            ({"first_names": "Chloé", "sex": "2"}, {"first_names": "Manon", "sex": "2"}),
+            ({"first_names": "Pierre", "sex": "1"}, {"first_names": "Pierre", "sex": "1", "birth_date": "1958-03-07"}),
+            ({"first_names": "Camille", "sex": "1"}, {"first_names": "Camille", "sex": "2"}),
+        ],
+        ids=["twins", "father and son", "sexes"],
+    )
+    def test_relatives_are_not_merged_without_a_number(
+        self, lake: Lake, name: Mapping[str, str], other: Mapping[str, str]
+    ) -> None:
+        shared = {"birth_name": "Garmontet", "birth_date": "1985-03-07", "residence_code": "08362", "phone": "0612345678"}
+        linked = link(people({**shared, **name}, {**shared, **other, "partner": "france-travail"}), lake)
+        assert len(set(persons_of(linked))) == 2
+
+    def test_scripts_accents_ligatures_and_married_names_are_read(self, lake: Lake) -> None:
+        base = {"birth_date": "1990-06-21", "sex": "2", "residence_code": "54395"}
+        linked = link(
+            people(
+                {**base, "birth_name": "Lebœuf", "used_name": "Strauß", "first_names": "Anne-Sophie"},
+                {**base, "used_name": "STRAUSS", "first_names": "ANNE SOPHIE", "partner": "france-travail"},
+                {**base, "birth_name": "LEBOEUF", "first_names": "Anne-Sophie Marie", "partner": "siae-05"},
+            ),
+            lake,
+        )
+        assert len(set(persons_of(linked))) == 1
+
+
+def test_ten_thousand_records_under_one_filler_name_are_contained_and_named_without_values(lake: Lake) -> None:
+    filler = {"birth_name": "GENERIQUE", "first_names": "USAGER", "birth_date": "2000-01-01"}
+    rows = [{**filler, "postal_code": f"{rank % 97:05d}", "email": f"u{rank}@exemple.fr"} for rank in range(10_000)]
+    linkage = link_space(canonical(people(*rows, CLAIRE, {**CLAIRE, "partner": "siae-03"})), "fr", lake)
+    assert linkage.counts["candidate_pairs"] < 1_000_000
+    assert {one.nodes for one in linkage.crowded if one.rule == "surname and birth date"} == {10_000}
+    assert not any("GENERIQUE" in repr(one) for one in linkage.crowded)
+    assert persons_of(linkage.persons)[-1] == persons_of(linkage.persons)[-2]
+
+
+def test_records_without_an_id_of_their_own_are_refused(lake: Lake) -> None:
+    table = people(CLAIRE, CLAIRE)
+    twice = table.set_column(0, "record_id", pa.array(["same", "same"]))
+    with pytest.raises(UnusableRecords):
+        link(twice, lake)
+    with pytest.raises(UnusableRecords):
+        link(table.drop(["person_space"]), lake)
+
+
+def test_no_record_gives_no_person(lake: Lake) -> None:
+    assert link(PERSON_SCHEMA.empty_table(), lake).schema == LINK_SCHEMA
+
+
+class TestClustering:
+    def test_a_chain_of_good_pairs_is_not_one_person(self) -> None:
+        chain = [Edge(12.0, one, one + 1) for one in range(1, 40)]
+        clusters, refused = cluster(chain, {}, threshold=9.0, unscored=-1.0)
+        assert max(len(members) for members in clusters.members.values()) == 2
+        assert refused
+
+    def test_the_order_of_pairs_does_not_matter(self) -> None:
+        generator = random.Random(3)
+        edges = [Edge(float(generator.randint(9, 14)), *sorted(generator.sample(range(60), 2))) for _ in range(150)]
+        edges = list({(edge.left, edge.right): edge for edge in edges}.values())
+        partitions = set()
+        for _ in range(10):
+            generator.shuffle(edges)
+            clusters, _ = cluster(edges, {}, threshold=9.0, unscored=-1.0)
+            partitions.add(tuple(clusters.cluster(group) for group in range(60)))
+        assert len(partitions) == 1
+
+    def test_a_group_between_two_trusted_numbers_joins_one_of_them_only(self) -> None:
+        clusters, refused = cluster([Edge(20.0, 1, 2), Edge(19.0, 2, 3)], {1: 1, 3: 3}, threshold=9.0, unscored=-1.0)
+        assert clusters.cluster(2) == 1
+        assert clusters.cluster(3) == 3
+        assert refused == [Edge(19.0, 2, 3)]
+
+
+# -- from conformed rows to pseudonymised tables -----------------------------------------------------------------
+
+
+class Delivered:
+    """Conformed rows by hand: stands where the landing stands in production."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.tables: dict[tuple[str, str], list[dict[str, object]]] = {}
+
+    def add(self, source: str, table: str, month: Month, partner: str, *rows: Mapping[str, object]) -> None:
+        kept = self.tables.setdefault((source, table), [])
+        space = self.registry.partner(partner).space
+        for line, row in enumerate(rows, start=1):
+            kept.append(
+                {
+                    **row, "_line": line, "_member": 1, "_month": str(month), "_partner": partner, "_space": space,
+                    "_delivery": f"{partner}-{source}-{month}", "_sequence": 1,
+                }
+            )  # fmt: skip
+
+    def __call__(
+        self, lake: Lake, connection: duckdb.DuckDBPyConnection, registry: Registry, source: str, table: str,
+        months: Sequence[Month],
+    ) -> str:
+        typed = accepted_schema(registry.source(source).table(table, max(months)))
+        for name in ("_partner", "_space", "_delivery"):
+            typed = typed.append(pa.field(name, pa.string()))
+        typed = typed.append(pa.field("_sequence", pa.int64()))
+        chosen = [row for row in self.tables.get((source, table), []) if row["_month"] in {str(one) for one in months}]
+        name = f"delivered_{source}_{table}"
+        connection.register(name, pa.Table.from_pylist(chosen, schema=typed))
+        return name
+
+
+@pytest.fixture
+def delivered(registry: Registry) -> Delivered:
+    given = Delivered(registry)
+    for month in (SEPTEMBER, OCTOBER):
+        given.add(
+            "cnaf_vrsb0801", "personnes", month, "dep-08",
+            {
+                "matricule": "205599000000000", "nom": "VALBRUNOT", "nomnai": "VALBRUNOT", "prenom": "ODILE",
+                "dtnai": date(1982, 2, 11), "nir": "2820251108030", "sexe": "2", "rolepers": "CJT", "numcom": "08362",
+                "etatdosrsa": "2",
+            },
+        )  # fmt: skip
+        given.add(
+            "ft_spie", "demandeurs", month, "france-travail",
+            {
+                "identifiant_unique_de": "uuid-1", "civilite": "MME", "nom": "VALBRUNOT", "prenom": "SOPHIE ODILE",
+                "date_naissance": date(1982, 2, 11), "adresse_ligne6": "08300 RETHEL",
+            },
+            {
+                "identifiant_unique_de": "uuid-2", "civilite": "M.", "nom": "DORSET", "prenom": "HENDRIC",
+                "date_naissance": date(1976, 12, 18), "adresse_ligne6": "08200 SEDAN",
+            },
+        )  # fmt: skip
+    given.add(
+        "fluxiae", "salarie", OCTOBER, "asp",
+        {
+            "salarie_id": 71, "salarie_nir": nir("2820251108030"), "salarie_rci_libelle": "MME", "salarie_prenom": "Odile",
+            "salarie_nom_usage": "Martin", "salarie_nom_naissance": "Valbrunot", "salarie_date_naissance": date(1982, 2, 11),
+        },
+    )  # fmt: skip
+    given.add("fluxiae", "etat_mensuel_indiv", OCTOBER, "asp", {"emi_pph_id": 71}, {"emi_pph_id": 99}, {"emi_pph_id": 99})
+    return given
+
+
+def pseudonymised(lake: Lake, source: str, table: str, month: Month) -> list[dict[str, object]]:
+    return lake.read_parquet(pseudonymising.pseudonymised_file(lake, source, table, month)).to_pylist()
+
+
+class TestResolution:
+    @pytest.fixture
+    def resolution(self, lake: Lake, registry: Registry, delivered: Delivered) -> resolving.Resolution:
+        resolution = resolving.resolve(lake, registry, (SEPTEMBER, OCTOBER), rows=delivered)
+        for source in registry.sources:
+            for month in (SEPTEMBER, OCTOBER):
+                pseudonymising.pseudonymise(lake, registry, resolution, source, month, rows=delivered)
+        return resolution
+
+    def test_one_person_known_to_four_files_has_one_pseudonym(self, lake: Lake, resolution: resolving.Resolution) -> None:
+        assert resolution.persons == 2
+        assert resolution.records == 4
+        (beneficiary,) = pseudonymised(lake, "cnaf_vrsb0801", "personnes", OCTOBER)
+        jobseekers = pseudonymised(lake, "ft_spie", "demandeurs", SEPTEMBER)
+        (employee,) = pseudonymised(lake, "fluxiae", "salarie", OCTOBER)
+        states = pseudonymised(lake, "fluxiae", "etat_mensuel_indiv", OCTOBER)
+        assert beneficiary["person"] == jobseekers[0]["person"] == employee["person"] == states[0]["person"]
+        assert len(str(beneficiary["person"])) == 64
+        assert states[1]["person"] == states[2]["person"] != states[0]["person"]
+        assert states[1]["person_sex"] is None
+
+    def test_sex_age_and_commune_go_along(self, lake: Lake, resolution: resolving.Resolution) -> None:
+        (beneficiary,) = pseudonymised(lake, "cnaf_vrsb0801", "personnes", OCTOBER)
+        assert (beneficiary["person_sex"], beneficiary["person_age"]) == ("2", 44)
+        assert beneficiary["person_residence"] == "FR-COM-08362"
+        assert beneficiary["etatdosrsa"] == "2"
+        jobseekers = pseudonymised(lake, "ft_spie", "demandeurs", SEPTEMBER)
+        assert [row["person_age"] for row in jobseekers] == [44, 49]
+        assert jobseekers[0]["person_residence"] == "FR-COM-08362"
+
+    def test_no_direct_identifier_leaves_the_sealed_area(self, lake: Lake, resolution: resolving.Resolution) -> None:
+        planted = [b"VALBRUNOT", b"2820251108030", b"ODILE", b"uuid-1", b"DORSET", b"205599"]
+        for path in lake.home.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                if path.suffix == ".parquet" and lake.open_area in path.parents:
+                    content += repr(lake.read_parquet(pseudonymising.ParquetFile(path)).to_pylist()).encode()
+                assert not any(value in content for value in planted), path.relative_to(lake.home)
+
+    def test_every_table_of_every_contract_has_its_declared_columns(
+        self, lake: Lake, registry: Registry, resolution: resolving.Resolution
+    ) -> None:
+        for source in registry.sources.values():
+            for table in source.version_for(OCTOBER).resources:
+                content = lake.read_parquet(pseudonymising.pseudonymised_file(lake, source.name, table.name, OCTOBER))
+                assert content.schema.equals(pseudonymising.schema(table)), f"{source.name} {table.name}"
+
+    def test_resolving_again_writes_the_same_identities(
+        self, lake: Lake, registry: Registry, delivered: Delivered, resolution: resolving.Resolution
+    ) -> None:
+        before = lake.read_parquet(resolving.persons_file(lake, "fr"))
+        again = resolving.resolve(lake, registry, (OCTOBER, SEPTEMBER), rows=delivered)
+        assert again == resolution
+        assert lake.read_parquet(resolving.persons_file(lake, "fr")).equals(before)
+
+    def test_a_month_that_was_not_resolved_is_not_pseudonymised(
+        self, lake: Lake, registry: Registry, delivered: Delivered, resolution: resolving.Resolution
+    ) -> None:
+        with pytest.raises(ValueError, match="2026-11"):
+            pseudonymising.pseudonymise(lake, registry, resolution, "ft_spie", Month(2026, 11), rows=delivered)
