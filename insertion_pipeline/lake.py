@@ -231,10 +231,8 @@ class Lake:
 @contextlib.contextmanager
 def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside."""
-    connection = duckdb.connect(
-        ":memory:",
-        config={"threads": 2, "temp_directory": "", "autoinstall_known_extensions": False, "autoload_known_extensions": False},
-    )
+    offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    connection = duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **offline})
     try:
         connection.execute("SET enable_progress_bar = false")
         yield connection

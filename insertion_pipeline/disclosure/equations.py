@@ -1,0 +1,342 @@
+"""What adds up in a table of values: its cells, and the equations between them, as a system to protect.
+
+Belongs here: which terms of which rows are one and the same cell, which cells sum to which. Does not belong here:
+hiding anything (`suppression`); the attacker builds its own equations from the published table (`attacker`).
+
+A cell is one quantity at one (month, territory, breakdown, modality). Two terms are the same quantity when they are
+equal wherever both stand: the denominator of one rate is often the numerator of a count, and would give it away.
+Equations: a territory is the sum of its parts, along each hierarchy apart; the whole is the sum of the modalities of
+an additive breakdown; a denominator is its numerator and the others. An equation that the values themselves do not
+fulfil (a part was not received, or lies outside the table) binds nobody: it is left out, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from insertion_pipeline.disclosure.suppression import Booleans, Integers, Numbers, System
+from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
+from insertion_pipeline.registry import Registry
+
+#: Breakdown and modality of a row that is not cut.
+UNCUT: Final = "total"
+TOTAL: Final = "TOTAL"
+#: Decimal sums of hours or euros may differ from the sum of their parts by so much.
+TOLERANCE: Final = 1e-6
+#: One row per (month, territory, larger territory that contains it): where each territory adds up.
+LINKS_SCHEMA = pa.schema([(name, pa.string()) for name in ("month", "part", "part_level", "whole", "whole_level")])
+#: One row per whole that is not the sum of its parts; `along` is `part level<whole level`, or a breakdown.
+OPEN_SUMS_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("quantity", "month", "territory_code", "breakdown", "modality", "along")]
+)
+_NUMERATOR, _DENOMINATOR = "numerator", "denominator"
+
+
+@dataclass(frozen=True)
+class AddedUp:
+    """The system of a table of values, and what somebody else needs to see the same cells in it."""
+
+    system: System
+    quantities: Mapping[tuple[str, str], str]  # (indicator, term) → name of the quantity
+    cells: Mapping[tuple[str, str, str, str, str], int]  # (quantity, month, territory, breakdown, modality)
+    open_sums: pa.Table  # `OPEN_SUMS_SCHEMA`: sums declared, but not fulfilled by the values
+
+
+def added_up(
+    values: pa.Table, verdicts: Verdicts, registry: Registry, links: pa.Table, sum_width_share: float
+) -> AddedUp:
+    """The system of cells and equations of `values`, whose rows stand in canonical order.
+
+    A sensitive count needs an interval as wide as its threshold, a sensitive sum one of `sum_width_share` of itself.
+    """
+    quantities = quantities_of(values, verdicts)
+    entries = _entries(values, verdicts, quantities, sum_width_share)
+    keyring = _CellKeys.of(entries)
+    cell = keyring.cell_of_entry
+    truth, floors, widths = (np.zeros(keyring.count) for _ in range(3))
+    truth[cell] = entries.value
+    np.maximum.at(floors, cell, entries.floor)
+    np.maximum.at(widths, cell, entries.width)
+
+    sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links)
+    (line, line_cell, line_sign), open_sums = _lines(sums, keyring, truth)
+    derived, rate_line = _complements(entries, cell, keyring.count)
+    first = int(line[-1]) + 1 if len(line) else 0
+    system = System(
+        values=truth,
+        floors=np.minimum(floors, truth),
+        widths=widths,
+        derived_from=derived,
+        row_count=len(values),
+        shown_row=entries.row[~entries.is_derived],
+        shown_cell=cell[~entries.is_derived],
+        line=np.concatenate([line, np.repeat(np.arange(len(rate_line)), 3) + first]).astype(np.int64),
+        line_cell=np.concatenate([line_cell, rate_line.ravel()]).astype(np.int64),
+        line_sign=np.concatenate([line_sign, np.tile([-1.0, 1.0, 1.0], len(rate_line))]),
+    )
+    return AddedUp(system, quantities, keyring.index(), open_sums)
+
+
+def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
+    """(indicator, term) → the quantity that it shows, named after its first appearance: `code.term`.
+
+    Terms of the same unit that are equal in every cell where both stand, and not zero in all of them, are one.
+    """
+    codes, cell = _numbered([texts(values, "indicator_code")])
+    terms = [(code, term) for (code,) in codes for term in (_NUMERATOR, _DENOMINATOR)]
+    places, place = _numbered([texts(values, name) for name in ("month", "territory_code", "breakdown", "modality")])
+    grid = np.full((len(terms), len(places)), np.nan)
+    present = ~np.isin(verdicts.statuses, ABSENT) & (texts(values, "kind") != "quantile")
+    counts_units = np.zeros(len(terms), dtype=bool)
+    for offset, term in enumerate((_NUMERATOR, _DENOMINATOR)):
+        grid[cell[present] * 2 + offset, place[present]] = numbers(values, term)[present]
+        counts_units[cell[verdicts.counts] * 2 + offset] = True
+    root = list(range(len(terms)))
+    for later in range(len(terms)):
+        for earlier in range(later):
+            alike = counts_units[earlier] == counts_units[later]
+            if root[earlier] == earlier and alike and _coincide(grid[earlier], grid[later]):
+                root[later] = earlier
+                break
+    return {term: ".".join(terms[root[position]]) for position, term in enumerate(terms)}
+
+
+def is_additive(registry: Registry, breakdown: str) -> bool:
+    """Whether the modalities of `breakdown` sum to the uncut row; assumed of a breakdown that nobody declared."""
+    declared = registry.breakdowns.get(breakdown)
+    return breakdown != UNCUT and (declared is None or declared.additive)
+
+
+def _coincide(one: Numbers, other: Numbers) -> bool:
+    both = ~np.isnan(one) & ~np.isnan(other)
+    return bool(both.any() and np.array_equal(one[both], other[both]) and one[both].any())
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """One entry per (row, term) that is a number, the complement of a rate being a term of its own."""
+
+    row: Integers
+    quantity: Texts
+    month: Texts
+    territory: Texts
+    breakdown: Texts
+    modality: Texts
+    value: Numbers
+    floor: Numbers
+    width: Numbers
+    is_derived: Booleans
+    rates: Integers  # per rate row: entries of its denominator, numerator and complement
+
+
+def _entries(
+    values: pa.Table, verdicts: Verdicts, quantities: Mapping[tuple[str, str], str], sum_width_share: float
+) -> _Entries:
+    codes, kind = texts(values, "indicator_code"), texts(values, "kind")
+    numerator, denominator = numbers(values, _NUMERATOR), numbers(values, _DENOMINATOR)
+    present = ~np.isin(verdicts.statuses, ABSENT) & (kind != "quantile")
+    names = {
+        term: np.array([quantities[code, term] for code in codes], dtype=object) for term in (_NUMERATOR, _DENOMINATOR)
+    }
+    over = np.flatnonzero(present)
+    under = np.flatnonzero(present & (kind == "ratio"))
+    # where both terms are one quantity there are no others to count
+    rates = np.flatnonzero(verdicts.has_complement & (names[_NUMERATOR] != names[_DENOMINATOR]))
+    others = np.array([f"~{names[_NUMERATOR][row]}|{names[_DENOMINATOR][row]}" for row in rates], dtype=object)
+    row = np.concatenate([over, under, rates]).astype(np.int64)
+    at_least_one = np.where(kind[over] == "count", 1.0, 0.0)
+    share = sum_width_share * np.abs(numerator[over])
+    needed = np.where(verdicts.counts[over], verdicts.thresholds[over], share)
+    under_at = np.full(len(codes), -1, dtype=np.int64)
+    under_at[under] = len(over) + np.arange(len(under))
+    over_at = np.full(len(codes), -1, dtype=np.int64)
+    over_at[over] = np.arange(len(over))
+    complement_at = len(over) + len(under) + np.arange(len(rates))
+    return _Entries(
+        row=row,
+        quantity=np.concatenate([names[_NUMERATOR][over], names[_DENOMINATOR][under], others]),
+        month=texts(values, "month")[row],
+        territory=texts(values, "territory_code")[row],
+        breakdown=texts(values, "breakdown")[row],
+        modality=texts(values, "modality")[row],
+        value=np.concatenate([numerator[over], denominator[under], (denominator - numerator)[rates]]),
+        floor=np.concatenate([at_least_one, np.ones(len(under)), np.zeros(len(rates))]),
+        width=np.concatenate(
+            [
+                np.where(verdicts.numerator_is_sensitive[over], needed, 0.0),
+                np.where(verdicts.denominator_is_sensitive[under], verdicts.thresholds[under], 0.0),
+                np.where(verdicts.complement_is_sensitive[rates], verdicts.thresholds[rates], 0.0),
+            ]
+        ),
+        is_derived=np.arange(len(row)) >= len(over) + len(under),
+        rates=np.stack([under_at[rates], over_at[rates], complement_at], axis=1).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class _CellKeys:
+    """The cells of the entries, each a number; the same numbers find the cell of another territory or total."""
+
+    names: tuple[list[str], ...]  # distinct quantities, months, territories, breakdowns, modalities
+    parts: tuple[Integers, ...]  # per cell: position of its quantity, month, territory, breakdown, modality
+    codes: Integers  # per cell, ascending
+    cell_of_entry: Integers
+
+    @classmethod
+    def of(cls, entries: _Entries) -> _CellKeys:
+        columns = (entries.quantity, entries.month, entries.territory, entries.breakdown, entries.modality)
+        numbered = [_numbered([column]) for column in columns]
+        lists = [[name for (name,) in names] for names, _ in numbered]
+        sizes = [max(len(names), 1) for names in lists]
+        codes = _packed([positions for _, positions in numbered], sizes)
+        unique, cell_of_entry = np.unique(codes, return_inverse=True)
+        return cls((*lists,), _unpacked(unique, sizes), unique, cell_of_entry.astype(np.int64))
+
+    @property
+    def count(self) -> int:
+        return len(self.codes)
+
+    def find(
+        self, quantity: Integers, month: Integers, territory: Integers, breakdown: Integers, modality: Integers
+    ) -> Integers:
+        """The cells at these positions, -1 where there is none."""
+        sizes = [max(len(names), 1) for names in self.names]
+        wanted = _packed([quantity, month, territory, breakdown, modality], sizes)
+        if not self.count:
+            return np.full(len(wanted), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.codes, wanted), self.count - 1)
+        return np.where(self.codes[at] == wanted, at, -1).astype(np.int64)
+
+    def index(self) -> dict[tuple[str, str, str, str, str], int]:
+        """Each cell by its key in words."""
+        return {key: cell for cell, key in enumerate(zip(*self.words(np.arange(self.count)), strict=True))}
+
+    def words(self, cells: Integers) -> list[list[str]]:
+        """The keys of `cells` in words: quantities, months, territories, breakdowns, modalities."""
+        return [
+            [names[position] for position in part[cells].tolist()]
+            for names, part in zip(self.names, self.parts, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """One entry per part of a sum: its cell, the cell of the whole, and which of `names` it adds up along."""
+
+    part: Integers
+    whole: Integers
+    along: Integers
+    names: tuple[str, ...]
+
+
+def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table) -> _Sums:
+    quantity, month, territory, breakdown, modality = keys.parts
+    *_, breakdowns, modalities = keys.names
+    found: list[tuple[Integers, Integers, Integers]] = []
+
+    def add(at: Integers, whole: Integers, along: Integers) -> None:
+        there = whole >= 0
+        found.append((at[there], whole[there], along[there]))
+
+    relations = _relations(keys, links)
+    for rank, whole_of in enumerate(relations.values()):
+        above = whole_of[month, territory]
+        at = np.flatnonzero((above >= 0) & additive[quantity])
+        whole = keys.find(quantity[at], month[at], above[at], breakdown[at], modality[at])
+        add(at, whole, np.full(len(at), rank, dtype=np.int64))
+    if UNCUT in breakdowns and TOTAL in modalities:
+        uncut, every = breakdowns.index(UNCUT), modalities.index(TOTAL)
+        adds_up = np.array([is_additive(registry, name) for name in breakdowns], dtype=bool)
+        at = np.flatnonzero(adds_up[breakdown] & (modality != every))
+        whole = keys.find(quantity[at], month[at], territory[at], np.full_like(at, uncut), np.full_like(at, every))
+        add(at, whole, len(relations) + breakdown[at])
+    empty = np.zeros(0, dtype=np.int64)
+    part, whole, along = (np.concatenate(columns) for columns in zip((empty,) * 3, *found, strict=True))
+    names = (*("<".join(levels) for levels in relations), *breakdowns)
+    return _Sums(part, whole, along, names)
+
+
+def _relations(keys: _CellKeys, links: pa.Table) -> dict[tuple[str, str], Integers]:
+    """Per pair of levels (part, whole): month × territory → position of the territory that contains it, -1 = none."""
+    month = {name: position for position, name in enumerate(keys.names[1])}
+    territory = {name: position for position, name in enumerate(keys.names[2])}
+    relations: dict[tuple[str, str], Integers] = {}
+    columns = [links[name].to_pylist() for name in LINKS_SCHEMA.names]
+    for when, part, part_level, whole, whole_level in zip(*columns, strict=True):
+        if when in month and part in territory and whole in territory:
+            nowhere = np.full((len(month), len(territory)), -1, dtype=np.int64)
+            at = relations.setdefault((part_level, whole_level), nowhere)
+            at[month[when], territory[part]] = territory[whole]
+    return {levels: relations[levels] for levels in sorted(relations)}
+
+
+def _additive(registry: Registry, quantities: Mapping[tuple[str, str], str], names: list[str]) -> Booleans:
+    """Per quantity (complements included): does it add up over territories, by the word of any of its indicators?"""
+    adding = {
+        quantity
+        for (code, _), quantity in quantities.items()
+        if code not in registry.indicators or registry.indicators[code].additive_over_territories
+    }
+    return np.array([all(term in adding for term in name.removeprefix("~").split("|")) for name in names], dtype=bool)
+
+
+def _lines(sums: _Sums, keys: _CellKeys, truth: Numbers) -> tuple[tuple[Integers, Integers, Numbers], pa.Table]:
+    """The sums that the values fulfil, as entries (line, cell, sign) sorted by line; and those that they do not."""
+    base = len(truth) + 1
+    unique, line = np.unique(sums.along * base + sums.whole, return_inverse=True)
+    whole = (unique % base).astype(np.int64)
+    summed = np.bincount(line, weights=truth[sums.part], minlength=len(unique))
+    holds = np.abs(summed - truth[whole]) <= TOLERANCE * np.maximum(1.0, np.abs(summed))
+    renumbered, kept = np.cumsum(holds) - 1, holds[line]
+    lines = np.concatenate([renumbered[line[kept]], renumbered[holds]]).astype(np.int64)
+    cells = np.concatenate([sums.part[kept], whole[holds]]).astype(np.int64)
+    signs = np.concatenate([np.ones(int(kept.sum())), -np.ones(int(holds.sum()))])
+    order = np.lexsort((cells, lines))
+    words = keys.words(whole[~holds])
+    along = [sums.names[rank] for rank in (unique // base)[~holds].tolist()]
+    open_sums = pa.table([pa.array(column, pa.string()) for column in (*words, along)], schema=OPEN_SUMS_SCHEMA)
+    return (lines[order], cells[order], signs[order]), open_sums
+
+
+def _complements(entries: _Entries, cell: Integers, count: int) -> tuple[Integers, Integers]:
+    """Per cell what it is derived from, and one line (denominator, numerator, others) per complement cell."""
+    derived = np.full((count, 2), -1, dtype=np.int64)
+    lines = np.unique(cell[entries.rates].reshape(-1, 3), axis=0)
+    derived[lines[:, 2]] = lines[:, :2]
+    return derived, lines
+
+
+def _numbered(columns: list[Texts]) -> tuple[list[tuple[str, ...]], Integers]:
+    """The distinct tuples of the columns in order, and the position of each row's among them."""
+    positions, sizes, names = [], [], []
+    for column in columns:
+        distinct = sorted(set(column.tolist()))
+        at = {name: position for position, name in enumerate(distinct)}
+        positions.append(np.array([at[name] for name in column.tolist()], dtype=np.int64))
+        sizes.append(max(len(distinct), 1))
+        names.append(distinct)
+    unique, inverse = np.unique(_packed(positions, sizes), return_inverse=True)
+    parts = _unpacked(unique, sizes)
+    tuples = [tuple(names[rank][part[row]] for rank, part in enumerate(parts)) for row in range(len(unique))]
+    return tuples, inverse.astype(np.int64)
+
+
+def _packed(positions: list[Integers], sizes: list[int]) -> Integers:
+    packed = np.zeros(len(positions[0]), dtype=np.int64)
+    for position, size in zip(positions, sizes, strict=True):
+        packed = packed * size + position
+    return packed
+
+
+def _unpacked(packed: Integers, sizes: list[int]) -> tuple[Integers, ...]:
+    parts: list[Integers] = []
+    rest = packed
+    for size in reversed(sizes):
+        parts.append(rest % size)
+        rest = rest // size
+    return tuple(reversed(parts))

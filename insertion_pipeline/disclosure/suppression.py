@@ -1,0 +1,166 @@
+"""Complementary suppression over any system of cells and equations.
+
+Belongs here: which further rows to hide so that no hidden cell can be worked out along one equation. Does not belong
+here: what a cell means, which cells are sensitive (`thresholds`), which equations hold (`equations`), and the audit of
+the result (`attacker`, which shares no code with this module).
+
+The method is line by line, iterated to a fixed point. A line (one equation) gives a hidden cell away when it is the
+only hidden one, or when all hidden cells of the line stand on the same side and together leave less room than the
+widest sensitive one needs. The cheapest visible row of the line is then hidden. This is necessary for protection, not
+sufficient: equations combined can say more than each alone, which is what the audit is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class System:
+    """Cells, the published rows that show them, and the equations between them.
+
+    A row may show several cells (a rate shows its terms) and a cell may stand in several rows. A derived cell stands
+    in none: it is known as soon as the two cells that it is the difference of are known.
+    """
+
+    values: Numbers  # one per cell: the truth
+    floors: Numbers  # one per cell: the least value that anybody would assume of it when hidden
+    widths: Numbers  # one per cell: the width that the interval of a sensitive cell must have; 0 = not sensitive
+    derived_from: Integers  # cells × 2: the cells whose difference a derived cell is; -1 elsewhere
+    row_count: int
+    shown_row: Integers  # one entry per (row, cell shown by it) …
+    shown_cell: Integers  # … the cell
+    line: Integers  # one entry per (equation, cell), sorted by equation …
+    line_cell: Integers  # … the cell
+    line_sign: Numbers  # … its coefficient: the signed sum of a line is zero
+
+    @property
+    def cell_count(self) -> int:
+        return len(self.values)
+
+    @property
+    def line_count(self) -> int:
+        return int(self.line[-1]) + 1 if len(self.line) else 0
+
+    def visible(self, hidden_rows: Booleans) -> Booleans:
+        """Which cells anybody can read off the rows that are left."""
+        shown = np.zeros(self.cell_count, dtype=bool)
+        shown[self.shown_cell[~hidden_rows[self.shown_row]]] = True
+        derived = np.flatnonzero(self.derived_from[:, 0] >= 0)
+        whole, part = self.derived_from[derived].T
+        shown[derived] = shown[whole] & shown[part]
+        return shown
+
+
+class Suppressor:
+    """Hides rows of one system until no line gives a hidden cell away."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._rank = self._ranked()
+        starts = np.searchsorted(system.line, np.arange(system.line_count))
+        self._starts: Integers = starts.astype(np.int64)
+        self._line_of_cell = np.argsort(system.line_cell, kind="stable")
+        self._cell_starts = np.searchsorted(system.line_cell[self._line_of_cell], np.arange(system.cell_count + 1))
+
+    def complete(self, hidden_rows: Booleans) -> Booleans:
+        """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows."""
+        hidden = hidden_rows.copy()
+        while True:
+            visible = self._system.visible(hidden)
+            chosen = self._cheapest(visible, self._telling(visible))
+            if not len(chosen):
+                return hidden
+            hidden |= self._rows_showing(chosen)
+
+    def extend(self, hidden_rows: Booleans, exposed: Iterable[int]) -> Booleans:
+        """`hidden_rows` and, for each exposed cell, the cheapest visible row of its lines or of its neighbours'."""
+        visible = self._system.visible(hidden_rows)
+        nearest = {near for cell in exposed if (near := self._nearest_visible(cell, visible)) is not None}
+        return hidden_rows | self._rows_showing(np.array(sorted(nearest), dtype=np.int64))
+
+    def _telling(self, visible: Booleans) -> Booleans:
+        """Per line: does it give a hidden cell away?"""
+        system = self._system
+        if not system.line_count:
+            return np.zeros(0, dtype=bool)
+        unknown = ~visible | (system.widths > 0)
+        at = unknown[system.line_cell]
+        count = np.add.reduceat(at.astype(np.int64), self._starts)
+        minus = np.add.reduceat((at & (system.line_sign < 0)).astype(np.int64), self._starts)
+        room = np.where(at, np.maximum(system.values - system.floors, 0)[system.line_cell], 0.0)
+        slack = np.add.reduceat(room, self._starts)
+        need = np.maximum.reduceat(np.where(at, system.widths[system.line_cell], 0.0), self._starts)
+        one_sided = (minus == 0) | (minus == count)
+        return np.asarray((count == 1) | ((count > 1) & one_sided & (slack < need)))
+
+    def _cheapest(self, visible: Booleans, telling: Booleans) -> Integers:
+        """Per telling line, the cheapest visible cell that is worth hiding."""
+        if not telling.any():
+            return np.zeros(0, dtype=np.int64)
+        rank = np.where(visible, self._rank, self._none)[self._system.line_cell]
+        least = np.minimum.reduceat(rank, self._starts)[telling]
+        return self._by_rank[np.unique(least[least < self._none])]
+
+    def _nearest_visible(self, cell: int, visible: Booleans) -> int | None:
+        seen, border = {cell}, [cell]
+        while border:
+            lines = {line for one in border for line in self._lines_of(one)}
+            around = sorted({int(one) for line in lines for one in self._cells_of(line)} - seen)
+            candidates = [one for one in around if visible[one] and self._rank[one] < self._none]
+            if candidates:
+                return min(candidates, key=lambda one: int(self._rank[one]))
+            seen.update(around)
+            border = around
+        return None
+
+    def _lines_of(self, cell: int) -> Integers:
+        entries = self._line_of_cell[self._cell_starts[cell] : self._cell_starts[cell + 1]]
+        lines: Integers = self._system.line[entries]
+        return lines
+
+    def _cells_of(self, line: int) -> Integers:
+        end = self._starts[line + 1] if line + 1 < len(self._starts) else len(self._system.line)
+        cells: Integers = self._system.line_cell[self._starts[line] : end]
+        return cells
+
+    def _rows_showing(self, cells: Integers) -> Booleans:
+        wanted = np.zeros(self._system.cell_count, dtype=bool)
+        wanted[cells] = True
+        rows = np.zeros(self._system.row_count, dtype=bool)
+        rows[self._system.shown_row[wanted[self._system.shown_cell]]] = True
+        return rows
+
+    def _ranked(self) -> Integers:
+        """Cells from the cheapest to hide to the dearest; a zero, or a cell that no row shows, is never a candidate.
+
+        The cost of a cell is the largest value that goes with it when its rows are hidden, so that the numerator and
+        the denominator of one rate rank alike and two lines over the same rows choose the same row. Rows that would
+        take a zero with them come last.
+        """
+        system = self._system
+        largest = np.zeros(system.row_count)
+        np.maximum.at(largest, system.shown_row, system.values[system.shown_cell])
+        with_zero = np.zeros(system.row_count, dtype=bool)
+        with_zero[system.shown_row[system.values[system.shown_cell] == 0]] = True
+        cost = np.zeros(system.cell_count)
+        np.maximum.at(cost, system.shown_cell, largest[system.shown_row])
+        takes_zero = np.zeros(system.cell_count, dtype=bool)
+        takes_zero[system.shown_cell[with_zero[system.shown_row]]] = True
+        first_row = np.full(system.cell_count, system.row_count, dtype=np.int64)
+        np.minimum.at(first_row, system.shown_cell, system.shown_row)
+        order = np.lexsort((np.arange(system.cell_count), first_row, cost, takes_zero))
+        self._by_rank: Integers = order.astype(np.int64)
+        self._none = system.cell_count
+        rank = np.empty(system.cell_count, dtype=np.int64)
+        rank[order] = np.arange(system.cell_count)
+        rank[(first_row == system.row_count) | ~(system.values > 0)] = self._none
+        return rank
