@@ -108,7 +108,8 @@ class Suppressor:
             return np.zeros(0, dtype=np.int64)
         rank = np.where(visible, self._rank, self._none)[self._system.line_cell]
         least = np.minimum.reduceat(rank, self._starts)[telling]
-        return self._by_rank[np.unique(least[least < self._none])]
+        chosen: Integers = self._by_rank[np.unique(least[least < self._none])]
+        return chosen
 
     def _nearest_visible(self, cell: int, visible: Booleans) -> int | None:
         seen, border = {cell}, [cell]
