@@ -107,40 +107,36 @@ def department_list(
     population: Population, situations: Situations, partner: Partner, rank: int, month: Month, folder: Path, root: Path,
     factor: float,
 ) -> Delivery:  # fmt: skip
-    """The list of one department for one month. Its profile follows its rank among the departments:
-
-    carnet-de-bord template, list prepared in Excel for upload, export of the appointment software, carnet-de-bord
-    template with French dates.
-    """
+    """The list of one department for one month, in the profile of its rank among the departments."""
     listed = _listed(population, situations, partner, month, factor)
-    profile = rank % 4
-    if profile == 1 and len(listed.persons) > _LARGEST_WORKBOOK:
-        profile = 3
-    first_line = 2
-    if profile == 1:
-        path, truth_key = folder / f"BRSA_orientation_{month}.xlsx", listed.internal_id
+    profile = _PROFILES[rank % len(_PROFILES)]
+    if profile == "upload" and len(listed.persons) > _LARGEST_WORKBOOK:
+        profile = "carnet-de-bord"
+    if profile == "upload":
+        path = folder / f"BRSA_orientation_{month}.xlsx"
         columns = _blemished(_upload_list(population, listed), population, listed, month)
         numeric = frozenset({"Date de\nNaissance", "NIR", "Date CER", "N°\nTéléphones"})
         write_workbook(path, [Sheet("ENTRETIENS PHYSIQUES", _only_numbers(columns, numeric), numeric, blank_rows=3)])
-    elif profile == 2:
-        path, truth_key = (
-            folder / f"Export_usagers_departement_{partner.code}.csv",
-            listed.internal_id,
-        )
+    elif profile == "export":
+        path = folder / f"Export_usagers_departement_{partner.code}.csv"
         columns = _blemished(_users_export(population, listed, month), population, listed, month)
         write(path, (b"\xef\xbb\xbf", *delimited(columns)))
     else:
-        path, truth_key = folder / f"import_beneficiaires_{month}.csv", listed.internal_id
-        form = "%Y-%m-%d" if profile == 0 else "%d/%m/%Y"
+        path = folder / f"import_beneficiaires_{month}.csv"
+        form = "%Y-%m-%d" if profile == "carnet-de-bord" else "%d/%m/%Y"
         columns = _blemished(_carnet_de_bord(population, listed, form), population, listed, month)
         write(path, (b"\xef\xbb\xbf", *delimited(columns)))
     truth = truth_of(
         population, listed.persons, path=path.relative_to(root).as_posix(), partner=partner.code,
-        source="department_list", month=month, table="beneficiaires", first_line=first_line, local_key=truth_key,
+        source="department_list", month=month, table="beneficiaires", first_line=2, local_key=listed.internal_id,
     )  # fmt: skip
     return Delivery(path, "department_list", partner.code, month, truth)
 
 
+#: Template of carnet-de-bord, list prepared in Excel for upload, export of the appointment software; then the template
+#: with French dates.
+_PROFILES = ("carnet-de-bord", "upload", "export", "export", "carnet-de-bord, French dates", "export")
+#: Departments with more beneficiaries do not keep them in a workbook.
 _LARGEST_WORKBOOK = 20_000
 
 
@@ -282,6 +278,7 @@ def _upload_list(population: Population, listed: _Listed) -> Columns:
             "Adresses\nMails": seen.email,
             "N°\nTéléphones": pc.utf8_ltrim(seen.phone, "0"),
             "Structure": listed.structure,
+            "Date ouverture droits": spelling.day_text(listed.applied, "%d/%m/%Y"),
             "DECISION ORIENTATION": spelling.picked(_ORIENTATIONS, listed.orientation),
             "Date d'orientation": spelling.day_text(listed.oriented, "%d/%m/%Y"),
             "Date envoie du courrier": spelling.day_text(listed.invited, "%d/%m/%Y"),

@@ -108,6 +108,12 @@ class Population:
         return age
 
     @property
+    def adult_since(self) -> Integers:
+        """The day of the eighteenth birthday, or the one after."""
+        since: Integers = self.birth_day + 6575
+        return since
+
+    @property
     def is_adult(self) -> Booleans:
         adult: Booleans = self.role != CHILD
         return adult

@@ -79,8 +79,8 @@ def minimum_income(population: Population, span: Span, share: float) -> MinimumI
     draws, file, person = population.draws, population.file, population.rows
     start, end = day_number(span.first, last=False), day_number(span.last, last=True)
     has_file = ~population.is_belgian & draws.chance("minimum income", file, share)
-    # applied at eighteen at the earliest: the youngest head of a file is eighteen and a half
     applied = end - np.floor(1900 * draws.uniform("applied", file) ** 1.7).astype(np.int64) - 3
+    applied = np.maximum(applied, population.adult_since[file])  # a file bears the row of its head
     closes = draws.chance("closes", file, 0.14)
     closing = draws.between("closing day", file, start - 45, end)
     closed = np.where(closes & (closing > applied + 90), closing, UNKNOWN_DAY)
@@ -131,6 +131,7 @@ def registration(population: Population, span: Span, share: Floats, purpose: str
     start, end = day_number(span.first, last=False), day_number(span.last, last=True)
     known = (population.role != CHILD) & draws.chance(f"{purpose}: known", person, share)
     registered = end - 2 - np.floor(1500 * draws.uniform(f"{purpose}: registered", person) ** 1.5).astype(np.int64)
+    registered = np.maximum(registered, population.adult_since)
     ceases = draws.chance(f"{purpose}: ceases", person, 0.12)
     ceasing = draws.between(f"{purpose}: ceasing day", person, start - 20, end)
     ceased = np.where(ceases & (ceasing > registered + 30), ceasing, UNKNOWN_DAY)
@@ -240,6 +241,7 @@ def employment(
     works = ~population.is_belgian & (population.role != CHILD) & (chosen >= 0)
     works &= draws.chance("works in a SIAE", person, share)
     hired = end - 10 - np.floor(640 * draws.uniform("hired", person)).astype(np.int64)
+    hired = np.maximum(hired, population.adult_since)
     length = 100 + np.floor(600 * draws.uniform("length of the path", person) ** 1.3).astype(np.int64)
     planned = hired + length
     early = draws.chance("leaves early", person, 0.3)
@@ -340,6 +342,7 @@ def local_work(population: Population, span: Span, towns_of: Sequence[Integers],
     order = np.lexsort((~first, rows))
     key = rows * 2 + ~first
     registered = end - 5 - np.floor(2500 * draws.uniform("ALE: registered", key) ** 1.4).astype(np.int64)
+    registered = np.maximum(registered, population.adult_since[rows])
     leaves = draws.chance("ALE: leaves", key, 0.08)
     leaving = draws.between("ALE: leaving day", key, start, end)
     columns = (
