@@ -197,7 +197,10 @@ def _header_cells(lines: Sequence[bytes], dialect: Dialect) -> tuple[list[str], 
 
 def is_blank(line: bytes, dialect: Dialect) -> bool:
     """Whether every cell of the line is empty."""
-    return not line.translate(None, delete=dialect.separator.encode() + (b' \t"' if dialect.quoting else b" \t"))
+    if line.translate(None, delete=dialect.separator.encode() + (b' \t"' if dialect.quoting else b" \t")):
+        return False
+    cells, _ = _record([line], dialect) if dialect.quoting else (None, 1)
+    return cells is None or not any(cell.strip() for cell in cells)
 
 
 def _without_lines(block: bytes, count: int) -> tuple[bytes, int]:
@@ -298,7 +301,7 @@ class _TableReader:
         blank = lengths == 0
         small = lengths - counts <= 2 * self._columns.count
         if bool((small & ~blank).any()):
-            visible = (data > _SPACE) & (data != self._separator)
+            visible = (data > _SPACE) & ~is_separator
             if self._dialect.quoting:
                 visible &= data != _QUOTE
             blank |= np.add.reduceat(visible, starts, dtype=np.int64) == 0
@@ -334,12 +337,13 @@ class _TableReader:
         rows = self._cells(block if everything_is_clean else _bytes_of(block, lines, clean), int(clean.sum()))
         numbers = np.flatnonzero(clean) + self._line + 1
         table = self._with_origin(rows, numbers, np.ones(len(numbers), np.int32))
-        if len(numbers):
-            self._note_oddities(table, self._odd_columns(block, lines))
+        self._note_oddities(table, self._odd_columns(block, lines) if len(numbers) else [])
+        records = [] if everything_is_clean else self._settled(block, lines)
+        if records:
+            table = pa.concat_tables([table, self._looked_at(records)]).sort_by("_line")
+        if table.num_rows:
             self._batches.append(table)
-            self._accepted += len(numbers)
-        if not everything_is_clean:
-            self._settle_runs(block, lines)
+            self._accepted += len(numbers) + sum(record.units for record in records)
         self._line += len(clean)
 
     def _cells(self, block: bytes, count: int) -> pa.Table:
@@ -378,7 +382,9 @@ class _TableReader:
             rows = rows.append_column(pa.field(name, kind), array)
         return rows
 
-    def _settle_runs(self, block: bytes, lines: _Lines) -> None:
+    def _settled(self, block: bytes, lines: _Lines) -> list[Record]:
+        """The records among the lines that are not clean; the others of these lines are counted."""
+        records: list[Record] = []
         for first, last in _runs(~lines.clean):
             if bool(lines.blank[first : last + 1].all()):
                 self._blank += last - first + 1
@@ -387,11 +393,11 @@ class _TableReader:
             outcome = self._settle(text, self._line + first + 1, self._columns.count, self._dialect)
             self._blank += outcome.blank
             self._broken.extend(outcome.broken)
-            self._keep(outcome.records)
+            records.extend(outcome.records)
+        return records
 
-    def _keep(self, records: Sequence[Record]) -> None:
-        if not records:
-            return
+    def _looked_at(self, records: Sequence[Record]) -> pa.Table:
+        """The records that took a closer look, as rows."""
         rows = pa.table(
             {
                 name: pa.array([record.cells[position] for record in records], pa.string())
@@ -403,8 +409,7 @@ class _TableReader:
         table = self._with_origin(rows, lines, units)
         self._note_oddities(table, list(self._stored.values()))
         self._note_remarks(records)
-        self._batches.append(table)
-        self._accepted += int(units.sum())
+        return table
 
     # -- unusual characters ------------------------------------------------------------------------------------------
 
