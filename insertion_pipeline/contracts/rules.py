@@ -8,7 +8,7 @@ that the contract's own SQL is harmless (`expressions`).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from insertion_pipeline.contracts.cells import (
@@ -17,11 +17,14 @@ from insertion_pipeline.contracts.cells import (
     cell_of,
     cleaned_sql,
     flaw_sql,
+    plain_sql,
     quoted,
+    repaired_sql,
     text_sql,
     typed_sql,
 )
 from insertion_pipeline.contracts.messages import Wording, wording_of_flaw, wording_of_rule
+from insertion_pipeline.contracts.storage import sql_type
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Registry, Rule, Severity
 
@@ -39,97 +42,164 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TableRules:
-    """Everything that a row of one table must be, for one month.
-
-    `cells` are the stored fields in the contract's order; `verdicts[i]` is what the number `i` in a query's list of
-    flaws means.
-    """
+    """Everything that a row of one table must be, for one month; `cells` are the stored fields, in contract order."""
 
     table: ContractTable
     cells: tuple[Cell, ...]
     rules: tuple[Rule, ...]
 
     @functools.cached_property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        return tuple(verdict for _, _, verdict in self._numbered)
-
-    @functools.cached_property
-    def _numbered(self) -> tuple[tuple[str, Flaw | None, Verdict], ...]:
-        """(field or rule, flaw or none, verdict), in the order of their numbers."""
-        numbered: list[tuple[str, Flaw | None, Verdict]] = []
-        for cell in self.cells:
+    def verdicts(self) -> Mapping[tuple[int, int], Verdict]:
+        """What an entry of `_flaws` means: (subject, flaw) → verdict. Subjects are the cells, then the row rules."""
+        found: dict[tuple[int, int], Verdict] = {}
+        for subject, cell in enumerate(self.cells):
             for flaw in cell.possible_flaws():
-                verdict = Verdict(
-                    flaw.finding_code, cell.severity_of(flaw), cell.field.name, flaw.repair, wording_of_flaw(cell, flaw)
-                )
-                numbered.append((cell.field.name, flaw, verdict))
-        for rule in self.rules:
-            verdict = Verdict("rule-error", rule.severity, ", ".join(rule.fields), rule.code, wording_of_rule(rule))
-            numbered.append((rule.code, None, verdict))
-        return tuple(numbered)
+                wording, name = wording_of_flaw(cell, flaw), cell.field.name
+                found[subject, flaw] = Verdict(flaw.finding_code, cell.severity_of(flaw), name, flaw.repair, wording)
+        for subject, rule in enumerate(self.rules, start=len(self.cells)):
+            fields = ", ".join(rule.fields)
+            found[subject, BROKEN] = Verdict("rule-error", rule.severity, fields, rule.code, wording_of_rule(rule))
+        return found
 
-    def query(self, relation: str, present: Sequence[str], month: Month | None, month_expression: str | None) -> str:
-        """SQL that judges `relation` in one pass, without sorting.
+    def query(self, relation: str, present: Collection[str], month: Month | None, month_expression: str | None) -> str:
+        """SQL that judges `relation`, whose columns of text are `present`, in one pass and without sorting.
 
         One row per row of `relation`, in its order: the typed fields (null where the cell has a flaw), `_line`,
         `_member`, `_units`, `_month` (from `month_expression`, over the typed fields), `_is_rejected`, and, for rows
-        with anything to say, `_flaws`: a list of {verdict: index into `verdicts`, value: the text as read}.
+        with anything to say, `_flaws`: a list of {subject, flaw, value}, value being the text as read.
         """
-        cells = {cell.field.name: cell for cell in self.cells}
-        names = list(cells)
-        raw = {name: quoted(name) if name in present else "CAST(NULL AS VARCHAR)" for name in names}
-        cleaned = [
-            f"{cleaned_sql(cells[name]) if name in present else raw[name]} AS {quoted(name)}, "
-            f"{raw[name]} AS {quoted(name + '.raw')}"
-            for name in names
+        steps = [_Steps(cell, subject) for subject, cell in enumerate(self.cells) if cell.field.name in present]
+        absent = [
+            f"CAST(NULL AS {sql_type(cell.field)}) AS {quoted(cell.field.name)}"
+            for cell in self.cells
+            if cell.field.name not in present
         ]
-        texts = [f"{text_sql(cells[name], quoted(name))} AS {quoted(name + '.text')}" for name in names]
-        typed = [f"{typed_sql(cells[name], quoted(name + '.text'))} AS {quoted(name + '.typed')}" for name in names]
-        flaws = [
-            flaw_sql(cells[name], quoted(name), quoted(name + ".text"), quoted(name + ".typed"))
-            + f" AS {quoted(name + '.flaw')}"
-            for name in names
+        judged = [step for step in steps if step.is_judged]
+        broken = [f"({rule.expression}) IS FALSE AS {_broken(rule)}" for rule in self.rules]
+        is_rejected = [test for step in judged for test in step.blocking_tests()]
+        is_rejected += [_broken(rule) for rule in self.rules if rule.severity == "blocking"]
+        is_flawed = [f"{step.flaw} <> 0" for step in judged] + [_broken(rule) for rule in self.rules]
+        entries = [step.entry for step in judged] + [
+            f"{{'subject': {subject}, 'flaw': CAST({_broken(rule)} AS UTINYINT), 'value': NULL::VARCHAR}}"
+            for subject, rule in enumerate(self.rules, start=len(self.cells))
         ]
-        first_repair = int(Flaw.EXCEL_SERIAL)
-        values = [
-            f"CASE WHEN {quoted(name + '.flaw')} = 0 OR {quoted(name + '.flaw')} >= {first_repair}"
-            f" THEN {quoted(name + '.typed')} END AS {quoted(name)}"
-            for name in names
-        ]
-        kept = [f"{quoted(name + '.raw')}, {quoted(name + '.flaw')}" for name in names]
-        broken = [f"({rule.expression}) IS FALSE AS {quoted(rule.code + '.broken')}" for rule in self.rules]
-        bounds = _month_bounds(month)
-        tests = self._tests()
-        is_rejected = " OR ".join(test for test, _, severity in tests if severity == "blocking") or "false"
-        any_flaw = " OR ".join(
-            [f"{quoted(name + '.flaw')} <> 0" for name in names]
-            + [quoted(rule.code + ".broken") for rule in self.rules]
-        )
-        listed = ", ".join(f"CASE WHEN {test} THEN {entry} END" for test, entry, _ in tests)
-        outputs = ", ".join(quoted(name) for name in names)
+        raw_columns = "".join(f", {quoted(step.name)} AS {step.raw}" for step in judged)
+        flaws = f"list_filter([{', '.join(entries)}], lambda entry: entry.flaw <> 0)"
         return f"""
-WITH cleaned AS (SELECT _line, _member, _units, {", ".join(cleaned)} FROM {relation}),
-texts AS (SELECT *, {", ".join(texts)} FROM cleaned),
-typed AS (SELECT *, {", ".join(typed)} FROM texts),
-judged AS (SELECT *, {", ".join(flaws)} FROM typed),
-valued AS (SELECT _line, _member, _units, {", ".join(values)}, {", ".join(kept)}, {bounds} FROM judged),
-ruled AS (SELECT *{"".join(", " + test for test in broken)} FROM valued)
-SELECT {outputs}, _line, _member, _units, {month_expression or "CAST(NULL AS VARCHAR)"} AS _month,
-    {is_rejected} AS _is_rejected,
-    CASE WHEN {any_flaw} THEN list_filter([{listed}], lambda flaw: flaw IS NOT NULL) END AS _flaws
+WITH cleaned AS (SELECT _line, _member, _units{_also(step.clean for step in steps)}{raw_columns} FROM {relation}),
+tested AS (SELECT *{_also(step.test for step in steps if step.plain)} FROM cleaned),
+texts AS (SELECT *{_also(step.mend for step in steps if step.cell.changes_text)} FROM tested),
+typed AS (SELECT *{_also(step.parse for step in judged)} FROM texts),
+repaired AS (SELECT *{_also(step.repair for step in judged if step.repair)} FROM typed),
+judged AS (SELECT *{_also(step.judge for step in judged)} FROM repaired),
+valued AS (
+    SELECT _line, _member, _units{_also(step.settle for step in steps)}{_also(absent)}{_also(_month_bounds(month))}
+        {"".join(f", {step.raw}, {step.flaw}" for step in judged)}
+    FROM judged
+),
+ruled AS (SELECT *{_also(broken)} FROM valued)
+SELECT {", ".join(quoted(cell.field.name) for cell in self.cells)}, _line, _member, _units,
+    {month_expression or "CAST(NULL AS VARCHAR)"} AS _month,
+    {" OR ".join(is_rejected) or "false"} AS _is_rejected,
+    {f"CASE WHEN {' OR '.join(is_flawed)} THEN {flaws} END" if is_flawed else NO_FLAWS} AS _flaws
 FROM ruled
 """
 
-    def _tests(self) -> list[tuple[str, str, Severity]]:
-        """(test that the verdict was found, entry for the list of flaws, severity), in the order of their numbers."""
-        tests: list[tuple[str, str, Severity]] = []
-        for number, (name, flaw, verdict) in enumerate(self._numbered):
-            if flaw is None:
-                test, value = quoted(name + ".broken"), "CAST(NULL AS VARCHAR)"
-            else:
-                test, value = f"{quoted(name + '.flaw')} = {int(flaw)}", quoted(name + ".raw")
-            tests.append((test, f"{{'verdict': {number}, 'value': {value}}}", verdict.severity))
-        return tests
+
+@dataclass(frozen=True)
+class _Steps:
+    """The names and definitions of one cell's columns, step by step. A step that changes nothing adds no column."""
+
+    cell: Cell
+    subject: int
+
+    @property
+    def name(self) -> str:
+        return self.cell.field.name
+
+    @property
+    def raw(self) -> str:
+        return quoted(f"{self.name}.raw")
+
+    @property
+    def text(self) -> str:
+        return quoted(f"{self.name}.text") if self.cell.changes_text else quoted(self.name)
+
+    @property
+    def typed(self) -> str:
+        return quoted(f"{self.name}.typed")
+
+    @property
+    def flaw(self) -> str:
+        return quoted(f"{self.name}.flaw")
+
+    @property
+    def is_judged(self) -> bool:
+        return bool(self.cell.possible_flaws())
+
+    @property
+    def clean(self) -> str:
+        return f"{cleaned_sql(self.cell)} AS {quoted(self.name)}"
+
+    @property
+    def plain(self) -> str | None:
+        return quoted(f"{self.name}.plain") if self.cell.tests_plainness else None
+
+    @property
+    def test(self) -> str:
+        return f"{plain_sql(self.cell, quoted(self.name))} AS {self.plain}"
+
+    @property
+    def mend(self) -> str:
+        return f"{text_sql(self.cell, quoted(self.name), self.plain)} AS {self.text}"
+
+    @property
+    def parse(self) -> str:
+        return f"{typed_sql(self.cell, self.text, self.plain)} AS {self.typed}"
+
+    @property
+    def repair(self) -> str | None:
+        repaired = repaired_sql(self.cell, self.text, self.typed)
+        return None if repaired is None else f"{repaired} AS {quoted(self.name + '.repaired')}"
+
+    @property
+    def value(self) -> str:
+        return quoted(f"{self.name}.repaired") if self.repair else self.typed
+
+    @property
+    def judge(self) -> str:
+        flaw = flaw_sql(self.cell, quoted(self.name), self.text, self.typed, self.value, self.plain)
+        return f"{flaw} AS {self.flaw}"
+
+    @property
+    def settle(self) -> str:
+        """The final value: none where the cell has a flaw that no repair mended."""
+        if not self.is_judged:
+            return f"{self.text} AS {quoted(self.name)}"
+        is_good = f"{self.flaw} NOT BETWEEN 1 AND {Flaw.EXCEL_SERIAL - 1}"
+        return f"CASE WHEN {is_good} THEN {self.value} END AS {quoted(self.name)}"
+
+    @property
+    def entry(self) -> str:
+        return f"{{'subject': {self.subject}, 'flaw': {self.flaw}, 'value': {self.raw}}}"
+
+    def blocking_tests(self) -> Iterator[str]:
+        flaws = [str(int(flaw)) for flaw in self.cell.possible_flaws() if self.cell.severity_of(flaw) == "blocking"]
+        if flaws:
+            yield f"{self.flaw} IN ({', '.join(flaws)})"
+
+
+#: The flaw of a row rule: it does not hold.
+BROKEN = 1
+NO_FLAWS = "CAST(NULL AS STRUCT(subject INTEGER, flaw UTINYINT, value VARCHAR)[])"
+
+
+def _broken(rule: Rule) -> str:
+    return quoted(f"{rule.code}.broken")
+
+
+def _also(columns: Iterable[str]) -> str:
+    return "".join(f", {column}" for column in columns)
 
 
 def table_rules(table: ContractTable, registry: Registry, month: Month | None) -> TableRules:
@@ -139,11 +209,11 @@ def table_rules(table: ContractTable, registry: Registry, month: Month | None) -
     return TableRules(table, cells, table.insertion.rules)
 
 
-def _month_bounds(month: Month | None) -> str:
+def _month_bounds(month: Month | None) -> tuple[str, str]:
     """What row rules may compare dates with: the delivered month's first and last day, null when none is known."""
     if month is None:
-        return "CAST(NULL AS DATE) AS _month_start, CAST(NULL AS DATE) AS _month_end"
-    return f"DATE '{month.first_day}' AS _month_start, DATE '{month.last_day}' AS _month_end"
+        return "CAST(NULL AS DATE) AS _month_start", "CAST(NULL AS DATE) AS _month_end"
+    return f"DATE '{month.first_day}' AS _month_start", f"DATE '{month.last_day}' AS _month_end"
 
 
 def duplicates_query(relation: str, key: Sequence[str], columns: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ loses its value and keeps its row; a cell, a rule or a month that blocks rejects
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,11 +150,27 @@ def _judged(
     expression = _month_expression(source, contract) or constant
     connection.register("reading", read)
     query = rules.query("reading", read.column_names, month, expression)
-    judged = connection.sql(query).to_arrow_table()
+    judged = _in_order_of(read, connection.sql(query).to_arrow_table())
     connection.unregister("reading")
-    if not judged["_line"].equals(read["_line"]):
-        raise AccountsDoNotBalance(f"table {contract.name}: rows were lost or moved while they were judged")
     return _Table(contract, rules, read, judged, judged["_is_rejected"])
+
+
+def _in_order_of(read: pa.Table, judged: pa.Table) -> pa.Table:
+    """`judged` with its rows in the order of `read`: threads hand in whole runs of rows, not always in order.
+
+    Runs are put back by reference; nothing is sorted or copied. Raises `AccountsDoNotBalance` when a row is missing.
+    """
+    keys = ["_member", "_line"]
+    if judged.select(keys).equals(read.select(keys)):
+        return judged
+    member, line = (judged[name].combine_chunks().to_numpy() for name in keys)
+    breaks = ((member[1:] < member[:-1]) | ((member[1:] == member[:-1]) & (line[1:] <= line[:-1]))).nonzero()[0] + 1
+    edges = [0, *breaks.tolist(), judged.num_rows]
+    runs = sorted(itertools.pairwise(edges), key=lambda run: (member[run[0]], line[run[0]]))
+    ordered = pa.concat_tables([judged.slice(begin, end - begin) for begin, end in runs])
+    if not ordered.select(keys).equals(read.select(keys)):
+        raise AccountsDoNotBalance("rows were lost, or not numbered in order, while they were judged")
+    return ordered
 
 
 def _month_expression(source: Source, contract: ContractTable) -> str | None:
@@ -236,7 +253,8 @@ def _cell_findings(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.T
         WITH flaws AS (SELECT _member, _line, unnest(_flaws) AS flaw FROM flagged)
         SELECT code, severity, message, expected, remedy, file, table_name AS "table", _line AS line, field,
             flaw.value AS value, rule, CAST(1 AS BIGINT) AS count
-        FROM flaws JOIN verdicts ON verdicts.number = flaw.verdict JOIN labels USING (_member)
+        FROM flaws JOIN labels USING (_member)
+            JOIN verdicts ON verdicts.subject = flaw.subject AND verdicts.flaw_number = flaw.flaw
         """
     ).to_arrow_table()
     for name in ("flagged", "verdicts", "labels"):
@@ -247,7 +265,8 @@ def _cell_findings(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.T
 def _verdicts(table: _Table) -> pa.Table:
     rows = [
         {
-            "number": number,
+            "subject": subject,
+            "flaw_number": flaw,
             "code": verdict.code,
             "severity": verdict.severity,
             "message": verdict.wording.message,
@@ -257,10 +276,11 @@ def _verdicts(table: _Table) -> pa.Table:
             "field": verdict.field,
             "rule": verdict.rule,
         }
-        for number, verdict in enumerate(table.rules.verdicts)
+        for (subject, flaw), verdict in table.rules.verdicts.items()
     ]
     names = ("code", "severity", "message", "expected", "remedy", "table_name", "field", "rule")
-    schema = pa.schema([("number", pa.int32()), *((name, pa.string()) for name in names)])
+    numbers = [("subject", pa.int32()), ("flaw_number", pa.uint8())]
+    schema = pa.schema([*numbers, *((name, pa.string()) for name in names)])
     return pa.Table.from_pylist(rows, schema=schema)
 
 
