@@ -170,6 +170,12 @@ def _extracts(
         if unpacked.kind != "xml":
             raise _wrong_kind(source, "un flux XML")
         yield xml.read_flow(unpacked.path, tables, rank, limits)
+    elif envelope == "json":
+        from insertion_pipeline.ingestion import json_elements
+
+        if unpacked.kind != "text" or not json_elements.is_json(unpacked.path):
+            raise _wrong_kind(source, "un fichier JSON")
+        yield json_elements.read_elements(unpacked.path, tables, source.insertion.options["elements"], rank, limits)
     elif unpacked.kind == "xml":
         raise _wrong_kind(source, "un fichier CSV ou un classeur")
     elif unpacked.kind == "spreadsheet":
@@ -301,6 +307,12 @@ def _merit(unpacked: Unpacked, source: Source, limits: Limits) -> tuple[float, i
         from insertion_pipeline.ingestion import xml
 
         return (1.0, 1) if xml.root_of(unpacked.path) == _XML_ROOT else (0.0, 0)
+    if source.insertion.envelope == "json":
+        from insertion_pipeline.ingestion import json_elements
+
+        if unpacked.kind != "text" or not json_elements.is_json(unpacked.path):
+            return (0.0, 0)
+        return json_elements.fit(unpacked.path, tables, source.insertion.options["elements"], limits)
     header = _header(unpacked, source, tables, limits)
     found = headers.best_table(header, tables)
     if found is None:
