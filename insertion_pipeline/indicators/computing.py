@@ -276,13 +276,15 @@ def values_of(
     grid: pa.Table,
     *,
     as_of: Month | None = None,
+    places: pa.Table | None = None,
 ) -> pa.Table:
     """Every value of `month`, from the facts open in `connection` and the coverage grid, as `VALUES_SCHEMA`.
 
-    Sorted by indicator, breakdown, modality, territory. An indicator begins at its `valid_from`.
+    Sorted by indicator, breakdown, modality, territory. An indicator begins at its `valid_from`. `places` is the
+    month's roll-up, for a caller that has it already.
     """
     in_force = tuple(one for one in catalogue if one.indicator.valid_from <= month)
-    connection.register("rollup", territories.rollup(connection, registry, month))
+    connection.register("rollup", territories.rollup(connection, registry, month) if places is None else places)
     connection.register("coverage_grid", grid)
     coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force])
     connection.execute(

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from insertion_pipeline.indicators.territories import as_arrow
+from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Indicator, Partner, Registry
@@ -83,14 +84,12 @@ def expected_units(registry: Registry, month: Month) -> Iterator[tuple[Partner, 
 
 
 def _delivered(lake: Lake, registry: Registry, month: Month) -> set[tuple[str, str]]:
-    """The (partner, source) whose delivery is applied for `month`, a « néant » included."""
-    from insertion_pipeline.ingestion import deliveries, landing
-
-    receipts = landing.receipts(lake)
+    """The (partner, source) whose delivery counts for `month`, a « néant » included."""
+    everything = deliveries.receipts(lake)
     return {
-        (receipt.partner, source)
-        for source in registry.sources
-        for receipt in deliveries.effective(receipts, source, month)
+        (receipt.partner, source.name)
+        for source in registry.sources.values()
+        for receipt in deliveries.effective(everything, source, month)
     }
 
 

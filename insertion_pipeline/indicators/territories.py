@@ -11,6 +11,7 @@ territoire », so that each level adds up to its country.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 
 import duckdb
@@ -170,6 +171,7 @@ _ABBREVIATIONS: Mapping[Level, str] = {
 }
 
 
+@functools.lru_cache(maxsize=8)
 def as_arrow(nomenclature: Nomenclature) -> pa.Table:
     """The rows of a nomenclature as text columns, empty cells as empty text."""
     columns = list(zip(*nomenclature.rows, strict=True)) or [()] * len(nomenclature.columns)
