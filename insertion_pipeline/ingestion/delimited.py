@@ -199,8 +199,10 @@ def is_blank(line: bytes, dialect: Dialect) -> bool:
     """Whether every cell of the line is empty."""
     if line.translate(None, delete=dialect.separator.encode() + (b' \t"' if dialect.quoting else b" \t")):
         return False
-    cells, _ = _record([line], dialect) if dialect.quoting else (None, 1)
-    return cells is None or not any(cell.strip() for cell in cells)
+    if not dialect.quoting:
+        return True
+    cells, _ = _record([line], dialect)
+    return cells is not None and not any(cell.strip() for cell in cells)
 
 
 def _without_lines(block: bytes, count: int) -> tuple[bytes, int]:
@@ -375,10 +377,9 @@ class _TableReader:
         return table.rename_columns(list(self._stored.values()))
 
     def _with_origin(self, rows: pa.Table, lines: npt.NDArray[np.int64], units: npt.NDArray[np.int32]) -> pa.Table:
-        values = (lines.astype(np.int64), units, np.full(len(lines), self._rank, np.int32))
-        for (name, kind), column in zip(ORIGIN_FIELDS, values, strict=True):
-            # built from its buffer: `pa.array` of a NumPy array imports pandas, half a second
-            array = pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+        ranks = np.full(len(lines), self._rank, np.int32)
+        for (name, kind), column in zip(ORIGIN_FIELDS, (lines.astype(np.int64), units, ranks), strict=True):
+            array = pa.Array.from_buffers(kind, len(lines), [None, pa.py_buffer(column)])
             rows = rows.append_column(pa.field(name, kind), array)
         return rows
 
