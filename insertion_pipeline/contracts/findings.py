@@ -34,6 +34,7 @@ TITLES: dict[str, str] = {
     "missing-header": "Colonne manquante",
     "extra-header": "Colonne inconnue",
     "duplicate-header": "Colonne en double",
+    "unnamed-table": "Fichier dont le nom ne dit pas le contenu",
     "control-total": "Total de contrôle différent",
     "truncated-file": "Fichier tronqué",
     # a line

@@ -244,7 +244,9 @@ def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, cont
     try:
         key = content.existing_data_key(lake, partner, receipt.sha256)
         with content.opened(lake, partner, receipt.sha256) as path:
-            judgement = judge(path, partner.code, receipt.source, receipt.month, registry, lake)
+            judgement = judge(
+                path, partner.code, receipt.source, receipt.month, registry, lake, names=receipt.members
+            )
     except content.ContentErased:
         raise CannotRebuild(f"delivery {receipt.sequence}: its bytes were erased") from None
     if judgement.conformed is None:

@@ -45,10 +45,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A file out of its wrapping, ready for a reader."""
+    """A file out of its wrapping, ready for a reader. `name` came with it: it tells twin tables apart, never shown."""
 
     path: Path
     kind: Literal["text", "xml", "spreadsheet"]
+    name: str = ""
 
 
 class _Readable(Protocol):
@@ -124,7 +125,7 @@ def unpack(
                 expected=f"au plus {limits.file_bytes // _MEBIBYTE} Mo",
                 remedy="Compresser le fichier, ou le déposer en plusieurs parties.",
             )
-        yield from opener.open(path, depth=0, owned=False)
+        yield from opener.open(path, path.name, depth=0, owned=False)
 
 
 class _Opener:
@@ -138,12 +139,12 @@ class _Opener:
         self._members = 0
         self._unpacked = 0
 
-    def open(self, path: Path, *, depth: int, owned: bool) -> Iterator[Unpacked]:
+    def open(self, path: Path, name: str, *, depth: int, owned: bool) -> Iterator[Unpacked]:
         kind = kind_of(path)
         if kind in ("text", "xml", "spreadsheet"):
             if kind == "spreadsheet" and path.read_bytes()[:2] == b"PK":
                 self._check_workbook(path)
-            yield Unpacked(path, kind)
+            yield Unpacked(path, kind, name)
             return
         if depth >= _DEEPEST_NESTING:
             raise refusal(
@@ -153,9 +154,9 @@ class _Opener:
             )
         members = {"zip": self._zip, "gzip": self._gzip, "tar": self._tar}[kind](path)
         found = False
-        for member in members:
+        for member, inner in members:
             found = True
-            yield from self.open(member, depth=depth + 1, owned=True)
+            yield from self.open(member, inner or name, depth=depth + 1, owned=True)
         if not found:
             raise refusal("empty-file", "L'archive est vide.", remedy="Vérifier l'export, puis déposer de nouveau.")
         if owned:
@@ -163,17 +164,17 @@ class _Opener:
 
     # -- the three wrappings ---------------------------------------------------------------------------------------
 
-    def _gzip(self, path: Path) -> Iterator[Path]:
+    def _gzip(self, path: Path) -> Iterator[tuple[Path, str]]:
         with gzip.open(path) as stream:
-            yield self._extract(stream, packed=path.stat().st_size)
+            yield self._extract(stream, packed=path.stat().st_size), ""
 
-    def _zip(self, path: Path) -> Iterator[Path]:
+    def _zip(self, path: Path) -> Iterator[tuple[Path, str]]:
         try:
             with _zip_archive(path) as archive:
                 entries = [one for one in archive.infolist() if not one.is_dir() and not _is_rubbish(one.filename)]
                 self._check_entries(entries, packed=path.stat().st_size)
                 for entry in entries:
-                    yield self._zip_member(archive, entry)
+                    yield self._zip_member(archive, entry), entry.filename
         except _STRUCTURE_ERRORS as error:
             raise _broken_archive() from error
 
@@ -208,7 +209,7 @@ class _Opener:
         except _STRUCTURE_ERRORS as error:
             raise _broken_archive() from error
 
-    def _tar(self, path: Path) -> Iterator[Path]:
+    def _tar(self, path: Path) -> Iterator[tuple[Path, str]]:
         try:
             with tarfile.open(path, mode="r:") as archive:
                 for entry in archive:
@@ -223,7 +224,7 @@ class _Opener:
                     self._check_size(entry.size, path.stat().st_size)
                     stream = archive.extractfile(entry)
                     if stream is not None:
-                        yield self._extract(stream, packed=path.stat().st_size)
+                        yield self._extract(stream, packed=path.stat().st_size), entry.name
         except _STRUCTURE_ERRORS as error:
             raise _broken_archive() from error
 

@@ -75,6 +75,40 @@ def best_table(header: Sequence[str], tables: Sequence[ContractTable]) -> tuple[
     return (table, found) if table is not None and found else None
 
 
+def told_apart(tables: Sequence[ContractTable], name: str) -> tuple[ContractTable, ...]:
+    """The tables without those whose twin the name of a file or sheet tells.
+
+    Twins have the same header (France Travail's four registration files): nothing in the content tells them apart.
+    """
+    words = f" {comparable(re.sub('[_.0-9]+', ' ', name))}"
+    told = [table for table in tables if f" {comparable(table.insertion.member or table.name).rstrip('s')}" in words]
+    return tuple(table for table in tables if table in told or not any(are_twins(table, other) for other in told))
+
+
+def are_twins(table: ContractTable, other: ContractTable) -> bool:
+    """Whether two tables have the same columns, so that no header tells them apart."""
+    return table is not other and {one.name for one in table.fields} == {one.name for one in other.fields}
+
+
+def guess(table: ContractTable | None, tables: Sequence[ContractTable], file: str) -> tuple[Finding, ...]:
+    """A warning when nothing told `table` from its twins among `tables`."""
+    twins = [other.title for other in tables if table is not None and are_twins(table, other)]
+    if table is None or not twins:
+        return ()
+    return (
+        Finding(
+            "unnamed-table",
+            "warning",
+            f"Le nom du fichier ne dit pas ce qu'il contient : il est lu comme « {table.title} ».",
+            expected=f"un nom qui contient {', '.join(name.lower() for name in [table.title, *twins[:-1]])} "
+            f"ou {twins[-1].lower()}",
+            remedy="Renommez le fichier (ou la feuille) d'après son contenu, puis déposez-le de nouveau.",
+            file=file,
+            table=table.name,
+        ),
+    )
+
+
 def columns_of(header: Sequence[str], table: ContractTable, *, file: str, line: int) -> Columns:
     """Set a header against a table. Duplicates and missing columns are blocking, unknown ones are left aside."""
     known = _names_of(table)

@@ -87,14 +87,15 @@ def judge(
     *,
     archive_password: str | None = None,
     limits: Limits | None = None,
+    names: Sequence[str] = (),
 ) -> Judgement:
     """The verdict on a file, or on the files of a bundle, that `partner` delivers. Nothing is stored.
 
     The source is recognised from the content among the partner's own when it is not given, the month is taken from
-    the content where that states one.
+    the content where that states one. `names`: what each member is known to be, for bytes that have lost their names.
     """
     with lake.sealed_spill() as spill:
-        return _judge(_Case(delivery, registry, lake, archive_password, limits, spill), partner, source, month)
+        return _judge(_Case(delivery, registry, lake, archive_password, limits, spill, names), partner, source, month)
 
 
 def _judge(case: _Case, partner: str, source: str | None, month: Month | None) -> Judgement:
@@ -124,9 +125,10 @@ class _Case:
     archive_password: str | None
     limits: Limits | None
     spill: Path
+    names: Sequence[str] = ()
 
     def read(self, source: Source, month: Month | None) -> Reading:
-        return read(self.delivery, source, month=month, **self._options)
+        return read(self.delivery, source, month=month, names=self.names, **self._options)
 
     def recognise(self, candidates: Sequence[Source]) -> Source | None:
         return recognise(self.delivery, candidates, **self._options)
@@ -178,6 +180,16 @@ def _not_theirs(own: Sequence[Source], found: Source | None) -> Finding:
     )
 
 
+def _another_source(announced: Source, actual: Source) -> Finding:
+    return Finding(
+        "wrong-source",
+        "blocking",
+        f"Le fichier est un fichier « {actual.title} », il est annoncé comme « {announced.title} ».",
+        expected=f"un fichier « {announced.title} »",
+        remedy="Corriger le type annoncé, ou déposer l'autre fichier.",
+    )
+
+
 def _month_in_contract(partner: Partner, source: Source, month: Month | None) -> Month | None:
     """The month, when the contract covers it and the partner is expected to deliver in it."""
     if month is None:
@@ -202,6 +214,10 @@ def _judged(case: _Case, partner: Partner, source: Source, month: Month | None, 
     stated = month or reading.stated_month
     is_unknown = stated is None and source.insertion.period.stated_by == "manifest"
     codes = {finding.code for finding in reading.findings if finding.severity == "blocking" and finding.line is None}
+    if "missing-header" in codes:
+        actual = case.recognise(list(case.registry.sources.values()))
+        if actual is not None and actual != source:
+            return _refused_reading(partner, source, stated, reading, [_another_source(source, actual)])
     if codes & _NOTHING_TO_CONFORM or is_unknown:
         return _refused_reading(partner, source, stated, reading, [_month_missing(source)] if is_unknown else [])
     try:

@@ -257,6 +257,7 @@ def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake
         {name: rows.num_rows for name, rows in sorted(accepted.items())},
         {row["code"]: row["count_sum"] for row in sorted(counted, key=lambda row: str(row["code"]))},
         _contract(registry, judgement.source or "", judgement.partner),
+        members=tuple(member.table or "" for member in judgement.members),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,9 +80,11 @@ def read(
     archive_password: str | None = None,
     limits: Limits | None = None,
     spill: Path | None = None,
+    names: Sequence[str] = (),
 ) -> Reading:
     """The delivery (one file, or the files of a bundle) read under the contract of `source` in force in `month`.
 
+    `names`: what each member is known to be, for bytes that have lost the names that they came under.
     Without a month, or for one before the contract, the newest version is used: judging refuses the month by itself.
     `spill` is where archives are unpacked; what is put there is gone when this returns. Raises `UnreadableDelivery`
     when the delivery is refused whole.
@@ -91,7 +93,8 @@ def read(
     tables = _tables(source, month)
     extracts: list[Extract] = []
     for unpacked in _unpacked(delivery, limits, archive_password, spill):
-        extracts.extend(_extracts(unpacked, source, tables, len(extracts) + 1, limits))
+        name = names[len(extracts)] if len(names) > len(extracts) else unpacked.name
+        extracts.extend(_extracts(unpacked, source, headers.told_apart(tables, name), len(extracts) + 1, limits))
     findings = [finding for extract in extracts for finding in extract.findings]
     findings.extend(_about_members(extracts, source, tables))
     odd = [extract.oddities for extract in extracts if extract.oddities is not None]
@@ -187,7 +190,9 @@ def _extracts(
     elif envelope == "fluxiae":
         yield fluxiae.read_view(unpacked.path, tables, rank, limits)
     elif envelope in ("delimited", "tabular"):
-        yield delimited.read_delimited(unpacked.path, tables, rank, limits)
+        extract = delimited.read_delimited(unpacked.path, tables, rank, limits)
+        table = next((one for one in tables if one.name == extract.table), None)
+        yield replace(extract, findings=(*extract.findings, *headers.guess(table, tables, label(rank, table))))
     else:
         raise refusal("unsupported-format", "Ce type de fichier ne se lit pas encore.")
 

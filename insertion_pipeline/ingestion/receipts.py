@@ -39,7 +39,7 @@ class Receipt:
     declaration for « néant ». `months`: those that accepted rows speak of. `rows`: accepted rows per table.
     `findings`: how many per code. `contract`: digest of all that judged it. `replaces`: the receipt that counted until
     then for its partner, source and month. `held_for`: why it waits for a confirmation. `confirms`: the receipt that
-    it confirms.
+    it confirms. `members`: the contract's name of each member of the delivery, empty for one that is not read.
     """
 
     sequence: int
@@ -60,6 +60,7 @@ class Receipt:
     replaces: int | None = None
     held_for: tuple[str, ...] = ()
     confirms: int | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def counts(self) -> bool:
@@ -95,6 +96,7 @@ class Receipt:
             "replaces": self.replaces,
             "held_for": list(self.held_for),
             "confirms": self.confirms,
+            "members": list(self.members),
         }
 
     @classmethod
@@ -121,6 +123,7 @@ class Receipt:
             replaces=value["replaces"],
             held_for=tuple(value["held_for"]),
             confirms=value["confirms"],
+            members=tuple(value.get("members", ())),
         )
 
 

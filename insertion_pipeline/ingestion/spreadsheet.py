@@ -50,11 +50,12 @@ class _Sheet:
     cells: tuple[str, ...]
     table: ContractTable | None
     fit: int
+    candidates: Sequence[ContractTable] = ()
 
 
 def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Extract]:
     """One extract per contract table found, and one for each other sheet that holds anything."""
-    sheets = [_looked_at(rows, tables) for rows in _sheets(path, limits)]
+    sheets = [_looked_at(rows, headers.told_apart(tables, name)) for name, rows in _sheets(path, limits)]
     filled = [sheet for sheet in sheets if sheet is not None]
     if not filled:
         yield Extract(None, None, Account(), UNREADABLE_SCHEMA.empty_table())
@@ -76,19 +77,19 @@ def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits
 
 def header_of(path: Path, tables: Sequence[ContractTable], limits: Limits) -> tuple[str, ...]:
     """The header of the sheet that fits the tables best; empty when every sheet is."""
-    sheets = (_looked_at(rows, tables) for rows in _sheets(path, limits))
+    sheets = (_looked_at(rows, tables) for _, rows in _sheets(path, limits))
     best = max((sheet for sheet in sheets if sheet is not None), key=lambda sheet: sheet.fit, default=None)
     return best.cells if best is not None else ()
 
 
-def _sheets(path: Path, limits: Limits) -> Iterator[Sequence[Sequence[Cell]]]:
+def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence[Cell]]]]:
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
     _refuse_wide_sheets(path, limits)
     try:
         workbook = CalamineWorkbook.from_path(path)
         for name in workbook.sheet_names:
-            yield workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+            yield name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except PasswordError:
         raise refusal(
             "archive-password",
@@ -152,7 +153,7 @@ def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) 
         if table is not None and fit < min(2, sum(1 for one in table.fields if not one.insertion.header_optional)):
             table, fit = None, 0
         if best is None or fit > best.fit:
-            best = _Sheet(rows, number, cells, table, fit)
+            best = _Sheet(rows, number, cells, table, fit, tables)
         seen += 1
         if seen == _HEADER_SEARCH_ROWS:
             break
@@ -169,7 +170,7 @@ def _read_sheet(sheet: _Sheet, table: ContractTable, rank: int, limits: Limits) 
             file=file,
         )
     columns = headers.columns_of(sheet.cells, table, file=file, line=sheet.header + 1)
-    findings = list(columns.findings)
+    findings = [*columns.findings, *headers.guess(table, sheet.candidates, file)]
     data = sheet.rows[sheet.header + 1 :]
     blank_before = sum(1 for row in sheet.rows[: sheet.header] if _is_blank(row))
     filled = [(number, row) for number, row in enumerate(data, start=sheet.header + 2) if not _is_blank(row)]
