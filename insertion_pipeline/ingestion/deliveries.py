@@ -182,9 +182,18 @@ def _empty(table: ContractTable) -> str:
 
 def contract_digest(registry: Registry, source: Source, partner: Partner) -> str:
     """What judged a delivery: the contract, its code lists, the partner's permissions, this program's version."""
-    digest = hashlib.sha256(__version__.encode())
-    digest.update(canonical_json(source.model_dump(mode="json", by_alias=True)))
-    digest.update(partner.nir.encode())
+    key = (registry.folder, registry.digest, source.name)
+    if key not in _DIGESTS:
+        _DIGESTS[key] = _source_digest(registry, source)
+    return hashlib.sha256(f"{__version__} {_DIGESTS[key]} {partner.nir}".encode()).hexdigest()
+
+
+#: Digests of contracts already taken, by declarations: a contract is 100 kB of JSON.
+_DIGESTS: dict[tuple[Path, str, str], str] = {}
+
+
+def _source_digest(registry: Registry, source: Source) -> str:
+    digest = hashlib.sha256(canonical_json(source.model_dump(mode="json", by_alias=True)))
     lists = {
         field.insertion.code_list
         for version in source.versions
@@ -236,6 +245,16 @@ def ensure_conformed(lake: Lake, registry: Registry, source: Source | str, month
     return counting
 
 
+def stored_rows(lake: Lake, registry: Registry, receipt: Receipt) -> dict[str, int]:
+    """How many accepted rows of each table of an applied delivery are there, opened with its key."""
+    key = content.existing_data_key(lake, registry.partner(receipt.partner), receipt.sha256)
+    folder = ensure(lake, registry, receipt)
+    return {
+        name: lake.read_parquet(ParquetFile(folder / f"{name}.parquet", key), columns=[]).num_rows
+        for name in receipt.rows
+    }
+
+
 def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, contract: str) -> None:
     """Judge the landed bytes again. Raises `CannotRebuild` when they no longer give rows."""
     from insertion_pipeline.ingestion.judging import judge
@@ -244,9 +263,7 @@ def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, cont
     try:
         key = content.existing_data_key(lake, partner, receipt.sha256)
         with content.opened(lake, partner, receipt.sha256) as path:
-            judgement = judge(
-                path, partner.code, receipt.source, receipt.month, registry, lake, names=receipt.members
-            )
+            judgement = judge(path, partner.code, receipt.source, receipt.month, registry, lake, names=receipt.members)
     except content.ContentErased:
         raise CannotRebuild(f"delivery {receipt.sequence}: its bytes were erased") from None
     if judgement.conformed is None:
