@@ -4,6 +4,7 @@ Belongs here: parts against wholes, along breakdowns and along nested territorie
 adds up (`disclosure`).
 
 An additive breakdown's parts sum to the whole. Any other one only bounds it: the largest part, the union, the sum.
+Territories bound the ones that they lie in, and each level adds up to its country.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from insertion_pipeline.indicators.catalogue import CompiledIndicator
-from insertion_pipeline.indicators.territories import NESTED
+from insertion_pipeline.indicators.territories import NESTED, UNKNOWN
 
 #: What the check finds: one row per (indicator, territory, breakdown) that does not hold.
 _SPEC_SCHEMA = pa.schema(
@@ -106,29 +107,41 @@ END
 ORDER BY ALL
 """
 
-_HIERARCHIES_THAT_FAIL = """
+# A row may carry a larger place than a commune: it is then « sans commune connue » below, and counted above. So parts
+# bound the territory above them, while the members of a level, unknown ones included, add up to the country.
+_HIERARCHIES_THAT_FAIL = f"""
 WITH up AS (
     SELECT DISTINCT here.level, here.territory, above.territory AS parent
     FROM rollup AS here
     JOIN chains ON chains.level = here.level AND chains.country = substr(here.territory, 1, 2)
     JOIN rollup AS above ON above.leaf = here.leaf AND above.level = chains.above
     -- where a place lies is said by a place of the same kind or below, not by a larger one
-    WHERE here.leaf = here.territory OR here.level <> 'commune' AND here.leaf LIKE substr(here.leaf, 1, 3) || 'COM-%'
+    WHERE (here.leaf = here.territory OR here.level <> 'commune' AND here.leaf LIKE substr(here.leaf, 1, 3) || 'COM-%')
+        AND here.territory NOT LIKE '%-{UNKNOWN}'
 ),
 parts AS (
-    SELECT indicator_code, up.level, up.parent, breakdown, modality,
+    SELECT indicator_code, up.level, up.parent AS whole, breakdown, modality, false AS is_whole_level,
         sum(numerator) AS numerator, sum(denominator) AS denominator
     FROM checked_values AS value
     JOIN additive_indicators USING (indicator_code)
     JOIN up ON up.level = value.territory_level AND up.territory = value.territory_code
     GROUP BY ALL
+    UNION ALL
+    SELECT indicator_code, territory_level, country, breakdown, modality, true, sum(numerator), sum(denominator)
+    FROM checked_values
+    JOIN additive_indicators USING (indicator_code)
+    GROUP BY ALL
+),
+compared AS (
+    SELECT parts.*, parts.numerator - whole.numerator AS over,
+        coalesce(parts.denominator, 0) - coalesce(whole.denominator, 0) AS over_below
+    FROM parts
+    JOIN checked_values AS whole
+        ON whole.indicator_code = parts.indicator_code AND whole.territory_code = parts.whole
+        AND whole.breakdown = parts.breakdown AND whole.modality = parts.modality
 )
-SELECT DISTINCT parts.indicator_code, parts.level, parts.parent
-FROM parts
-JOIN checked_values AS whole
-    ON whole.indicator_code = parts.indicator_code AND whole.territory_code = parts.parent
-    AND whole.breakdown = parts.breakdown AND whole.modality = parts.modality
-WHERE abs(parts.numerator - whole.numerator) > 1e-6
-    OR abs(coalesce(parts.denominator, 0) - coalesce(whole.denominator, 0)) > 1e-6
+SELECT DISTINCT indicator_code, level, whole
+FROM compared
+WHERE greatest(over, over_below) > 1e-6 OR (is_whole_level AND least(over, over_below) < -1e-6)
 ORDER BY ALL
 """

@@ -286,7 +286,7 @@ def values_of(
     in_force = tuple(one for one in catalogue if one.indicator.valid_from <= month)
     connection.register("rollup", territories.rollup(connection, registry, month) if places is None else places)
     connection.register("coverage_grid", grid)
-    coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force])
+    need_of = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force])
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE terms (indicator_code VARCHAR, level VARCHAR, territory VARCHAR, "
         "breakdown VARCHAR, modality VARCHAR, numerator DECIMAL(24, 6), denominator DECIMAL(24, 6), "
@@ -294,7 +294,7 @@ def values_of(
     )
     for one_pass in _passes(in_force):
         _run_pass(connection, one_pass)
-    _register_declarations(connection, in_force, month, as_of or month)
+    _register_declarations(connection, in_force, need_of, month, as_of or month)
     return connection.sql(_VALUES).to_arrow_table().cast(VALUES_SCHEMA)
 
 
@@ -378,7 +378,11 @@ def _texts(values: Iterable[str]) -> str:
 
 
 def _register_declarations(
-    connection: duckdb.DuckDBPyConnection, catalogue: Sequence[CompiledIndicator], month: Month, as_of: Month
+    connection: duckdb.DuckDBPyConnection,
+    catalogue: Sequence[CompiledIndicator],
+    need_of: Mapping[str, int],
+    month: Month,
+    as_of: Month,
 ) -> None:
     """The relation `declarations`: what the catalogue says of each indicator, one row each."""
     indicators = [one.indicator for one in catalogue]
@@ -387,6 +391,9 @@ def _register_declarations(
         pa.table(
             {
                 "indicator_code": [one.code for one in indicators],
+                "need_rank": pa.array([need_of[one.code] for one in indicators], pa.int64()),
+                "levels": pa.array([list(one.levels) for one in indicators], pa.list_(pa.string())),
+                "countries": pa.array([list(one.countries) for one in indicators], pa.list_(pa.string())),
                 "axis": [one.axis for one in indicators],
                 "unit": [one.unit for one in indicators],
                 "counted_unit": [one.counted_unit for one in indicators],
@@ -416,32 +423,32 @@ WITH expected AS (  -- where files were expected and none came, the absence is s
     SELECT indicator_code, level, territory, 'total' AS breakdown, 'TOTAL' AS modality,
         CAST(0 AS DECIMAL(24, 6)) AS numerator, CAST(0 AS DECIMAL(24, 6)) AS denominator, 0 AS contributors,
         CAST(NULL AS DECIMAL(24, 6)) AS error
-    FROM indicator_coverage
-    WHERE is_not_received
-        AND NOT EXISTS (
-            SELECT 1 FROM terms
-            WHERE terms.indicator_code = indicator_coverage.indicator_code
-                AND terms.territory = indicator_coverage.territory AND terms.breakdown = 'total'
-        )
+    FROM territory_coverage
+    JOIN declarations USING (need_rank)
+    ANTI JOIN terms USING (indicator_code, territory)
+    WHERE is_not_received AND NOT is_unavailable AND level <> 'commune'
+        AND list_contains(declarations.levels, level) AND list_contains(countries, substr(territory, 1, 2))
 ),
 covered AS (
-    SELECT every.*, declarations.* EXCLUDE (indicator_code),
+    SELECT every.*, declarations.* EXCLUDE (indicator_code, levels, countries, need_rank),
         substr(every.territory, 1, 2) AS country,
-        coalesce(here.coverage, above.coverage) AS coverage,
-        coalesce(here.n_units_expected, above.n_units_expected, 0) AS n_units_expected,
-        coalesce(here.n_units_received, above.n_units_received, 0) AS n_units_received,
-        coalesce(here.n_partners_expected, above.n_partners_expected, 0) AS n_partners_expected,
-        coalesce(here.n_partners_received, above.n_partners_received, 0) AS n_partners_received,
-        coalesce(here.n_families_received, above.n_families_received, 0) AS n_families_received,
-        coalesce(here.is_not_received, above.is_not_received, false) AS is_not_received,
-        coalesce(here.is_unavailable, above.is_unavailable, true) AS is_unavailable
+        here.coverage,
+        coalesce(here.n_units_expected, 0) AS n_units_expected,
+        coalesce(here.n_units_received, 0) AS n_units_received,
+        coalesce(here.n_partners_expected, 0) AS n_partners_expected,
+        coalesce(here.n_partners_received, 0) AS n_partners_received,
+        coalesce(here.n_families_received, 0) AS n_families_received,
+        coalesce(here.is_not_received, false) AS is_not_received,
+        coalesce(here.is_unavailable, true) AS is_unavailable
     FROM (SELECT * FROM terms UNION ALL SELECT * FROM expected) AS every
     JOIN declarations USING (indicator_code)
-    LEFT JOIN indicator_coverage AS here
-        ON here.indicator_code = every.indicator_code AND here.territory = every.territory
-    LEFT JOIN indicator_coverage AS above  -- « sans commune connue », « hors territoire »: as covered as the country
-        ON above.indicator_code = every.indicator_code AND above.territory = substr(every.territory, 1, 2)
-        AND (every.territory LIKE '%-INCONNU' OR every.territory LIKE '%-HORS')
+    -- « sans commune connue », « hors territoire » are as covered as their country
+    LEFT JOIN territory_coverage AS here
+        ON here.need_rank = declarations.need_rank
+        AND here.territory = CASE
+            WHEN every.territory LIKE '%-INCONNU' OR every.territory LIKE '%-HORS' THEN substr(every.territory, 1, 2)
+            ELSE every.territory
+        END
 ),
 judged AS (
     SELECT *,

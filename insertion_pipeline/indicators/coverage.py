@@ -9,7 +9,7 @@ counted, and weighed by the inhabitants of the territory that they answer for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -95,52 +95,45 @@ def _delivered(lake: Lake, registry: Registry, month: Month) -> set[tuple[str, s
 
 def create_territory_coverage(
     connection: duckdb.DuckDBPyConnection, registry: Registry, indicators: Sequence[Indicator]
-) -> None:
-    """Create the temporary table `indicator_coverage`: one row per (indicator, territory where a unit is expected).
+) -> Mapping[str, int]:
+    """Create the temporary table `territory_coverage`, and say which of its needs each indicator has.
 
-    Columns: `indicator_code, level, territory, coverage, n_units_expected, n_units_received, n_partners_expected,
+    One row per (need, territory where a unit is expected); a need is what one or more indicators require. Columns:
+    `need_rank, level, territory, coverage, n_units_expected, n_units_received, n_partners_expected,
     n_partners_received, n_families_received, is_not_received, is_unavailable`. Needs `rollup` and `coverage_grid`.
     An indicator that requires several groups of sources is covered as its least covered group.
     """
     groups: dict[tuple[str, ...], int] = {}
-    needs: list[tuple[str, str, int, bool]] = []
+    needs: dict[tuple[tuple[tuple[str, ...], ...], bool], int] = {}
+    need_of: dict[str, int] = {}
     for indicator in indicators:
-        partial = any(
-            registry.source(name).insertion.population != "exhaustive" for name in indicator.exhaustive_sources
-        )
-        for country in indicator.countries:
-            for group in indicator.required_groups:
-                spaces = {space for source in group for space in registry.source(source).insertion.spaces}
-                if country.lower() in spaces:
-                    rank = groups.setdefault(tuple(sorted(group)), len(groups))
-                    needs.append((indicator.code, country, rank, partial))
-    connection.register(
-        "group_sources",
-        pa.table(
-            {
-                "group_rank": pa.array([rank for group, rank in groups.items() for _ in group], pa.int64()),
-                "source": pa.array([source for group in groups for source in group], pa.string()),
-            }
-        ),
-    )
-    connection.register(
-        "needs",
-        pa.table(
-            {
-                "indicator_code": pa.array([need[0] for need in needs], pa.string()),
-                "country": pa.array([need[1] for need in needs], pa.string()),
-                "group_rank": pa.array([need[2] for need in needs], pa.int64()),
-                "is_partial": pa.array([need[3] for need in needs], pa.bool_()),
-            }
-        ),
-    )
+        exhaustive = {registry.source(name).insertion.population for name in indicator.exhaustive_sources}
+        required = tuple(sorted(tuple(sorted(group)) for group in indicator.required_groups))
+        need_of[indicator.code] = needs.setdefault((required, "partial" in exhaustive), len(needs))
+        for group in required:
+            groups.setdefault(group, len(groups))
+    needed = [
+        {"need_rank": rank, "country": country, "group_rank": groups[group], "is_partial": is_partial}
+        for (required, is_partial), rank in needs.items()
+        for group in required
+        for country in sorted({space.upper() for name in group for space in registry.source(name).insertion.spaces})
+    ]
+    group_sources = [{"group_rank": rank, "source": source} for group, rank in groups.items() for source in group]
+    connection.register("needs", pa.Table.from_pylist(needed, schema=_NEEDS_SCHEMA))
+    connection.register("group_sources", pa.Table.from_pylist(group_sources, schema=_GROUP_SOURCES_SCHEMA))
     connection.register("communes", as_arrow(registry.nomenclature("communes")))
     connection.execute(_CREATE_TERRITORY_COVERAGE)
     connection.unregister("communes")
+    return need_of
 
+
+_NEEDS_SCHEMA = pa.schema(
+    [("need_rank", pa.int64()), ("country", pa.string()), ("group_rank", pa.int64()), ("is_partial", pa.bool_())]
+)
+_GROUP_SOURCES_SCHEMA = pa.schema([("group_rank", pa.int64()), ("source", pa.string())])
 
 _CREATE_TERRITORY_COVERAGE = f"""
-CREATE OR REPLACE TEMP TABLE indicator_coverage AS
+CREATE OR REPLACE TEMP TABLE territory_coverage AS
 WITH inhabited AS (  -- communes that count, with their inhabitants
     SELECT rollup.leaf, greatest(coalesce(try_cast(nullif(communes.population, '') AS BIGINT), 1), 1) AS inhabitants
     FROM rollup
@@ -200,12 +193,12 @@ groups_by_territory AS (
     LEFT JOIN families_by_territory USING (group_rank, territory)
 ),
 needed AS (
-    SELECT indicator_code, country, count(*) AS n_groups, bool_or(is_partial) AS is_partial
+    SELECT need_rank, country, count(*) AS n_groups, bool_or(is_partial) AS is_partial
     FROM needs
     GROUP BY ALL
 )
 SELECT
-    needs.indicator_code, here.level, here.territory,
+    needs.need_rank, here.level, here.territory,
     CASE WHEN count(*) = any_value(needed.n_groups) THEN min(coalesce(here.coverage, 0)) ELSE 0 END AS coverage,
     CAST(sum(here.n_units_expected) AS BIGINT) AS n_units_expected,
     CAST(sum(here.n_units_received) AS BIGINT) AS n_units_received,
@@ -215,7 +208,7 @@ SELECT
     bool_or(here.n_units_received = 0) AS is_not_received,
     count(*) < any_value(needed.n_groups) OR any_value(needed.is_partial) AS is_unavailable
 FROM needs
-JOIN needed USING (indicator_code, country)
+JOIN needed USING (need_rank, country)
 JOIN groups_by_territory AS here
     ON here.group_rank = needs.group_rank AND substr(here.territory, 1, 2) = needs.country
 GROUP BY ALL
