@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,9 +18,11 @@ from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.identifiers import nir_key
 from insertion_pipeline.identity.linkage import LINK_SCHEMA, UnusableRecords, canonical, link, link_space
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.ingestion import landing
+from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
+from insertion_pipeline.simulation.canonical import person_records
 
 SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
 
@@ -42,17 +46,26 @@ CLAIRE = {"birth_name": "MARTIN", "first_names": "CLAIRE", "birth_date": "1985-0
 
 
 class TestNumbers:
-    def test_a_number_written_as_a_float_or_with_thirteen_or_fifteen_characters_gives_one_person(self, lake: Lake) -> None:
+    def test_a_number_written_as_a_float_or_with_thirteen_or_fifteen_characters_gives_one_person(
+        self, lake: Lake
+    ) -> None:
         number = "2850308105123"
         written = [number, nir(number), "2.850308105123E12", "2 85 03 08 105 123 " + nir_key(number), f"{number}.0"]
-        linked = link(people(*({**CLAIRE, "nir": one, "partner": f"dep-{rank}"} for rank, one in enumerate(written))), lake)
+        linked = link(
+            people(*({**CLAIRE, "nir": one, "partner": f"dep-{rank}"} for rank, one in enumerate(written))), lake
+        )
         assert len(set(persons_of(linked))) == 1
         assert set(linked["match_method"].to_pylist()) == {"number"}
 
-    def test_spouses_who_share_a_number_stay_two_persons_and_the_one_it_does_not_fit_is_reviewed(self, lake: Lake) -> None:
+    def test_spouses_who_share_a_number_stay_two_persons_and_the_one_it_does_not_fit_is_reviewed(
+        self, lake: Lake
+    ) -> None:
         husband = {"birth_name": "MARTIN", "first_names": "PAUL", "birth_date": "1979-11-20", "sex": "1"}
         linked = link(
-            people({**CLAIRE, "nir": nir("2850308105123")}, {**husband, "nir": nir("2850308105123"), "partner": "dep-52"}), lake
+            people(
+                {**CLAIRE, "nir": nir("2850308105123")}, {**husband, "nir": nir("2850308105123"), "partner": "dep-52"}
+            ),
+            lake,
         )
         assert len(set(persons_of(linked))) == 2
         assert linked["needs_review"].to_pylist() == [False, True]
@@ -104,7 +117,12 @@ class TestTraits:
     def test_relatives_are_not_merged_without_a_number(
         self, lake: Lake, name: Mapping[str, str], other: Mapping[str, str]
     ) -> None:
-        shared = {"birth_name": "Garmontet", "birth_date": "1985-03-07", "residence_code": "08362", "phone": "0612345678"}
+        shared = {
+            "birth_name": "Garmontet",
+            "birth_date": "1985-03-07",
+            "residence_code": "08362",
+            "phone": "0612345678",
+        }
         linked = link(people({**shared, **name}, {**shared, **other, "partner": "france-travail"}), lake)
         assert len(set(persons_of(linked))) == 2
 
@@ -169,6 +187,80 @@ class TestClustering:
         assert refused == [Edge(19.0, 2, 3)]
 
 
+# -- quality on a simulated population ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Precision and recall over pairs of records."""
+
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.precision * self.recall / (self.precision + self.recall)
+
+
+def quality(linked: pa.Table, truth: pa.Table, lake: Lake) -> Quality:
+    connection = lake.connect()
+    connection.register("linked", linked)
+    connection.register("truth", truth)
+    both, found, real = connection.execute(
+        """
+        WITH cells AS (
+            SELECT linked.person_id AS found, truth.person_id AS real, count(*) AS n
+            FROM linked JOIN truth USING (record_id) GROUP BY ALL
+        )
+        SELECT (SELECT sum(n * (n - 1)) FROM cells),
+            (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY found)),
+            (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY real))
+        """
+    ).fetchall()[0]
+    connection.close()
+    return Quality(both / found, both / real)
+
+
+class TestSimulatedPopulation:
+    @pytest.fixture(scope="class")
+    def home(self, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+        return Lake.open(tmp_path_factory.mktemp("home"))
+
+    @pytest.fixture(scope="class")
+    def population(self) -> tuple[pa.Table, pa.Table]:
+        return person_records(8_000, 11)
+
+    @pytest.fixture(scope="class")
+    def linked(self, population: tuple[pa.Table, pa.Table], home: Lake) -> pa.Table:
+        return link(population[0], home)
+
+    def test_nearly_every_person_is_put_together_and_no_other(
+        self, linked: pa.Table, population: tuple[pa.Table, pa.Table], home: Lake
+    ) -> None:
+        measured = quality(linked, population[1], home)
+        assert measured.precision >= 0.997
+        assert measured.recall >= 0.99
+
+    def test_other_names_and_more_errors_than_the_model_was_trained_on(self, home: Lake) -> None:
+        records, truth = person_records(6_000, 12, 1.7, "alternative")
+        assert quality(link(records, home), truth, home).f1 >= 0.985
+
+    def test_neither_row_order_nor_other_columns_change_anything(
+        self, linked: pa.Table, population: tuple[pa.Table, pa.Table], home: Lake
+    ) -> None:
+        order = list(range(len(population[0])))
+        random.Random(5).shuffle(order)
+        shuffled = population[0].take(pa.array(order)).append_column("comment", pa.nulls(len(order)))
+        assert link(shuffled, home).equals(linked)
+
+    def test_nobody_of_one_space_is_linked_to_the_other(
+        self, linked: pa.Table, population: tuple[pa.Table, pa.Table]
+    ) -> None:
+        joined = linked.join(population[0].select(["record_id", "person_space"]), "record_id")
+        spaces = joined.group_by("person_id").aggregate([("person_space", "count_distinct")])
+        assert set(spaces["person_space_count_distinct"].to_pylist()) == {1}
+
+
 # -- from conformed rows to pseudonymised tables -----------------------------------------------------------------
 
 
@@ -191,7 +283,12 @@ class Delivered:
             )  # fmt: skip
 
     def __call__(
-        self, lake: Lake, connection: duckdb.DuckDBPyConnection, registry: Registry, source: str, table: str,
+        self,
+        lake: Lake,
+        connection: duckdb.DuckDBPyConnection,
+        registry: Registry,
+        source: str,
+        table: str,
         months: Sequence[Month],
     ) -> str:
         typed = accepted_schema(registry.source(source).table(table, max(months)))
@@ -204,7 +301,7 @@ class Delivered:
         return name
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def delivered(registry: Registry) -> Delivered:
     given = Delivered(registry)
     for month in (SEPTEMBER, OCTOBER):
@@ -230,11 +327,14 @@ def delivered(registry: Registry) -> Delivered:
     given.add(
         "fluxiae", "salarie", OCTOBER, "asp",
         {
-            "salarie_id": 71, "salarie_nir": nir("2820251108030"), "salarie_rci_libelle": "MME", "salarie_prenom": "Odile",
-            "salarie_nom_usage": "Martin", "salarie_nom_naissance": "Valbrunot", "salarie_date_naissance": date(1982, 2, 11),
+            "salarie_id": 71, "salarie_nir": nir("2820251108030"), "salarie_rci_libelle": "MME",
+            "salarie_prenom": "Odile", "salarie_nom_usage": "Martin", "salarie_nom_naissance": "Valbrunot",
+            "salarie_date_naissance": date(1982, 2, 11),
         },
     )  # fmt: skip
-    given.add("fluxiae", "etat_mensuel_indiv", OCTOBER, "asp", {"emi_pph_id": 71}, {"emi_pph_id": 99}, {"emi_pph_id": 99})
+    given.add(
+        "fluxiae", "etat_mensuel_indiv", OCTOBER, "asp", {"emi_pph_id": 71}, {"emi_pph_id": 99}, {"emi_pph_id": 99}
+    )
     return given
 
 
@@ -243,7 +343,11 @@ def pseudonymised(lake: Lake, source: str, table: str, month: Month) -> list[dic
 
 
 class TestResolution:
-    @pytest.fixture
+    @pytest.fixture(scope="class")
+    def lake(self, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+        return Lake.open(tmp_path_factory.mktemp("home"))
+
+    @pytest.fixture(scope="class")
     def resolution(self, lake: Lake, registry: Registry, delivered: Delivered) -> resolving.Resolution:
         resolution = resolving.resolve(lake, registry, (SEPTEMBER, OCTOBER), rows=delivered)
         for source in registry.sources:
@@ -251,7 +355,9 @@ class TestResolution:
                 pseudonymising.pseudonymise(lake, registry, resolution, source, month, rows=delivered)
         return resolution
 
-    def test_one_person_known_to_four_files_has_one_pseudonym(self, lake: Lake, resolution: resolving.Resolution) -> None:
+    def test_one_person_known_to_four_files_has_one_pseudonym(
+        self, lake: Lake, resolution: resolving.Resolution
+    ) -> None:
         assert resolution.persons == 2
         assert resolution.records == 4
         (beneficiary,) = pseudonymised(lake, "cnaf_vrsb0801", "personnes", OCTOBER)
@@ -278,7 +384,7 @@ class TestResolution:
             if path.is_file():
                 content = path.read_bytes()
                 if path.suffix == ".parquet" and lake.open_area in path.parents:
-                    content += repr(lake.read_parquet(pseudonymising.ParquetFile(path)).to_pylist()).encode()
+                    content += repr(lake.read_parquet(ParquetFile(path)).to_pylist()).encode()
                 assert not any(value in content for value in planted), path.relative_to(lake.home)
 
     def test_every_table_of_every_contract_has_its_declared_columns(
@@ -302,3 +408,35 @@ class TestResolution:
     ) -> None:
         with pytest.raises(ValueError, match="2026-11"):
             pseudonymising.pseudonymise(lake, registry, resolution, "ft_spie", Month(2026, 11), rows=delivered)
+
+
+def test_a_sealed_table_of_many_pages_can_be_filtered_and_joined(lake: Lake) -> None:
+    rows = pa.table({"name": [f"n{rank:06d}" for rank in range(50_000)], "rank": list(range(50_000))})
+    key = lake.keyring.space_key("fr")
+    path = lake.sealed / "identity" / "fr" / "many.parquet"
+    lake.write_parquet(path, rows, key=key)
+    connection = lake.connect()
+    scan = lake.scan(connection, [ParquetFile(path, key)])
+    assert connection.execute(f"SELECT rank FROM {scan} WHERE name = 'n049999'").fetchall() == [(49_999,)]
+    assert connection.execute(f"SELECT name FROM {scan} ORDER BY name DESC LIMIT 1").fetchall() == [("n049999",)]
+    connection.close()
+
+
+def test_the_same_person_in_the_real_cnaf_flow_and_in_the_real_spie_extract_is_one_person(
+    lake: Lake, registry: Registry, real_samples: Path
+) -> None:
+    february = Month(2022, 2)
+    (spie,) = (real_samples / "france_travail").glob("*.csv")
+    for path, partner, source in (
+        (real_samples / "cnaf_vrsb0801" / "RSABEM.xml", "dep-52", "cnaf_vrsb0801"),
+        (spie, "france-travail", "ft_spie"),
+    ):
+        assert landing.deliver(path, partner, source, february, registry, lake).receipt.status == "applied"
+    resolution = resolving.resolve(lake, registry, [february])
+    assert (resolution.records, resolution.persons) == (7, 6)
+    for source in ("cnaf_vrsb0801", "ft_spie"):
+        pseudonymising.pseudonymise(lake, registry, resolution, source, february)
+    beneficiaries = pseudonymised(lake, "cnaf_vrsb0801", "personnes", february)
+    jobseekers = pseudonymised(lake, "ft_spie", "demandeurs", february)
+    assert beneficiaries[0]["person"] == jobseekers[0]["person"]
+    assert len({row["person"] for row in (*beneficiaries, *jobseekers)}) == 6

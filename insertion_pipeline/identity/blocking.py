@@ -46,7 +46,7 @@ class CrowdedKey:
 
 
 def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_PER_KEY) -> tuple[CrowdedKey, ...]:
-    """Make the temporary table `candidates` (join_key_l < join_key_r, distinct pairs of `nodes`, in the shape that Splink takes).
+    """Make the temporary table `candidates`: distinct pairs of `nodes` (join_key_l < join_key_r), as Splink takes them.
 
     Reads `nodes` and `groups` (node, person_group, is_trusted). Returns the keys that broke the budget.
     """
@@ -80,8 +80,8 @@ def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_P
             FROM keys SEMI JOIN (FROM key_sizes WHERE pairs <= $budget) AS sizes
                 ON keys.rule = sizes.rule AND keys.key = sizes.key
         )
-        SELECT DISTINCT least(doubtful.node, other.node) AS join_key_l, greatest(doubtful.node, other.node) AS join_key_r,
-            '0' AS match_key
+        SELECT DISTINCT '0' AS match_key, least(doubtful.node, other.node) AS join_key_l,
+            greatest(doubtful.node, other.node) AS join_key_r
         FROM workable AS doubtful
         JOIN workable AS other ON doubtful.rule = other.rule AND doubtful.key = other.key
             AND doubtful.person_group <> other.person_group

@@ -1,7 +1,7 @@
 """The numbers that persons carry, their canonical form and what they say, in Python and in SQL.
 
-Belongs here: NIR, NTT, NISS and bis number, France Travail id, CAF matricule and role; grammar, keys, placeholders. Does
-not belong here: whether a number may be believed of the record that carries it (`linkage`).
+Belongs here: NIR, NTT, NISS and bis number, France Travail id, CAF matricule and role; grammar, keys, placeholders.
+Does not belong here: whether a number may be believed of the record that carries it (`linkage`).
 
 `SQL_MACROS` and the functions say the same thing twice because two engines need it; a test compares them value by
 value, and both with python-stdnum.
@@ -107,7 +107,7 @@ def niss_keys(nine_digits: str) -> tuple[str, str]:
 
 
 def parse_niss(text: str | None, birth_year: int | None = None) -> PersonNumber | None:
-    """The NISS or bis number in `text`, or nothing. The birth year, when known, says which of the two keys must hold."""
+    """The NISS or bis number in `text`, or nothing. A known birth year says which of the two keys must hold."""
     number = compact(text)
     match = _NISS.fullmatch(number) if number is not None else None
     if number is None or match is None or number[:9] == "000000000":

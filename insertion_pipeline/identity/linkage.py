@@ -98,7 +98,9 @@ def canonical(records: pa.Table) -> pa.Table:
     if "record_id" not in records.column_names or "person_space" not in records.column_names:
         raise UnusableRecords("canonical person records have a record_id and a person_space")
     columns = [
-        records[field.name].cast(pa.string()) if field.name in records.column_names else pa.nulls(len(records), pa.string())
+        records[field.name].cast(pa.string())
+        if field.name in records.column_names
+        else pa.nulls(len(records), pa.string())
         for field in PERSON_SCHEMA
     ]
     table = pa.table(columns, schema=PERSON_SCHEMA)
@@ -111,7 +113,12 @@ def canonical(records: pa.Table) -> pa.Table:
 
 
 def link_space(
-    records: pa.Table, space: str, lake: Lake, *, model: Model | None = None, train: bool = False,
+    records: pa.Table,
+    space: str,
+    lake: Lake,
+    *,
+    model: Model | None = None,
+    train: bool = False,
     pairs_per_key: int = PAIRS_PER_KEY,
 ) -> Linkage:
     """Link the records of one person space, which are canonical already."""
@@ -244,7 +251,8 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_HOLDINGS)
     connection.execute(_SHARED, {"hands": _HOLDERS})
     nodes = connection.execute(
-        _SCATTERED + "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
+        _SCATTERED
+        + "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
         {"hands": _HOLDERS},
     ).fetchall()
     pairs = connection.execute(
@@ -344,7 +352,8 @@ GROUP BY node_l, node_r
 
 _PERSONS = """
 SELECT record_id,
-    'p' || sha256($space || ' ' || first_value(record_id) OVER (PARTITION BY cluster ORDER BY record))[1:32] AS person_id,
+    'p' || sha256($space || ' ' || first_value(record_id) OVER (PARTITION BY cluster ORDER BY record))[1:32]
+        AS person_id,
     CASE
         WHEN keeps_number AND in_group > 1 THEN 'number'
         WHEN weight >= $identifier THEN 'identifier'

@@ -54,13 +54,14 @@ WITH written AS (
         string_split(trim(regexp_replace(regexp_replace(plain, '[-'']', '', 'g'), '[^A-Z]+', ' ', 'g')), ' ') AS tokens
     FROM folded
 ), consonants AS (
-    SELECT *, regexp_replace(translate(replace(compact, 'PH', 'F'), 'CQZ', 'KKS'), '(.)[AEIOUYHW]+', '\\1', 'g') AS consonants
+    SELECT *, regexp_replace(translate(replace(compact, 'PH', 'F'), 'CQZ', 'KKS'), '(.)[AEIOUYHW]+', '\\1', 'g')
+        AS consonants
     FROM spoken
     WHERE compact <> ''
 )
 SELECT written, compact, tokens, list_filter(parts, lambda part: length(part) > 3) AS parts,
-    list_aggregate(list_filter(string_split(consonants, ''), lambda letter, rank: rank = 1 OR letter <> consonants[rank - 1]),
-        'string_agg', '') AS skeleton
+    list_aggregate(list_filter(string_split(consonants, ''),
+        lambda letter, rank: rank = 1 OR letter <> consonants[rank - 1]), 'string_agg', '') AS skeleton
 FROM consonants
 WHERE compact NOT IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)})
 """
@@ -106,12 +107,14 @@ SELECT
     CASE WHEN $space = 'fr' THEN number[1:1] IN ('1', '2') ELSE number[3:3] IN ('0', '1') END AS number_is_definitive,
     CASE WHEN $space = 'fr' THEN number[6:7] = '99' ELSE false END AS number_is_foreign_born,
     CASE WHEN $space = 'fr' THEN CASE WHEN number[1:1] IN ('1', '3', '7') THEN '1' ELSE '2' END
-         WHEN number[3:3] NOT IN ('2', '3') THEN CASE WHEN TRY_CAST(number[9:9] AS INTEGER) % 2 = 1 THEN '1' ELSE '2' END
+         WHEN number[3:3] NOT IN ('2', '3')
+         THEN CASE WHEN TRY_CAST(number[9:9] AS INTEGER) % 2 = 1 THEN '1' ELSE '2' END
     END AS number_sex,
     TRY_CAST(CASE WHEN $space = 'fr' THEN number[2:3] ELSE number[1:2] END AS SMALLINT) AS number_year,
-    CASE WHEN $space = 'fr' THEN TRY_CAST(number[4:5] AS SMALLINT) ELSE TRY_CAST(number[3:4] AS SMALLINT) % 20 END AS number_month,
-    CASE WHEN length(number_text) IN (11, 13, 15) THEN CASE WHEN $space = 'fr' THEN number_text[1:13] ELSE number_text END END
-        AS number_as_written,
+    CASE WHEN $space = 'fr' THEN TRY_CAST(number[4:5] AS SMALLINT) ELSE TRY_CAST(number[3:4] AS SMALLINT) % 20 END
+        AS number_month,
+    CASE WHEN $space = 'fr' AND length(number_text) IN (13, 15) THEN number_text[1:13]
+         WHEN $space = 'be' AND length(number_text) = 11 THEN number_text END AS number_as_written,
     CASE WHEN $space = 'fr' THEN ntt_of_compacted(nir) END AS ntt,
     france_travail_id_of_compacted(france_travail_id) AS france_travail_id,
     caf_matricule_of_compacted(caf_matricule) AS caf_matricule, local_id,
@@ -122,7 +125,8 @@ SELECT
     month IS NULL OR day IS NULL OR (month = 1 AND day = 1) AS is_approximate,
     birth_place_code, birth_place_name, residence_code,
     CASE WHEN length(postal_code) = 4 AND $space = 'fr' THEN '0' || postal_code ELSE postal_code END AS postal_code,
-    email, CASE WHEN length(phone) = 9 AND NOT regexp_matches(phone, '^(0+|1+|2+|3+|4+|5+|6+|7+|8+|9+)$') THEN phone END AS phone
+    email,
+    CASE WHEN length(phone) = 9 AND replace(phone, phone[1:1], '') <> '' THEN phone END AS phone
 FROM surnames
 """
 
@@ -171,7 +175,8 @@ def _transliterated(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     written = [
         value
         for (value,) in connection.execute(
-            "SELECT DISTINCT written FROM (SELECT unnest([birth_name, used_name, first_names]) AS written FROM canonical)"
+            "SELECT DISTINCT written"
+            " FROM (SELECT unnest([birth_name, used_name, first_names]) AS written FROM canonical)"
             " WHERE regexp_matches(strip_accents(written), '[^\\x00-\\x7F]') ORDER BY written"
         ).fetchall()
     ]

@@ -63,7 +63,13 @@ def pseudonymised_file(lake: Lake, source: str, table: str, month: Month) -> Par
 
 
 def pseudonymise(
-    lake: Lake, registry: Registry, resolution: Resolution, source: str, month: Month, *, rows: Rows = records.conformed_rows
+    lake: Lake,
+    registry: Registry,
+    resolution: Resolution,
+    source: str,
+    month: Month,
+    *,
+    rows: Rows = records.conformed_rows,
 ) -> Mapping[str, int]:
     """Write the pseudonymised tables of a source for a month; returns the number of rows of each.
 
@@ -100,8 +106,13 @@ def _open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def _query(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, source: Source, table: ContractTable,
-    month: Month, rows: Rows,
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    registry: Registry,
+    source: Source,
+    table: ContractTable,
+    month: Month,
+    rows: Rows,
 ) -> str:
     months = (month,)
     if table.insertion.persons:
@@ -128,23 +139,32 @@ def _query(
 
 
 def _through_local_key(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, source: Source, table: ContractTable,
-    months: Sequence[Month], rows: Rows, relation: str,
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    registry: Registry,
+    source: Source,
+    table: ContractTable,
+    months: Sequence[Month],
+    rows: Rows,
+    relation: str,
 ) -> str:
     """Rows that name a person by the partner's own key. One that no table describes is a person nobody else knows."""
     describing = [
         other for other in records.tables_with_persons(source, months[-1]) if other.insertion.local_person_key
     ]
     selects = [
-        f"""SELECT _delivery, p_key, min_by(struct_pack(person_id, person, person_sex, person_birth_date), person_id) AS who
-        FROM {records.described_rows(lake, connection, registry, source, other, months, rows)} JOIN persons USING (record_id)
+        f"""SELECT _delivery, p_key,
+            min_by(struct_pack(person_id, person, person_sex, person_birth_date), person_id) AS who
+        FROM {records.described_rows(lake, connection, registry, source, other, months, rows)}
+        JOIN persons USING (record_id)
         WHERE p_key IS NOT NULL GROUP BY ALL"""
         for other in describing
     ]
     if not selects:
         selects = [
-            "SELECT NULL::VARCHAR AS _delivery, NULL::VARCHAR AS p_key, NULL::STRUCT(person_id VARCHAR, person VARCHAR,"
-            " person_sex VARCHAR, person_birth_date DATE) AS who WHERE false"
+            """SELECT NULL::VARCHAR AS _delivery, NULL::VARCHAR AS p_key,
+            NULL::STRUCT(person_id VARCHAR, person VARCHAR, person_sex VARCHAR, person_birth_date DATE) AS who
+            WHERE false"""
         ]
     key = records.local_key(table)
     keyed = f"(SELECT *, {key} AS p_key FROM {relation})"

@@ -4,8 +4,8 @@ Belongs here: which fields of which tables describe a person, and the identity o
 the records say (`normalising`), who they are (`linkage`).
 
 A record is what one partner says of one person: the same content in twelve monthly files is one record, known by a
-digest of its source, partner, local key and person fields. Fields of other tables of the same source (the France Travail
-id of a fluxIAE contract) complete it through the local key.
+digest of its source, partner, local key and person fields. Fields of other tables of the same source (the France
+Travail id of a fluxIAE contract) complete it through the local key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Registry, Source
 
-#: Gives the accepted rows of a table as a relation in SQL, with `_partner, _space, _delivery, _month` beside the fields.
+#: Gives the accepted rows of a table as a relation in SQL: its fields, `_partner, _space, _delivery, _month, …`.
 Rows = Callable[[Lake, duckdb.DuckDBPyConnection, Registry, str, str, Sequence[Month]], str]
 
 #: What a source may say beyond the canonical record: the name of the commune, where no code is given.
@@ -30,7 +30,12 @@ _SEPARATOR, _ABSENT = "chr(31)", "chr(30)"
 
 
 def conformed_rows(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, registry: Registry, source: str, table: str, months: Sequence[Month]
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    source: str,
+    table: str,
+    months: Sequence[Month],
 ) -> str:
     """The accepted rows of the deliveries in force: the `Rows` of production."""
     from insertion_pipeline.ingestion import deliveries
@@ -46,8 +51,13 @@ def tables_with_persons(source: Source, month: Month) -> tuple[ContractTable, ..
 
 
 def described_rows(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, registry: Registry, source: Source, table: ContractTable,
-    months: Sequence[Month], rows: Rows = conformed_rows,
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    source: Source,
+    table: ContractTable,
+    months: Sequence[Month],
+    rows: Rows = conformed_rows,
 ) -> str:
     """A relation in SQL: the rows of a table with persons, `record_id` and the canonical columns (`p_…`) beside them.
 
@@ -66,7 +76,9 @@ def described_rows(
     joins = []
     for rank, (name, relation) in enumerate(supplements):
         expressions.setdefault(name, []).append(f"s{rank}.value")
-        joins.append(f"LEFT JOIN {relation} AS s{rank} ON s{rank}._delivery = given._delivery AND s{rank}.key = given.p_key")
+        joins.append(
+            f"LEFT JOIN {relation} AS s{rank} ON s{rank}._delivery = given._delivery AND s{rank}.key = given.p_key"
+        )
     values = {
         name: f"nullif(trim(coalesce({', '.join(expressions[name])})), '')" if name in expressions else "NULL::VARCHAR"
         for name in (*_DESCRIBED, RESIDENCE_NAME)
@@ -109,8 +121,14 @@ def _columns(table: ContractTable) -> Mapping[str, str]:
 
 
 def _supplement(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, registry: Registry, source: Source, table: ContractTable,
-    months: Sequence[Month], rows: Rows, name: str,
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    source: Source,
+    table: ContractTable,
+    months: Sequence[Month],
+    rows: Rows,
+    name: str,
 ) -> str:
     """A relation (_delivery, key, value): what another table of the source says of the person with that local key."""
     relation = rows(lake, connection, registry, source.name, table.name, months)

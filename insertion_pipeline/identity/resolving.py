@@ -118,7 +118,11 @@ def _gather(
     connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, months: Sequence[Month], rows: Rows
 ) -> None:
     """Make `sightings`: one row per record, source and month, with the canonical columns."""
-    columns = [field.name for field in PERSON_SCHEMA if field.name not in ("record_id", "person_space", "partner_family", "partner")]
+    columns = [
+        field.name
+        for field in PERSON_SCHEMA
+        if field.name not in ("record_id", "person_space", "partner_family", "partner")
+    ]
     connection.execute(
         f"""CREATE TEMP TABLE sightings (
             record_id VARCHAR, source VARCHAR, month VARCHAR, person_space VARCHAR, partner_family VARCHAR,
@@ -146,10 +150,10 @@ def _by_version(source: Source, months: Sequence[Month]) -> list[list[Month]]:
     return [groups[valid_from] for valid_from in sorted(groups)]
 
 
-def _resolve_space(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space
-) -> SpaceQuality:
-    columns = ", ".join(f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id")
+def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space) -> SpaceQuality:
+    columns = ", ".join(
+        f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
+    )
     canonical = connection.sql(
         f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
         params={"space": space},
@@ -216,9 +220,8 @@ WITH postal AS (
     SELECT country, postal_code, folded_name, min(code) AS code FROM postal GROUP BY ALL HAVING count(*) = 1
 ), written AS (
     SELECT person_id, month, source, record_id, upper(residence_code) AS code,
-        CASE WHEN length(postal_code) = 4 AND $country = 'FR' THEN '0' || postal_code ELSE postal_code END AS postal_code,
-        regexp_replace(regexp_replace(upper(strip_accents(residence_name)), '\\bS(AIN)?T(E)?\\b', 'ST\\2', 'g'),
-            '[^A-Z]|CEDEX.*', '', 'g') AS folded_name
+        lpad(postal_code, CASE $country WHEN 'FR' THEN 5 ELSE 4 END, '0') AS postal_code,
+        folded_place(residence_name) AS folded_name
     FROM sightings JOIN linked USING (record_id)
     WHERE month IS NOT NULL
 ), placed AS (
@@ -249,14 +252,18 @@ def _register_communes(connection: duckdb.DuckDBPyConnection, registry: Registry
     """Register `communes`: the nomenclature's rows, with a name folded for comparison."""
     communes = registry.nomenclature("communes")
     table = pa.table(
-        {name: pa.array([row[rank] for row in communes.rows], pa.string()) for rank, name in enumerate(communes.columns)}
+        {
+            name: pa.array([row[rank] for row in communes.rows], pa.string())
+            for rank, name in enumerate(communes.columns)
+        }
     )
     connection.register("communes_as_listed", table)
     connection.execute(
-        """CREATE OR REPLACE TEMP VIEW communes AS SELECT *,
-            regexp_replace(regexp_replace(upper(strip_accents(name)), '\\bS(AIN)?T(E)?\\b', 'ST\\2', 'g'), '[^A-Z]', '', 'g')
-                AS folded_name
-        FROM communes_as_listed"""
+        """
+        CREATE OR REPLACE TEMP MACRO folded_place(name) AS regexp_replace(
+            regexp_replace(upper(strip_accents(name)), '\\bS(AIN)?T(E)?\\b', 'ST\\2', 'g'), '[^A-Z]|CEDEX.*', '', 'g');
+        CREATE OR REPLACE TEMP VIEW communes AS SELECT *, folded_place(name) AS folded_name FROM communes_as_listed
+        """
     )
 
 

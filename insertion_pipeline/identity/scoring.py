@@ -50,7 +50,8 @@ _COMPARISONS: dict[str, dict[str, str]] = {
     },
     "birth": {
         "null": "year_l IS NULL OR year_r IS NULL",
-        "exact": "year_l = year_r AND month_l = month_r AND day_l = day_r AND NOT is_approximate_l AND NOT is_approximate_r",
+        "exact": "year_l = year_r AND month_l = month_r AND day_l = day_r"
+                 " AND NOT is_approximate_l AND NOT is_approximate_r",
         "year": "year_l = year_r AND (is_approximate_l OR is_approximate_r)",
         "swapped": "year_l = year_r AND month_l = day_r AND day_l = month_r",
         "two_of_three": "(year_l = year_r AND (month_l = month_r OR day_l = day_r))"
@@ -65,7 +66,8 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "department": "substr(birth_place_code_l, 1, 2) = substr(birth_place_code_r, 1, 2)",
     },
     "residence": {
-        "null": "(residence_code_l IS NULL OR residence_code_r IS NULL) AND (postal_code_l IS NULL OR postal_code_r IS NULL)",
+        "null": "(residence_code_l IS NULL OR residence_code_r IS NULL)"
+                " AND (postal_code_l IS NULL OR postal_code_r IS NULL)",
         "exact": "residence_code_l = residence_code_r OR postal_code_l = postal_code_r",
         "department": "substr(coalesce(residence_code_l, postal_code_l), 1, 2)"
                       " = substr(coalesce(residence_code_r, postal_code_r), 1, 2)",
@@ -253,6 +255,7 @@ def _frequency_sql(column: str) -> str:
     """How often a name occurs: counted in the data at hand, drawn towards a prior where they are few."""
     return f"""
         CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
-        SELECT {column}, (count(*) + $persons * $prior) / ((SELECT count({column}) FROM nodes) + $persons) AS tf_{column}
+        SELECT {column},
+            (count(*) + $persons * $prior) / ((SELECT count({column}) FROM nodes) + $persons) AS tf_{column}
         FROM nodes WHERE {column} IS NOT NULL GROUP BY {column}
     """
