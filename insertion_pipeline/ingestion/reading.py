@@ -118,7 +118,7 @@ def recognise(
     limits: Limits | None = None,
     spill: Path | None = None,
 ) -> Source | None:
-    """The one among `candidates` whose contract the content fits best; null when none does, or several do equally.
+    """The one among `candidates` whose contract the content fits best, the first of those that fit as well; or null.
 
     Raises `UnreadableDelivery` for a delivery that cannot be opened.
     """
@@ -128,10 +128,8 @@ def recognise(
         for source in candidates:
             merit = _merit(unpacked, source, limits)
             merits[source.name] = max(merits.get(source.name, (0.0, 0)), merit)
-    ranked = sorted(((merit, name) for name, merit in merits.items() if merit > (0.0, 0)), reverse=True)
-    if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
-        return None
-    return next(source for source in candidates if source.name == ranked[0][1])
+    best = max(candidates, key=lambda source: merits.get(source.name, (0.0, 0)), default=None)
+    return best if best is not None and merits.get(best.name, (0.0, 0)) > (0.0, 0) else None
 
 
 # -- members -----------------------------------------------------------------------------------------------------------
