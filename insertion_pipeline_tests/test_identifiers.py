@@ -37,8 +37,9 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.Duck
 
 def in_sql(connection: duckdb.DuckDBPyConnection, macro: str, texts: list[str | None]) -> list[str | None]:
     rows = connection.execute(
-        f"SELECT {macro} FROM (SELECT unnest($texts::VARCHAR[]) AS text, generate_subscripts($texts::VARCHAR[], 1) AS n)"
-        " ORDER BY n",
+        f"SELECT {macro}"
+        " FROM (SELECT unnest($texts::VARCHAR[]) AS text, generate_subscripts($texts::VARCHAR[], 1) AS rank)"
+        " ORDER BY rank",
         {"texts": texts},
     ).fetchall()
     return [value for (value,) in rows]
@@ -77,7 +78,8 @@ def damaged(texts: list[str], seed: int = 2) -> list[str]:
 ODDITIES = [
     None, "", " ", "0", "abc", "NULL", "1.803331476872E12", "1,803331476872e+12", "1.80333147687E12", "1.8E12", "1E5",
     "1803331476872.0", "2.69054958815780E14", "E12", "1.E12", "300000L", "1253359X", "1253359X051", "00000000", "2055990",
-    "205599000000000", "55990", "123456789012345678", "é1803331476872",
+    "205599000000000", "55990",
+    "123456789012345678", "é1803331476872",
     "1 80 03 33 314 768 72", "85.07.30-033.28",
 ]  # fmt: skip
 

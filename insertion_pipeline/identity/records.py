@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import duckdb
 
 from insertion_pipeline.identity.normalising import PERSON_COLUMNS, SEX_MACRO
+from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Registry, Source
@@ -38,8 +39,6 @@ def conformed_rows(
     months: Sequence[Month],
 ) -> str:
     """The accepted rows of the deliveries in force: the `Rows` of production."""
-    from insertion_pipeline.ingestion import deliveries
-
     return deliveries.conformed_rows(lake, connection, registry, source, table, months)
 
 
