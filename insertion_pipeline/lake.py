@@ -25,7 +25,6 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import dataset
 from pyarrow.parquet import encryption
 
 from insertion_pipeline.sealing import Keyring
@@ -81,7 +80,12 @@ class Lake:
 
     @classmethod
     def open(
-        cls, home: Path, *, may_create_keys: bool = True, memory_limit_mb: int = 4096, threads: int = 2,
+        cls,
+        home: Path,
+        *,
+        may_create_keys: bool = True,
+        memory_limit_mb: int = 4096,
+        threads: int = 2,
         clock: Clock | None = None,
     ) -> Lake:
         """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`."""
@@ -278,7 +282,9 @@ def _is_alive(process: str) -> bool:
     return process.isdigit() and Path("/proc", process).exists()
 
 
-def _sealed_dataset(path: Path, key: bytes) -> dataset.Dataset:
+def _sealed_dataset(path: Path, key: bytes) -> Any:
+    from pyarrow import dataset  # imports pandas: 0.7 s that a command which opens no sealed table need not wait
+
     properties = encryption.create_decryption_properties(footer_key=key)
     options = dataset.ParquetFragmentScanOptions(decryption_properties=properties)
     return dataset.dataset(path, format=dataset.ParquetFileFormat(default_fragment_scan_options=options))
