@@ -15,8 +15,11 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from insertion_pipeline.indicators.catalogue import CompiledIndicator
-from insertion_pipeline.indicators.territories import NESTED, UNKNOWN
+from insertion_pipeline.indicators.catalogue import CompiledIndicator, compile_catalogue
+from insertion_pipeline.indicators.territories import NESTED, UNKNOWN, rollup
+from insertion_pipeline.lake import in_memory
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import Registry
 
 #: What the check finds: one row per (indicator, territory, breakdown) that does not hold.
 _SPEC_SCHEMA = pa.schema(
@@ -39,10 +42,23 @@ def refuse_what_does_not_add_up(
 
     Needs `rollup` in `connection`. Quantiles have no parts and are left out.
     """
-    found = [*_breakdowns(connection, values, catalogue), *_hierarchies(connection, values, catalogue)]
+    found = _what_does_not_add_up(connection, values, catalogue)
     if found:
         places = "; ".join(found[:5])
         raise ValuesDoNotAddUp(f"{len(found)} totals do not hold: {places}")
+
+
+def totals_that_do_not_hold(values: pa.Table, registry: Registry, month: Month) -> list[str]:
+    """Where the stored values of a month do not add up: indicator and territory, never a number."""
+    with in_memory() as connection:
+        connection.register("rollup", rollup(connection, registry, month))
+        return _what_does_not_add_up(connection, values, compile_catalogue(registry))
+
+
+def _what_does_not_add_up(
+    connection: duckdb.DuckDBPyConnection, values: pa.Table, catalogue: Sequence[CompiledIndicator]
+) -> list[str]:
+    return [*_breakdowns(connection, values, catalogue), *_hierarchies(connection, values, catalogue)]
 
 
 def _breakdowns(
