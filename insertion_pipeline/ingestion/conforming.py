@@ -31,6 +31,8 @@ from insertion_pipeline.registry import ContractTable, Registry, Source
 
 #: A cumulative file dropped in a month may already hold the first rows of the next one.
 _MONTHS_AHEAD = 1
+#: Optimising the query over a wide table takes a second; below this many rows, running it as it is takes less.
+_WORTH_OPTIMISING = 200_000
 #: How much of a line that could not be cut is shown to the depositor.
 _SHOWN_CHARACTERS = 200
 
@@ -150,7 +152,10 @@ def _judged(
     expression = _month_expression(source, contract) or constant
     connection.register("reading", read)
     query = rules.query("reading", read.column_names, month, expression)
+    if read.num_rows < _WORTH_OPTIMISING:
+        connection.execute("PRAGMA disable_optimizer")
     judged = _in_order_of(read, connection.sql(query).to_arrow_table())
+    connection.execute("PRAGMA enable_optimizer")
     connection.unregister("reading")
     return _Table(contract, rules, read, judged, judged["_is_rejected"])
 
