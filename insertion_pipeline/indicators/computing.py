@@ -284,7 +284,9 @@ def values_of(
     month's roll-up, for a caller that has it already.
     """
     in_force = tuple(one for one in catalogue if one.indicator.valid_from <= month)
-    connection.register("rollup", territories.rollup(connection, registry, month) if places is None else places)
+    connection.register("places", territories.rollup(connection, registry, month) if places is None else places)
+    connection.execute("CREATE OR REPLACE TEMP TABLE rollup AS SELECT * FROM places")
+    connection.execute("CREATE OR REPLACE TEMP TABLE leaves AS SELECT DISTINCT leaf FROM rollup")
     connection.register("coverage_grid", grid)
     need_of = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force])
     connection.execute(
@@ -348,7 +350,7 @@ def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[st
         FROM (
             SELECT rows.*, {leaf} AS leaf
             FROM {one_pass.fact.name} AS rows
-            LEFT JOIN (SELECT DISTINCT leaf FROM rollup) AS leaves ON leaves.leaf = rows.{place}
+            LEFT JOIN leaves ON leaves.leaf = rows.{place}
         ) {levels}
         GROUP BY GROUPING SETS ({sets})
     """
