@@ -34,6 +34,17 @@ COLUMNS: Final = (
 ORDER: Final = ("month", "indicator_code", "breakdown", "modality", "country", "territory_level", "territory_code")
 #: How wide the interval of a sensitive sum (hours, ETP, euros) must be, as a share of the sum.
 SUM_WIDTH_SHARE: Final = 0.10
+#: What the result depends on beside the values: part of the certificate, and of a release's identity.
+PARAMETERS: Final[Mapping[str, Any]] = {
+    "threshold": thresholds.DEFAULT_THRESHOLD,
+    "threshold_structures": thresholds.DEFAULT_THRESHOLDS["structures"],
+    "threshold_sensitive_breakdowns": thresholds.SENSITIVE_BREAKDOWN_THRESHOLD,
+    "dominance_share": thresholds.DOMINANCE_SHARE,
+    "minimum_denominator": thresholds.MINIMUM_DENOMINATOR,
+    "minimum_quantile": thresholds.MINIMUM_QUANTILE,
+    "sum_width_share": SUM_WIDTH_SHARE,
+    "zeros_published": True,
+}
 _MAKER: Final = object()
 
 
@@ -115,10 +126,10 @@ def _statuses(verdicts: Verdicts, hidden: Booleans) -> Texts:
 
 def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system: AddedUp, links: pa.Table) -> Knowledge:
     codes = texts(values, "indicator_code")
-    strictest: dict[str, float] = {}
+    least: dict[str, float] = {}  # of an indicator cut in sensitive ways too, the threshold of its other rows
     for code, threshold in zip(codes.tolist(), verdicts.thresholds.tolist(), strict=True):
-        strictest[code] = max(threshold, strictest.get(code, 0.0))
-    names = sorted(strictest)
+        least[code] = min(threshold, least.get(code, threshold))
+    names = sorted(least)
     declared = registry.indicators
     indicators = pa.table(
         {
@@ -128,7 +139,7 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
             "adds_up_over_territories": pa.array(
                 [name not in declared or declared[name].additive_over_territories for name in names], pa.bool_()
             ),
-            "threshold": pa.array([strictest[name] for name in names], pa.float64()),
+            "threshold": pa.array([least[name] for name in names], pa.float64()),
         }
     )
     cuts = sorted(set(texts(values, "breakdown").tolist()))
@@ -187,16 +198,7 @@ def _certificate(
             "each release is audited by itself: earlier releases of the same month are not part of the system",
             "no optimality of the number of hidden cells; no rule against group disclosure",
         ],
-        "parameters": {
-            "threshold": thresholds.DEFAULT_THRESHOLD,
-            "threshold_structures": thresholds.DEFAULT_THRESHOLDS["structures"],
-            "threshold_sensitive_breakdowns": thresholds.SENSITIVE_BREAKDOWN_THRESHOLD,
-            "dominance_share": thresholds.DOMINANCE_SHARE,
-            "minimum_denominator": thresholds.MINIMUM_DENOMINATOR,
-            "minimum_quantile": thresholds.MINIMUM_QUANTILE,
-            "sum_width_share": SUM_WIDTH_SHARE,
-            "zeros_published": True,
-        },
+        "parameters": dict(PARAMETERS),
         "rows": len(table),
         "statuses": {name: int((statuses == name).sum()) for name in sorted(set(statuses.tolist()))},
         "primary_rows": int(verdicts.is_sensitive.sum()),

@@ -102,11 +102,12 @@ def judge(values: pa.Table, registry: Registry) -> Verdicts:
     )
 
 
-def small_cells(table: pa.Table, registry: Registry) -> pa.Table:
+def small_cells(table: pa.Table, registry: Registry | None = None) -> pa.Table:
     """The rows of a table made for publication that show what may not be shown; empty when all is well.
 
     One row per offending row, keys only: month, territory_code, indicator_code, breakdown, modality, status. It sees
     what a reader sees (no contributors), so it is a check of what stands in the table, not of how it came there.
+    Without a registry the thresholds are those of a column `threshold`, or the defaults.
     """
     numerator, denominator, value = (numbers(table, name) for name in ("numerator", "denominator", "value"))
     kind, unit, counted, status = (texts(table, name) for name in ("kind", "unit", "counted_unit", "status"))
@@ -138,22 +139,24 @@ def _between(counts: Numbers, threshold: Numbers) -> Booleans:
     return np.asarray((counts > 0) & (counts < threshold), dtype=bool)
 
 
-def _thresholds(values: pa.Table, registry: Registry) -> Numbers:
+def _thresholds(values: pa.Table, registry: Registry | None) -> Numbers:
     """The threshold of each row: what the catalogue declares, else the default; 11 at least where sensitive."""
     codes, counted, breakdowns = (texts(values, name) for name in ("indicator_code", "counted_unit", "breakdown"))
-    declared = {code: float(indicator.threshold) for code, indicator in registry.indicators.items()}
+    indicators = registry.indicators if registry else {}
+    declared = {code: float(indicator.threshold) for code, indicator in indicators.items()}
     threshold = np.array([declared.get(code, np.nan) for code in codes], dtype=np.float64)
     if "threshold" in values.column_names:
         stated = numbers(values, "threshold")
         threshold = np.where(np.isnan(stated), threshold, stated)
     default = np.array([DEFAULT_THRESHOLDS.get(unit, DEFAULT_THRESHOLD) for unit in counted], dtype=np.float64)
     threshold = np.where(np.isnan(threshold), default, threshold)
-    sensitivities = {name: breakdown.sensitivity for name, breakdown in registry.breakdowns.items()}
+    cuts = registry.breakdowns if registry else {}
+    sensitivities = {name: breakdown.sensitivity for name, breakdown in cuts.items()}
     forbidden = sorted(name for name in set(breakdowns) if sensitivities.get(name) == "forbidden")
     if forbidden:
         raise ForbiddenBreakdown(f"never published: breakdown {', '.join(forbidden)}")
     is_sensitive = np.array([sensitivities.get(name) == "sensitive" for name in breakdowns], dtype=bool)
-    sensitive_codes = [code for code, one in registry.indicators.items() if one.sensitivity == "sensitive"]
+    sensitive_codes = [code for code, one in indicators.items() if one.sensitivity == "sensitive"]
     is_sensitive |= np.isin(codes, sensitive_codes)
     return np.asarray(np.where(is_sensitive, np.maximum(threshold, SENSITIVE_BREAKDOWN_THRESHOLD), threshold))
 

@@ -1,0 +1,348 @@
+"""Releases: a folder of tables that appears whole, never changes, and is the same for the same inputs.
+
+Belongs here: the identity of a release, building its folder, the list of releases and their headline figures. Does not
+belong here: each format (`writing`, `workbook`, `report`), the check of a release (`verifying`), what may be shown
+(`disclosure`: nothing but its `SafeTable` is accepted).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import insertion_pipeline
+from insertion_pipeline.disclosure import SafeTable
+from insertion_pipeline.disclosure.equations import UNCUT
+from insertion_pipeline.disclosure.protecting import PARAMETERS
+from insertion_pipeline.indicators.computing import coverage_path, values_path
+from insertion_pipeline.ingestion.deliveries import delivery_digests
+from insertion_pipeline.lake import Lake, canonical_json, in_memory, sha256_of, write_json
+from insertion_pipeline.month import Month
+from insertion_pipeline.publication import cataloguing, report, signing, workbook, writing
+from insertion_pipeline.publication.tables import INDICATOR_VALUES
+from insertion_pipeline.registry import Registry
+
+MANIFEST: Final = "MANIFEST.json"
+CERTIFICATE: Final = "certificate.json"
+DATABASE: Final = "insertion.duckdb"
+#: A release holds all months of the last three years.
+MONTHS: Final = 36
+_PACKAGE: Final = Path(insertion_pipeline.__file__).parent
+
+
+class UnknownRelease(Exception):
+    """There is no release of that name."""
+
+
+@functools.cache
+def code_version() -> str:
+    """The version of the package, and the digest of its own source files."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{insertion_pipeline.__version__}+{digest.hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a release is made from, and that its name is made of."""
+
+    months: tuple[Month, ...]
+    deliveries: Mapping[str, Sequence[str]]
+    data_sources: str
+    decisions: tuple[str, ...] = ()
+    tombstones: tuple[str, ...] = ()
+    code: str = field(default_factory=code_version)
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(PARAMETERS))
+
+    @property
+    def release_id(self) -> str:
+        """`<last month>-<12 hexadecimal digits>`: the same for the same inputs, whatever the clock and the keys."""
+        text = canonical_json({name: value for name, value in self.to_json().items() if name != "release_id"})
+        return f"{self.months[-1]}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The inputs as the manifest records them."""
+        return {
+            "months": [str(month) for month in self.months],
+            "deliveries": {month: list(digests) for month, digests in sorted(self.deliveries.items())},
+            "decisions": list(self.decisions),
+            "tombstones": list(self.tombstones),
+            "code": self.code,
+            "data_sources": self.data_sources,
+            "parameters": dict(self.parameters),
+        }
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release on disk."""
+
+    release_id: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def months(self) -> tuple[str, ...]:
+        return tuple(self.manifest["inputs"]["months"])
+
+    def table(self, name: str) -> pa.Table:
+        """One of its tables, from its Parquet file."""
+        return pq.read_table(self.folder / "parquet" / f"{name}.parquet")
+
+    def to_json(self) -> dict[str, Any]:
+        """What `release list --json` says of it."""
+        values = self.manifest["tables"]["indicator_values"]
+        return {
+            "release_id": self.release_id,
+            "folder": str(self.folder),
+            "first_month": self.months[0],
+            "last_month": self.months[-1],
+            "rows": values["rows"],
+            "statuses": self.manifest["certificate"]["statuses"],
+            "signed": (self.folder / signing.SIGNATURE_FILE).exists(),
+        }
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure worth showing first: an uncut indicator of a whole country in the last month."""
+
+    country: str
+    indicator_code: str
+    label: str
+    value: float | None
+    unit: str
+    status: str
+    coverage: float | None
+
+
+# -- identity ------------------------------------------------------------------------------------------------------
+
+
+def inputs_of(
+    lake: Lake, registry: Registry, months: Iterable[Month], *, read: Iterable[Month] | None = None
+) -> Inputs:
+    """The inputs of the release of `months`, from receipts alone: known before anything is computed.
+
+    `read`: the months whose deliveries the values depend on, when there are more than those published.
+    """
+    published = tuple(sorted(months))[-MONTHS:]
+    deliveries = delivery_digests(lake, registry, sorted(set(read or ()) | set(published)))
+    return Inputs(published, deliveries, registry.digest)
+
+
+def values_to_publish(lake: Lake, months: Iterable[Month]) -> pa.Table:
+    """The unprotected values of `months` that the lake holds, as one table."""
+    files = [values_path(lake, month) for month in sorted(months)]
+    return pa.concat_tables([lake.read_parquet(file) for file in files if file.path.exists()])
+
+
+def coverage_to_publish(lake: Lake, months: Iterable[Month]) -> pa.Table | None:
+    """The coverage grids of `months` that the lake holds, null when it holds none."""
+    files = [file for month in sorted(months) if (file := coverage_path(lake, month)).path.exists()]
+    return pa.concat_tables([lake.read_parquet(file) for file in files]) if files else None
+
+
+# -- making ----------------------------------------------------------------------------------------------------------
+
+
+def release(
+    lake: Lake,
+    registry: Registry,
+    inputs: Inputs,
+    safe: SafeTable,
+    *,
+    coverage: pa.Table | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> Release:
+    """Publish a protected table: the folder `releases/<release_id>/` appears whole, or not at all.
+
+    The same inputs give the same release; one that exists is returned as it is. `connection` writes the database file
+    (an in-memory DuckDB by default). Raises `TypeError` for anything that `disclosure.protect` did not make.
+    """
+    if not isinstance(safe, SafeTable):
+        raise TypeError("a release is made of what disclosure.protect returned, and of nothing else")
+    existing = find(lake, inputs.release_id)
+    if existing is not None:
+        return existing
+    previous = _previous(lake, inputs)
+    tables = _tables(registry, inputs, safe, coverage, previous)
+    with _building(lake, inputs.release_id) as folder:
+        _write_files(folder, registry, inputs.release_id, tables, safe, connection)
+        manifest = _manifest(folder, inputs, tables, safe, previous)
+        write_json(folder / MANIFEST, manifest)
+        digests = {**manifest["files"], MANIFEST: sha256_of(folder / MANIFEST)}
+        signing.sign(folder, digests, lake.keyring)
+    _remember(lake, inputs.release_id)
+    return Release(inputs.release_id, lake.releases / inputs.release_id, manifest)
+
+
+def _tables(
+    registry: Registry, inputs: Inputs, safe: SafeTable, coverage: pa.Table | None, previous: Release | None
+) -> dict[str, pa.Table]:
+    stamp = pa.array([inputs.release_id] * len(safe.table), pa.string())
+    values = INDICATOR_VALUES.conform(safe.table.append_column("release_id", stamp))
+    grid = cataloguing.coverage(registry, coverage)
+    named = [table for table in (values, grid) if len(table)] or [values]
+    return {
+        "indicator_values": values,
+        "indicators": cataloguing.indicators(registry, safe),
+        "breakdowns": cataloguing.breakdowns(registry, values),
+        "territories": cataloguing.territories_named(registry, inputs.months[-1], *named),
+        "territory_links": cataloguing.territory_links(safe.knowledge.links),
+        "open_sums": cataloguing.open_sums(safe),
+        "coverage": grid,
+        "revisions": cataloguing.revisions(values, previous.table("indicator_values") if previous else None),
+    }
+
+
+def _write_files(
+    folder: Path,
+    registry: Registry,
+    release_id: str,
+    tables: Mapping[str, pa.Table],
+    safe: SafeTable,
+    connection: duckdb.DuckDBPyConnection | None,
+) -> None:
+    for name in ("parquet", "csv", "report"):
+        (folder / name).mkdir()
+    for name, table in tables.items():
+        writing.write_parquet(folder / "parquet", name, table)
+        writing.write_csv(folder / "csv", name, table)
+    with contextlib.ExitStack() as stack:
+        writing.write_duckdb(connection or stack.enter_context(in_memory()), folder / DATABASE, tables)
+    workbooks = workbook.write_workbooks(folder, release_id, tables, registry)
+    report.write_report(folder / "report" / "index.html", release_id, tables, safe.certificate, registry, workbooks)
+    months = cataloguing.distinct(tables["indicator_values"], "month")
+    write_json(folder / "datapackage.json", writing.data_package(folder, release_id, tables, workbooks, months))
+    write_json(folder / CERTIFICATE, safe.certificate)
+
+
+def _manifest(
+    folder: Path, inputs: Inputs, tables: Mapping[str, pa.Table], safe: SafeTable, previous: Release | None
+) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "release_id": inputs.release_id,
+        "inputs": inputs.to_json(),
+        "compared_with": previous.release_id if previous else None,
+        "tables": {
+            name: {"rows": len(table), "sha256": writing.digest_of(table), "totals": writing.totals_of(table)}
+            for name, table in tables.items()
+        },
+        "certificate": dict(safe.certificate),
+        "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
+    }
+
+
+@contextlib.contextmanager
+def _building(lake: Lake, release_id: str) -> Iterator[Path]:
+    """A folder beside its final place, moved there when the block ends well, gone when it does not."""
+    lake.releases.mkdir(parents=True, exist_ok=True)
+    partial = lake.home / "spill" / f"release-{release_id}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                path.chmod(0o444)
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
+        os.rename(partial, lake.releases / release_id)  # noqa: PTH104 (fails when it exists, where replace would not)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+def find(lake: Lake, release_id: str) -> Release | None:
+    """The release of that name, null when there is none."""
+    folder = lake.releases / release_id
+    try:
+        return Release(release_id, folder, json.loads((folder / MANIFEST).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def releases(lake: Lake) -> tuple[Release, ...]:
+    """Every release of the home, in the order of publication."""
+    found = (find(lake, release_id) for release_id in _history(lake))
+    return tuple(one for one in found if one is not None)
+
+
+def chosen(lake: Lake, release_id: str | None = None) -> Release:
+    """The release asked for, by name or the beginning of it; the latest published by default.
+
+    Raises `UnknownRelease`.
+    """
+    every = releases(lake)
+    matching = [one for one in every if release_id is None or one.release_id.startswith(release_id)]
+    if not matching or (release_id is not None and len(matching) > 1 and find(lake, release_id) is None):
+        raise UnknownRelease(release_id or "no release yet")
+    exact = [one for one in matching if one.release_id == release_id]
+    return (exact or matching)[-1]
+
+
+def headlines(published: Release) -> tuple[Headline, ...]:
+    """The uncut country values of the last month, in the order of the catalogue."""
+    names = {row["code"]: (position, row["label"]) for position, row in enumerate(_catalogue_order(published))}
+    rows = [
+        row
+        for row in published.table("indicator_values").to_pylist()
+        if row["month"] == published.months[-1] and row["territory_level"] == "country" and row["breakdown"] == UNCUT
+    ]
+    rows.sort(key=lambda row: (names.get(row["indicator_code"], (len(names), ""))[0], row["country"]))
+    return tuple(
+        Headline(
+            row["country"],
+            row["indicator_code"],
+            names.get(row["indicator_code"], (0, row["indicator_code"]))[1],
+            row["value"],
+            row["unit"],
+            row["status"],
+            row["coverage"],
+        )
+        for row in rows
+    )
+
+
+def _catalogue_order(published: Release) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = published.table("indicators").to_pylist()
+    order = {"network": 0}
+    return sorted(rows, key=lambda row: (order.get(row["family"], 1), row["family"], row["code"]))
+
+
+def _previous(lake: Lake, inputs: Inputs) -> Release | None:
+    """The latest release published that ends no later than this one."""
+    before = [one for one in releases(lake) if one.months[-1] <= str(inputs.months[-1])]
+    return before[-1] if before else None
+
+
+def _history(lake: Lake) -> list[str]:
+    """Names of releases in order of publication; one that a crash kept from being noted comes last."""
+    path = lake.home / "releases.json"
+    noted: list[str] = json.loads(path.read_bytes()) if path.exists() else []
+    there = {entry.name for entry in lake.releases.iterdir()} if lake.releases.is_dir() else set()
+    return [name for name in noted if name in there] + sorted(there - set(noted))
+
+
+def _remember(lake: Lake, release_id: str) -> None:
+    others = [name for name in _history(lake) if name != release_id]
+    write_json(lake.home / "releases.json", [*others, release_id])

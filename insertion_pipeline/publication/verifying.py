@@ -1,0 +1,191 @@
+"""Is a release what was published? Everything that it says of itself, checked again.
+
+Belongs here: digests, signature, the agreement of the formats, totals, thresholds and the attacker's audit of a
+release on disk. Does not belong here: mending anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from insertion_pipeline.disclosure import attacker, small_cells
+from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
+from insertion_pipeline.publication import signing, writing
+from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
+from insertion_pipeline.publication.tables import TABLES, PublishedTable
+
+State = Literal["intact", "unsigned", "altered"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as it was published: the file, and what is wrong with it, in French."""
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a release. `unsigned`: whole, but nobody vouches for it."""
+
+    release_id: str
+    state: State
+    problems: tuple[Problem, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `release verify --json` says."""
+        problems = [{"file": one.file, "message": one.message} for one in self.problems]
+        return {"release_id": self.release_id, "state": self.state, "problems": problems}
+
+
+def verify(lake: Lake, release: Release) -> Verification:
+    """Check a release: files against manifest and signature, formats against each other, the audit against the tables.
+
+    A file is named even when its digest was edited in the manifest: the signature keeps a list of its own, and each
+    format must hold what the others hold.
+    """
+    folder = release.folder
+    signature = signing.read_signature(folder)
+    problems = [*_files(folder, release.manifest), *_signature(lake, folder, signature)]
+    problems += _contents(folder, release.manifest)
+    distinct = tuple(dict.fromkeys(problems))
+    state: State = "altered" if distinct else ("intact" if signature is not None else "unsigned")
+    return Verification(release.release_id, state, distinct)
+
+
+def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    listed: Mapping[str, str] = manifest.get("files", {})
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(set(listed) - there):
+        yield Problem(name, "fichier absent")
+    for name in sorted(there - set(listed) - {MANIFEST, signing.SIGNATURE_FILE}):
+        yield Problem(name, "fichier ajouté après la publication")
+    for name in sorted(set(listed) & there):
+        if sha256_of(folder / name) != listed[name]:
+            yield Problem(name, "contenu différent de celui du manifeste")
+    if manifest.get("release_id") != folder.name:
+        yield Problem(MANIFEST, "le manifeste est celui d'une autre publication")
+
+
+def _signature(lake: Lake, folder: Path, signature: signing.Signature | None) -> Iterator[Problem]:
+    if signature is None:
+        return
+    if not signature.is_valid:
+        yield Problem(signing.SIGNATURE_FILE, "signature fausse")
+        return
+    own = signing.public_key(lake.keyring)
+    if own is not None and signature.public_key != own:
+        yield Problem(signing.SIGNATURE_FILE, "signé par une autre clé que celle de cette installation")
+    for name, digest in sorted(signature.digests.items()):
+        path = folder / name
+        if path.exists() and sha256_of(path) != digest:
+            yield Problem(name, "contenu différent de celui qui a été signé")
+
+
+def _contents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    """The tables of each format against each other, the manifest's totals, and the audit of what they show."""
+    read: dict[str, pa.Table] = {}
+    for declared in TABLES:
+        name = f"parquet/{declared.name}.parquet"
+        try:
+            read[declared.name] = pq.read_table(folder / name)
+        except (OSError, pa.ArrowInvalid):
+            yield Problem(name, "fichier illisible")
+    noted: Mapping[str, Any] = manifest.get("tables", {})
+    for name, table in read.items():
+        if noted.get(name, {}).get("totals") != writing.totals_of(table):
+            yield Problem(f"parquet/{name}.parquet", "totaux différents de ceux du manifeste")
+    yield from _other_formats(folder, read)
+    if len(read) == len(TABLES):
+        yield from _audit(read)
+    certificate = folder / CERTIFICATE
+    if certificate.exists() and _json(certificate) != manifest.get("certificate"):
+        yield Problem(CERTIFICATE, "différent du certificat du manifeste")
+
+
+def _other_formats(folder: Path, read: Mapping[str, pa.Table]) -> Iterator[Problem]:
+    digests = {name: writing.digest_of(table) for name, table in read.items()}
+    for declared in TABLES:
+        if declared.name not in read:
+            continue
+        try:
+            same = writing.digest_of(_from_csv(folder / "csv" / f"{declared.name}.csv", declared))
+        except (OSError, pa.ArrowInvalid):
+            same = ""
+        if same != writing.digest_of(writing.harmless(read[declared.name])):
+            yield Problem(f"csv/{declared.name}.csv", "contenu différent du Parquet")
+    try:
+        with in_memory() as connection, reading_database(connection, folder / DATABASE):
+            for name in read:
+                table = connection.sql(f'SELECT * FROM published."{name}"').to_arrow_table()
+                if writing.digest_of(table) != digests[name]:
+                    yield Problem(DATABASE, f"table {name} différente du Parquet")
+    except Exception as error:  # noqa: BLE001 (whatever DuckDB says of a broken file)
+        yield Problem(DATABASE, f"base illisible ({type(error).__name__})")
+
+
+def _from_csv(path: Path, declared: PublishedTable) -> pa.Table:
+    options = pv.ConvertOptions(
+        column_types=declared.schema, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
+    )
+    return pv.read_csv(path, parse_options=pv.ParseOptions(delimiter=";"), convert_options=options)
+
+
+def _audit(read: Mapping[str, pa.Table]) -> Iterator[Problem]:
+    file = "parquet/indicator_values.parquet"
+    values = read["indicator_values"]
+    if len(small_cells(_with_thresholds(read))):
+        yield Problem(file, "effectif sous le seuil visible")
+    with in_memory() as connection:
+        knowledge = _knowledge(read)
+        breaches = attacker.audit(connection, values, knowledge).breaches
+    if len(breaches):
+        yield Problem(file, "valeur masquée recalculable")
+
+
+def _with_thresholds(read: Mapping[str, pa.Table]) -> pa.Table:
+    least = {row["code"]: row["threshold"] for row in read["indicators"].to_pylist()}
+    sensitive = {row["breakdown"]: row["threshold"] for row in read["breakdowns"].to_pylist()}
+    values = read["indicator_values"]
+    pairs = zip(values["indicator_code"].to_pylist(), values["breakdown"].to_pylist(), strict=True)
+    thresholds = [max(least.get(code, 0.0), sensitive.get(breakdown, 0.0)) or None for code, breakdown in pairs]
+    return values.append_column("threshold", pa.array(thresholds, pa.float64()))
+
+
+def _knowledge(read: Mapping[str, pa.Table]) -> attacker.Knowledge:
+    """What the release itself tells an attacker."""
+    indicators = read["indicators"].select(
+        ["code", "numerator_quantity", "denominator_quantity", "adds_up_over_territories", "threshold"]
+    )
+    links = read["territory_links"].to_pylist()
+    months = sorted(set(read["indicator_values"]["month"].to_pylist()))
+    spread = [
+        {"month": month, **{name: link[name] for name in ("part", "part_level", "whole", "whole_level")}}
+        for link in links
+        for month in months
+        if link["first_month"] <= month <= link["last_month"]
+    ]
+    schema = pa.schema([(name, pa.string()) for name in ("month", "part", "part_level", "whole", "whole_level")])
+    cuts = read["breakdowns"].group_by(["breakdown", "adds_up"]).aggregate([])
+    return attacker.Knowledge(
+        indicators.rename_columns({"code": "indicator_code"}),
+        cuts,
+        pa.Table.from_pylist(spread, schema=schema),
+        read["open_sums"],
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None

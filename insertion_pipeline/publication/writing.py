@@ -1,0 +1,172 @@
+"""The tables of a release as files: Parquet, CSV, DuckDB, and the data package that describes them.
+
+Belongs here: the same rows in each format, byte for byte the same at each run. Does not belong here: the workbook
+(`workbook`), the report (`report`), what is in the tables (`cataloguing`, `disclosure`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from insertion_pipeline.lake import sha256_of, writing_database
+from insertion_pipeline.publication.tables import TABLES, PublishedTable
+
+_BOM = b"\xef\xbb\xbf"
+#: Text that a spreadsheet would take for a formula.
+_FORMULA = r"^([=+\-@\t\r])"
+
+
+def write_parquet(folder: Path, name: str, table: pa.Table) -> Path:
+    """`folder/<name>.parquet`, compressed with zstd."""
+    path = folder / f"{name}.parquet"
+    pq.write_table(table, path, compression="zstd")
+    return path
+
+
+def write_csv(folder: Path, name: str, table: pa.Table) -> Path:
+    """`folder/<name>.csv`: UTF-8 with BOM, `;`, decimal point, text that looks like a formula behind an apostrophe."""
+    path = folder / f"{name}.csv"
+    with path.open("wb") as file:
+        file.write(_BOM)
+        pv.write_csv(harmless(table), file, pv.WriteOptions(delimiter=";", quoting_style="needed"))
+    return path
+
+
+def fill(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> None:
+    """Create the published tables, with their comments, in the connection's current database."""
+    for declared in TABLES:
+        connection.register("rows_to_publish", tables[declared.name])
+        connection.execute(f'CREATE TABLE "{declared.name}" AS SELECT * FROM rows_to_publish')
+        connection.unregister("rows_to_publish")
+        connection.execute(f'COMMENT ON TABLE "{declared.name}" IS {_quoted(declared.description)}')
+        for column in declared.columns:
+            connection.execute(f'COMMENT ON COLUMN "{declared.name}"."{column.name}" IS {_quoted(column.description)}')
+
+
+def write_duckdb(connection: duckdb.DuckDBPyConnection, path: Path, tables: Mapping[str, pa.Table]) -> Path:
+    """The database file at `path`, written through `connection`."""
+    with writing_database(connection, path):
+        fill(connection, tables)
+    return path
+
+
+def digest_of(table: pa.Table) -> str:
+    """SHA-256 of the rows in order: the same whatever file they were read from."""
+    whole = hashlib.sha256()
+    for name in table.column_names:
+        whole.update(name.encode() + b"\0")
+        column = table[name]
+        if pa.types.is_floating(column.type):
+            texts = [None if value is None else repr(float(value)) for value in column.to_pylist()]
+        else:
+            texts = [None if value is None else str(value) for value in column.to_pylist()]
+        for text in texts:
+            whole.update(b"\0" if text is None else b"\1" + text.encode() + b"\0")
+    return whole.hexdigest()
+
+
+def totals_of(table: pa.Table) -> dict[str, float]:
+    """Number of rows and the sum of each column of numbers: what `verify` adds up again."""
+    sums = {
+        name: round(float(pc.sum(table[name]).as_py() or 0.0), 6)
+        for name in table.column_names
+        if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type)
+    }
+    return {"rows": float(len(table)), **sums}
+
+
+def data_package(
+    folder: Path, release_id: str, tables: Mapping[str, pa.Table], workbooks: Mapping[str, str], months: Sequence[str]
+) -> dict[str, Any]:
+    """The Frictionless description of the release: every file, what it holds, the schema of every table."""
+    resources: list[dict[str, Any]] = []
+    for declared in TABLES:
+        for kind in ("csv", "parquet"):
+            path = f"{kind}/{declared.name}.{kind}"
+            resource: dict[str, Any] = {
+                "name": f"{declared.name}_{kind}".replace("_", "-"),
+                "title": declared.title,
+                "description": declared.description,
+                "path": path,
+                "format": kind,
+                "mediatype": "text/csv" if kind == "csv" else "application/vnd.apache.parquet",
+                "bytes": (folder / path).stat().st_size,
+                "hash": f"sha256:{sha256_of(folder / path)}",
+                "profile": "tabular-data-resource" if kind == "csv" else "data-resource",
+                "schema": _schema(declared),
+                "holds": f"{len(tables[declared.name])} lignes, toutes",
+            }
+            if kind == "csv":
+                resource |= {"encoding": "utf-8", "dialect": {"delimiter": ";", "header": True, "bom": True}}
+            resources.append(resource)
+    resources.append(
+        {
+            "name": "insertion-duckdb",
+            "title": "Toutes les tables, base DuckDB",
+            "path": "insertion.duckdb",
+            "format": "duckdb",
+            "mediatype": "application/vnd.duckdb",
+            "holds": "toutes les tables, toutes les lignes ; lisible par DuckDB 1.0 et suivants",
+        }
+    )
+    for path, holds in sorted(workbooks.items()):
+        resources.append(
+            {
+                "name": path.removesuffix(".xlsx").replace("/", "-").lower(),
+                "title": "Classeur",
+                "path": path,
+                "format": "xlsx",
+                "mediatype": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+                "holds": holds,
+            }
+        )
+    resources.append(
+        {
+            "name": "report",
+            "title": "Rapport",
+            "path": "report/index.html",
+            "format": "html",
+            "mediatype": "text/html",
+            "holds": "chiffres clés du dernier mois, par pays et par département ; couverture ; dictionnaire",
+        }
+    )
+    return {
+        "profile": "data-package",
+        "name": f"insertion-{release_id}",
+        "title": "Indicateurs partagés du réseau de l'insertion professionnelle",
+        "id": release_id,
+        "version": release_id,
+        "temporal": {"start": months[0], "end": months[-1]} if months else {},
+        "resources": resources,
+    }
+
+
+def _schema(declared: PublishedTable) -> dict[str, Any]:
+    fields = [
+        {"name": column.name, "type": column.type, "description": column.description} for column in declared.columns
+    ]
+    return {"fields": fields, "primaryKey": list(declared.key), "missingValues": [""]}
+
+
+def harmless(table: pa.Table) -> pa.Table:
+    """The same table, text that a spreadsheet would take for a formula behind an apostrophe."""
+    columns = [
+        pc.replace_substring_regex(column, pattern=_FORMULA, replacement=r"'\1")
+        if pa.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
