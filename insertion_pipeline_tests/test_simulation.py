@@ -120,7 +120,7 @@ def test_the_committed_samples_are_what_the_program_writes(registry: Registry, t
 def test_a_person_does_not_depend_on_how_many_others_are_drawn() -> None:
     few, many = people(2_000), people(20_000)
     whole = few.household < few.household[-1]  # the last household may be cut
-    assert few.person_ids.filter(pa.array(whole)) == many.person_ids.slice(0, int(whole.sum()))
+    assert few.person_ids(few.rows[whole]) == many.person_ids(many.rows[: whole.sum()])
     assert (few.birth_day[whole] == many.birth_day[: whole.sum()]).all()
     assert few.birth_name.filter(pa.array(whole)) == many.birth_name.slice(0, int(whole.sum()))
 
@@ -316,6 +316,28 @@ def test_every_file_is_readable_and_none_is_refused(world: SimulationReport, reg
         rejected = judgement.conformed.rejected if judgement.conformed else {}
         of_persons = max(tables, key=lambda name: name in ("salarie", "prestations"))
         assert tables[of_persons].num_rows + rejected[of_persons].num_rows == expected
+
+
+def test_the_true_measures_are_those_of_the_files(world: SimulationReport) -> None:
+    table = pq.read_table(world.folder / "truth_measures.parquet").to_pylist()
+    measures = {(row["month"], row["measure"], row["unit"]): row["value"] for row in table}
+    assert measures["2026-09", "jobseekers", "be"] == len(truth(world, "forem_jobseekers", "forem"))
+    states = rows_of(one(world, "fluxiae", "asp", "2026-10"), "EtatMensuelIndiv")
+    structures = {row["contrat_id_ctr"]: row["contrat_id_structure"] for row in rows_of(
+        one(world, "fluxiae", "asp", "2026-10"), "ContratMission")}  # fmt: skip
+    hours: Counter[str] = Counter()
+    for row in states:
+        if (row["emi_sme_annee"], row["emi_sme_mois"]) == ("2026", "9"):
+            hours[structures[row["emi_ctr_id"]]] += int(row["emi_nb_heures_travail"])
+    true = {
+        unit: value
+        for (month, measure, unit), value in measures.items()
+        if (month, measure) == ("2026-09", "siae_hours")
+    }
+    assert sorted(true.values()) == sorted(hours[str(4001 + rank * 3)] for rank in range(10))
+    known = {row["true_person_id"] for row in pq.read_table(world.folder / "truth.parquet").to_pylist()
+             if row["month"] == "2026-10" and row["person_space"] == "fr"}  # fmt: skip
+    assert measures["2026-10", "persons", "fr"] == len(known) > measures["2026-10", "persons_in_two_families", "fr"] > 0
 
 
 # -- fluxIAE -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,11 @@ seed, a purpose and an index (`randomness`), so that the same seed gives the sam
     population                  who they really are
     situations                  what happens to them, month by month
     observing                   what a partner writes down about them, with its mistakes
+    blemishes                   cells that a partner has to be told about
     canonical                   the same as canonical person records, for record linkage
     delivering                  bytes: delimited text, workbooks, archives, reproducible
     siae · department · employment · ale      one module per partner family: its files
+    truth                       what the indicators should find
+    country                     partners enough for a whole country
     simulating                  a whole network: the public door
 """

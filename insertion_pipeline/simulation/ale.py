@@ -45,7 +45,7 @@ def ale_activity(
     """The file of one ALE for one month: a workbook with its requests for two ALE in five, a CSV for the others."""
     code = situations.agencies[agency]
     name = code.removeprefix("ale-")
-    spells, hours, users = _activity(population, situations, agency, month)
+    spells, hours, users = activity(population, situations, agency, month)
     persons = situations.local_work.person[spells]
     columns = _workers(population, situations, spells, hours, users, name, month, factor)
     if agency % 5 in (1, 3):
@@ -65,7 +65,7 @@ def ale_activity(
     return Delivery(path, "ale_activity", code, month, truth)
 
 
-def _activity(
+def activity(
     population: Population, situations: Situations, agency: int, month: Month
 ) -> tuple[Integers, Integers, Integers]:
     """The spell, hours and user type (-1 for none) of each row: one or two users a month, or a row without hours."""

@@ -71,7 +71,7 @@ def person_records(
     truth = pa.table(
         {
             "record_id": record_id,
-            "person_id": population.person_ids.take(pa.array(person[order])),
+            "person_id": population.person_ids(person[order]),
             "person_space": records["person_space"],
         },
         schema=TRUTH_SCHEMA,
@@ -102,7 +102,7 @@ def records_of(population: Population, persons: Integers, channel: Channel, obse
     department = channel == "department"
     all_names = department
     values = {
-        "person_space": spelling.where(population.is_belgian[persons], "be", "fr"),
+        "person_space": population.spaces(persons),
         "partner_family": _constant(_FAMILY[channel], len(persons)),
         "partner": _partner(population, persons, channel),
         "nir": observed.nir,

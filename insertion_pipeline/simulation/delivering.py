@@ -201,7 +201,6 @@ def truth_of(
 ) -> pa.Table:  # fmt: skip
     """Who stands on each line of a table, from its first line of data on."""
     count = len(persons)
-    rows = pa.array(persons)
 
     def constant(value: str | None) -> pa.Array:
         return pa.repeat(pa.scalar(value, pa.string()), count)
@@ -215,8 +214,8 @@ def truth_of(
             constant(table),
             pa.array(np.arange(first_line, first_line + count, dtype=np.int64)),
             local_key if local_key is not None else constant(None),
-            population.person_ids.take(rows),
-            spelling.where(population.is_belgian[persons], "be", "fr"),
+            population.person_ids(persons),
+            population.spaces(persons),
         ],
         schema=TRUTH_SCHEMA,
     )

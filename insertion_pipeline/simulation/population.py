@@ -121,10 +121,13 @@ class Population:
     def given_name(self, rank: int) -> pa.Array:
         return spelling.picked(self.lexicon.given_names, self.given[rank])
 
-    @property
-    def person_ids(self) -> pa.Array:
-        """The truth's name for each person."""
-        return spelling.joined(spelling.where(self.is_belgian, "be", "fr"), "-", spelling.text(self.rows))
+    def person_ids(self, persons: Integers) -> pa.Array:
+        """The truth's names for these persons."""
+        return spelling.joined(self.spaces(persons), "-", spelling.text(persons))
+
+    def spaces(self, persons: Integers) -> pa.Array:
+        """The person space of each of these persons: `fr` or `be`."""
+        return spelling.where(self.is_belgian[persons], "be", "fr")
 
 
 def populate(

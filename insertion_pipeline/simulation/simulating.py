@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from insertion_pipeline.month import Month, Span
@@ -23,6 +24,7 @@ from insertion_pipeline.simulation.places import gazetteer
 from insertion_pipeline.simulation.population import Population, populate
 from insertion_pipeline.simulation.randomness import Draws
 from insertion_pipeline.simulation.situations import Shares, Situations, Structure, measure_of, unfold
+from insertion_pipeline.simulation.truth import measures_of, persons_by_family
 
 #: Beyond this many persons, the partners of `partners.csv` are too few: a whole country's are made.
 LARGEST_WITH_OWN_PARTNERS = 100_000
@@ -62,7 +64,8 @@ def simulate(
     error_factor: float = 1.0,
     names: str = "default",
 ) -> SimulationReport:
-    """Write a population's exports under `out`, with `truth.parquet` and `deliveries.csv`.
+    """Write a population's exports under `out`, with `deliveries.csv`, `truth.parquet` (who stands on which line) and
+    `truth_measures.parquet` (what the indicators should find).
 
     Uses the partners of the registry up to `LARGEST_WITH_OWN_PARTNERS` persons; beyond, or with `country`, writes
     `out/data_sources` with a country's partners first. The same arguments give the same bytes.
@@ -80,6 +83,10 @@ def simulate(
     deliveries = list(_deliveries(population, situations, registry, months, out, error_factor, _by_month(out)))
     _write_deliveries(out / "deliveries.csv", out, deliveries)
     truth_rows = _write_truth(out / "truth.parquet", deliveries)
+    families = {source: declared.family for source, declared in registry.sources.items()}
+    measures = [measures_of(population, situations, month) for month in months]
+    measures.append(persons_by_family(pa.concat_tables(one.truth for one in deliveries), families))
+    pq.write_table(pa.concat_tables(measures), out / "truth_measures.parquet", compression="zstd")
     rows: dict[str, int] = {}
     for delivery in deliveries:
         rows[delivery.source] = rows.get(delivery.source, 0) + delivery.truth.num_rows
