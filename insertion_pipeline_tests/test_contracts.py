@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
+import python_calamine
 
 from insertion_pipeline.contracts.cells import REPAIRS, Flaw
 from insertion_pipeline.contracts.dataframes import flaws_of, typed_schema
 from insertion_pipeline.contracts.findings import Finding
 from insertion_pipeline.contracts.messages import masked
+from insertion_pipeline.contracts.pages import format_page, frictionless_resource
 from insertion_pipeline.contracts.rules import BROKEN, TableRules, table_rules
 from insertion_pipeline.contracts.storage import arrow_schema
+from insertion_pipeline.contracts.templates import csv_template, workbook_template
+from insertion_pipeline.ingestion.conforming import conform
+from insertion_pipeline.ingestion.reading import read
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, InvalidDataSources, Registry, load_registry
 
@@ -318,3 +326,45 @@ def test_a_rule_that_reaches_beyond_its_row_is_refused_with_file_and_path(
         load_registry(tmp_path)
     assert problem in str(refused.value)
     assert "siae_monthly.yaml: versions.0.resources.0.insertion.rules.1.expression" in str(refused.value)
+
+
+# -- templates and pages -----------------------------------------------------------------------------------------------
+
+
+def test_a_template_filled_with_its_own_examples_is_read_back_without_a_finding(
+    registry: Registry, lake: Lake, tmp_path: Path
+) -> None:
+    source = registry.source("siae_monthly")
+    table = source.table("salaries", SEPTEMBER)
+    header = csv_template(table).decode("utf-8-sig")
+    row = ";".join(field.example or "" for field in table.stored_fields)
+    path = tmp_path / "salaries.csv"
+    path.write_text(header + row + "\r\n", encoding="utf-8", newline="")
+    conformed = conform(read(path, source, month=SEPTEMBER), source, SEPTEMBER, registry, lake)
+    assert conformed.findings.to_pylist() == []
+    assert conformed.account.accepted == 1
+
+
+def test_the_workbook_template_has_its_sheets_lists_and_the_same_bytes_twice(registry: Registry) -> None:
+    source = registry.source("ale_activity")
+    content = workbook_template(source, registry, SEPTEMBER)
+    book = python_calamine.load_workbook(io.BytesIO(content))
+    assert book.sheet_names == ["Prestations", "Demandes", "Listes", "Notice"]
+    labels = [field.label for field in source.table("demandes", SEPTEMBER).stored_fields]
+    assert book.get_sheet_by_name("Demandes").to_python()[0] == labels
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert "<dataValidation" in sheet
+    assert "<f>" not in sheet
+    assert workbook_template(source, registry, SEPTEMBER) == content
+
+
+def test_every_source_has_a_page_and_a_plain_descriptor(registry: Registry) -> None:
+    for source in registry.sources.values():
+        page = format_page(source, registry, SEPTEMBER)
+        assert page.startswith(f"# {source.title}\n")
+        for table in source.version_for(SEPTEMBER).resources:
+            resource = frictionless_resource(table)
+            assert [field["name"] for field in resource["schema"]["fields"]] == arrow_schema(table).names
+            for field in table.stored_fields:
+                assert f"| {field.label} |" in page
