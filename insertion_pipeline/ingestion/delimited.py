@@ -49,10 +49,9 @@ Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 
-_FIRST_ODD = np.zeros(256, np.bool_)
-_FIRST_ODD[[ord(character) for character in "=+-@\t"]] = True
-_CONTROL = np.zeros(256, np.bool_)
-_CONTROL[[*range(9), 11, 12, *range(14, 32), 127]] = True
+_IS_SIGN = bytes(byte in b"=+-@" for byte in range(256))
+_CONTROL = bytes([*range(9), 11, 12, *range(14, 32), 127])
+_IS_CONTROL = bytes(byte in _CONTROL for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,41 +286,32 @@ class _TableReader:
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == _NEWLINE)
         starts = np.concatenate(([0], ends[:-1] + 1))
-        is_separator = data == self._separator
+        separators = np.flatnonzero(data == self._separator)
         sound: Mask | None = None
         if self._dialect.quoting and b'"' in block:
-            inside, sound = self._quotes(data, starts, ends)
-            is_separator &= ~inside
-        separators = np.flatnonzero(is_separator)
+            separators, sound = self._outside_quotes(data, ends, separators)
         until = np.searchsorted(separators, ends)
         before = np.concatenate(([0], until[:-1]))
         counts = until - before
         clean = counts == self._columns.count - 1
         if sound is not None:
             clean &= sound
-        lengths = ends - starts
-        blank = lengths == 0
-        small = lengths - counts <= 2 * self._columns.count
-        if bool((small & ~blank).any()):
-            visible = (data > _SPACE) & ~is_separator
-            if self._dialect.quoting:
-                visible &= data != _QUOTE
-            blank |= np.add.reduceat(visible, starts, dtype=np.int64) == 0
+        blank = self._blank_lines(data, starts, ends, separators, counts)
         return _Lines(starts, ends, clean & ~blank, blank, separators, before)
 
-    def _quotes(self, data: Bytes, starts: Positions, ends: Positions) -> tuple[Mask, Mask]:
-        """Which bytes are inside quotes opened on their own line, and which lines have sound quotes."""
+    def _outside_quotes(self, data: Bytes, ends: Positions, separators: Positions) -> tuple[Positions, Mask]:
+        """The separators outside quotes opened on their own line, and which lines have sound quotes."""
         is_quote = data == _QUOTE
-        parity = np.bitwise_xor.accumulate(is_quote.view(np.uint8))
+        parity = np.cumsum(is_quote, dtype=np.uint8) & 1  # a sum that overflows at 256 keeps its parity
         at_end = parity[ends]
         at_start = np.concatenate((np.zeros(1, np.uint8), at_end[:-1]))
         sound: Mask = at_start == at_end
-        if bool(at_start.any()):
-            parity = parity ^ np.repeat(at_start, ends - starts + 1)
-        inside = parity.view(np.bool_)
         quotes = np.flatnonzero(is_quote)
-        opening = inside[quotes]
-        opens, closes = quotes[opening], quotes[~opening]
+        inside, opening = parity[separators], parity[quotes]
+        if not bool(sound.all()):  # the parity counts from the start of the block: set it back at each line
+            inside = inside ^ np.repeat(at_start, np.diff(np.searchsorted(separators, ends), prepend=0))
+            opening = opening ^ np.repeat(at_start, np.diff(np.searchsorted(quotes, ends), prepend=0))
+        opens, closes = quotes[opening == 1], quotes[opening == 0]
         previous = data[opens - 1]
         following = data[closes + 1]  # a line ends with a newline: there is always one
         well_opened = (previous == self._separator) | (previous == _NEWLINE) | (previous == _QUOTE) | (opens == 0)
@@ -329,7 +319,22 @@ class _TableReader:
         wrong = np.concatenate((opens[~well_opened], closes[~well_closed]))
         if len(wrong):
             sound[np.searchsorted(ends, wrong)] = False
-        return inside, sound
+        return separators[inside == 0], sound
+
+    def _blank_lines(
+        self, data: Bytes, starts: Positions, ends: Positions, separators: Positions, counts: Positions
+    ) -> Mask:
+        """Which lines hold nothing but separators, white space and empty quotes."""
+        lengths = ends - starts
+        blank: Mask = lengths == 0
+        small = lengths - counts <= 2 * self._columns.count
+        if bool((small & ~blank).any()):
+            visible = data > _SPACE
+            visible[separators] = False
+            if self._dialect.quoting:
+                visible &= data != _QUOTE
+            blank |= np.add.reduceat(visible, starts, dtype=np.int64) == 0
+        return blank
 
     # -- reading a block ---------------------------------------------------------------------------------------------
 
@@ -417,23 +422,18 @@ class _TableReader:
     def _odd_columns(self, block: bytes, lines: _Lines) -> list[str]:
         """The stored columns in which a clean line may hold a formula or invisible characters: a cheap first look."""
         data = np.frombuffer(block, np.uint8)
-        begins = np.concatenate((lines.starts, lines.separators + 1))
-        first = data[begins]
+        signs = np.flatnonzero(np.frombuffer(block.translate(_IS_SIGN), np.bool_))
+        previous = data[signs - 1]
         if self._dialect.quoting:
-            first = np.where(first == _QUOTE, data[np.minimum(begins + 1, len(data) - 1)], first)
-        suspects = begins[_FIRST_ODD[first]]
-        if self._separator == ord("\t"):
-            suspects = suspects[data[suspects] != ord("\t")]
-        parts = [suspects, np.flatnonzero(_CONTROL[data])]
-        for lead in (b"\xe2\x80", b"\xe2\x81", b"\xc2", b"\xef"):
-            if lead in block:
-                parts.append(_invisible_letters(data))
-                break
-        places = np.concatenate(parts)
-        if not len(places):
-            return []
-        line = np.searchsorted(lines.ends, places)
-        column = np.searchsorted(lines.separators, places) - lines.before[line]
+            previous = np.where(previous == _QUOTE, data[signs - 2], previous)
+        places = [signs[(previous == self._separator) | (previous == _NEWLINE) | (signs < 2)]]
+        if len(block.translate(None, delete=_CONTROL)) < len(block):
+            places.append(np.flatnonzero(np.frombuffer(block.translate(_IS_CONTROL), np.bool_)))
+        if any(lead in block for lead in (b"\xe2\x80", b"\xe2\x81", b"\xc2", b"\xef")):
+            places.append(_invisible_letters(data))
+        found = np.concatenate(places)
+        line = np.searchsorted(lines.ends, found)
+        column = np.searchsorted(lines.separators, found) - lines.before[line]
         return [self._stored[int(one)] for one in np.unique(column[lines.clean[line]]) if int(one) in self._stored]
 
     def _note_oddities(self, table: pa.Table, columns: Sequence[str]) -> None:
