@@ -70,7 +70,7 @@ def simulate(
     Uses the partners of the registry up to `LARGEST_WITH_OWN_PARTNERS` persons; beyond, or with `country`, writes
     `out/data_sources` with a country's partners first. The same arguments give the same bytes.
 
-    Raises `ValueError` for a population without persons, `KeyError` for an unknown mix of names.
+    Raises `ValueError` for a population without persons or months without deliveries, `KeyError` for an unknown mix of names.
     """
     if persons < 1:
         raise ValueError("a population has at least one person")
@@ -81,6 +81,8 @@ def simulate(
         registry = load_registry(write_country(registry, out / "data_sources", months.first))
     population, situations = _world(persons, months, seed, registry, names, Shares(), _SETTLEMENT)
     deliveries = list(_deliveries(population, situations, registry, months, out, error_factor, _by_month(out)))
+    if not deliveries:
+        raise ValueError(f"no partner of {registry.folder / 'partners.csv'} delivers anything for {months}")
     _write_deliveries(out / "deliveries.csv", out, deliveries)
     truth_rows = _write_truth(out / "truth.parquet", deliveries)
     families = {source: declared.family for source, declared in registry.sources.items()}
