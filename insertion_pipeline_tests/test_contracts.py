@@ -348,15 +348,30 @@ def test_a_template_filled_with_its_own_examples_is_read_back_without_a_finding(
 def test_the_workbook_template_has_its_sheets_lists_and_the_same_bytes_twice(registry: Registry) -> None:
     source = registry.source("ale_activity")
     content = workbook_template(source, registry, SEPTEMBER)
+    assert workbook_template(source, registry, SEPTEMBER) == content
     book = python_calamine.load_workbook(io.BytesIO(content))
-    assert book.sheet_names == ["Prestations", "Demandes", "Listes", "Notice"]
+    assert book.sheet_names == ["Prestations", "Demandes", "Listes du modèle", "Notice du modèle"]
     labels = [field.label for field in source.table("demandes", SEPTEMBER).stored_fields]
     assert book.get_sheet_by_name("Demandes").to_python()[0] == labels
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sheet = archive.read("xl/worksheets/sheet1.xml").decode()
     assert "<dataValidation" in sheet
     assert "<f>" not in sheet
-    assert workbook_template(source, registry, SEPTEMBER) == content
+
+
+def test_a_filled_workbook_template_is_read_back_without_a_finding(
+    registry: Registry, lake: Lake, tmp_path: Path
+) -> None:
+    source = registry.source("ale_activity")
+    examples = {
+        table.name: [{field.name: field.example or "" for field in table.stored_fields}]
+        for table in source.version_for(SEPTEMBER).resources
+    }
+    path = tmp_path / "ale.xlsx"
+    path.write_bytes(workbook_template(source, registry, SEPTEMBER, examples))
+    conformed = conform(read(path, source, month=SEPTEMBER), source, SEPTEMBER, registry, lake)
+    assert conformed.findings.to_pylist() == []
+    assert {name: rows.num_rows for name, rows in conformed.accepted.items()} == {"prestations": 1, "demandes": 1}
 
 
 def test_every_source_has_a_page_and_a_plain_descriptor(registry: Registry) -> None:

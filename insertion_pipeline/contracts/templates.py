@@ -9,7 +9,7 @@ The same contract gives the same bytes: nothing of the day or the machine goes i
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,9 @@ from insertion_pipeline.registry import ContractField, ContractTable, Registry, 
 _TEXT = "@"
 #: Rows that carry formats and lists: a monthly file of a small partner, and to spare.
 _PREPARED_ROWS = 5_000
-_LISTS, _NOTICE = "Listes", "Notice"
+_LISTS, _NOTICE = "Listes du modèle", "Notice du modèle"
+#: The sheets that are ours: whoever reads a filled template passes over them.
+OWN_SHEETS = frozenset({_LISTS, _NOTICE})
 
 
 def csv_template(table: ContractTable) -> bytes:
@@ -30,8 +32,13 @@ def csv_template(table: ContractTable) -> bytes:
     return ("\ufeff" + ";".join(_csv_cell(field.label) for field in table.stored_fields) + "\r\n").encode()
 
 
-def workbook_template(source: Source, registry: Registry, month: Month) -> bytes:
-    """An XLSX with one sheet per table of the source, the code lists as drop-down lists, and a notice."""
+def workbook_template(
+    source: Source, registry: Registry, month: Month, rows: Mapping[str, Sequence[Mapping[str, str]]] | None = None
+) -> bytes:
+    """An XLSX with one sheet per table of the source, the code lists as drop-down lists, and a notice.
+
+    `rows`: text to fill in beforehand, by table and field; written as text, never as a formula.
+    """
     import xlsxwriter
 
     content = io.BytesIO()
@@ -44,6 +51,9 @@ def workbook_template(source: Source, registry: Registry, month: Month) -> bytes
         lists = _write_lists(book, tables)
         for rules, sheet in zip(tables, sheets, strict=True):
             _write_table(book, sheet, rules, lists)
+            for row, texts in enumerate((rows or {}).get(rules.table.name, ()), start=1):
+                for column, cell in enumerate(rules.cells):
+                    sheet.write_string(row, column, texts.get(cell.field.name, ""))
         _write_notice(book, source, month, tables)
     return content.getvalue()
 
@@ -65,7 +75,7 @@ def _write_lists(book: Any, tables: list[TableRules]) -> Mapping[tuple[str, str]
             for row, code in enumerate(cell.codes, start=1):
                 sheet.write_string(row, column, code)
             letters = _column_letters(column)
-            ranges[rules.table.name, cell.field.name] = f"={_LISTS}!${letters}$2:${letters}${len(cell.codes) + 1}"
+            ranges[rules.table.name, cell.field.name] = f"='{_LISTS}'!${letters}$2:${letters}${len(cell.codes) + 1}"
             column += 1
     sheet.hide()
     return ranges

@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.contracts.templates import OWN_SHEETS
 from insertion_pipeline.ingestion import headers
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
@@ -88,7 +89,7 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
     _refuse_wide_sheets(path, limits)
     try:
         workbook = CalamineWorkbook.from_path(path)
-        for name in workbook.sheet_names:
+        for name in (name for name in workbook.sheet_names if name not in OWN_SHEETS):
             yield name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except PasswordError:
         raise refusal(
