@@ -252,7 +252,11 @@ def _without_forbidden(reading: Reading, partner: Partner, source: Source, month
     tables = {}
     for name, rows in reading.tables.items():
         contract = source.table(name, when)
-        forbidden = [field.name for field in contract.stored_fields if field.insertion.person == "nir"]
+        forbidden = [
+            field.name
+            for field in contract.stored_fields
+            if "nir" in (field.insertion.person, field.insertion.identifier)  # sent twice by France Travail
+        ]
         tables[name] = rows.drop_columns([column for column in forbidden if column in rows.column_names])
     return replace(reading, tables=tables)
 
