@@ -22,6 +22,7 @@ _RULES: dict[str, tuple[str, ...]] = {
     "full name and birthday": ("surname", "given_first", "month", "day"),
     "used full name and birth year": ("used_surname", "given_first", "year"),
     "swapped names": ("least(surname, given_first)", "greatest(surname, given_first)", "year"),
+    "swapped used names": ("least(used_surname, given_first)", "greatest(used_surname, given_first)", "year"),
     "sounds and birth month": ("surname[1:3]", "given_skeleton", "year", "month"),
     "day and month swapped": ("surname", "year", "least(month, day)", "greatest(month, day)"),
     "full name and residence": ("surname", "given_first", "coalesce(postal_code, residence_code)"),

@@ -145,13 +145,15 @@ def _workspace(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 # -- numbers -----------------------------------------------------------------------------------------------------
 
 _AGREEMENTS = f"""
+CREATE OR REPLACE TEMP MACRO names_are_swapped(l, r) AS
+    l.given_first IN (r.surname, r.used_surname) AND r.given_first IN (l.surname, l.used_surname);
 CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS coalesce(
     l.surname = r.surname OR l.surname = r.used_surname OR l.used_surname = r.surname OR l.used_surname = r.used_surname
-    OR list_has_any(l.surname_parts, r.surname_parts) OR l.surname = r.given_first
+    OR list_has_any(l.surname_parts, r.surname_parts) OR names_are_swapped(l, r)
     OR jaro_winkler_similarity(l.surname, r.surname) >= 0.9, false);
 CREATE OR REPLACE TEMP MACRO same_given(l, r) AS coalesce(
     l.given_first = r.given_first OR list_contains(l.given_tokens, r.given_first)
-    OR list_contains(r.given_tokens, l.given_first) OR l.given_skeleton = r.given_skeleton OR l.given_first = r.surname
+    OR list_contains(r.given_tokens, l.given_first) OR l.given_skeleton = r.given_skeleton OR names_are_swapped(l, r)
     OR starts_with(l.given, r.given) OR starts_with(r.given, l.given)
     OR jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85, false);
 CREATE OR REPLACE TEMP MACRO same_birth(l, r) AS coalesce(

@@ -54,8 +54,8 @@ WITH written AS (
         string_split(trim(regexp_replace(regexp_replace(plain, '[-'']', '', 'g'), '[^A-Z]+', ' ', 'g')), ' ') AS tokens
     FROM folded
 ), consonants AS (
-    SELECT *, regexp_replace(translate(replace(compact, 'PH', 'F'), 'CQZ', 'KKS'), '(.)[AEIOUYHW]+', '\\1', 'g')
-        AS consonants
+    SELECT *, regexp_replace(translate(replace(ltrim(tokens[1], 'H'), 'PH', 'F'), 'CQZ', 'KKS'),
+        '(.)[AEIOUYHW]+', '\\1', 'g') AS consonants
     FROM spoken
     WHERE compact <> ''
 )
@@ -95,7 +95,8 @@ WITH cells AS (
 ), surnames AS (
     SELECT numbers.*,
         birth.compact AS birth_compact, birth.parts AS birth_parts, used.compact AS used_compact,
-        used.parts AS used_parts, given.compact AS given, given.tokens AS given_tokens, given.skeleton AS given_skeleton
+        used.parts AS used_parts, given.compact AS given, given.tokens AS given_tokens,
+        CASE WHEN length(given.skeleton) > 1 THEN given.skeleton END AS given_skeleton
     FROM numbers
     LEFT JOIN names AS birth ON birth.written = birth_name
     LEFT JOIN names AS used ON used.written = used_name

@@ -33,7 +33,7 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "null": "surname_l IS NULL OR surname_r IS NULL",
         "exact": "surname_l = surname_r",
         "crossed": "used_surname_l = used_surname_r OR surname_l = used_surname_r OR used_surname_l = surname_r",
-        "swapped": "surname_l = given_first_r AND surname_r = given_first_l",
+        "swapped": "given_first_l IN (surname_r, used_surname_r) AND given_first_r IN (surname_l, used_surname_l)",
         "part": "{overlap}(surname_parts_l, surname_parts_r)",
         "close": "{jw}(surname_l, surname_r) >= 0.92 OR {jw}(used_surname_l, used_surname_r) >= 0.92",
         "near": "{jw}(surname_l, surname_r) >= 0.86 OR {jw}(used_surname_l, used_surname_r) >= 0.86",
@@ -42,7 +42,7 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "null": "given_l IS NULL OR given_r IS NULL",
         "exact": "given_l = given_r",
         "first": "given_first_l = given_first_r",
-        "swapped": "surname_l = given_first_r AND surname_r = given_first_l",
+        "swapped": "given_first_l IN (surname_r, used_surname_r) AND given_first_r IN (surname_l, used_surname_l)",
         "other": "{overlap}(given_tokens_l, given_tokens_r)",
         "close": "given_skeleton_l = given_skeleton_r OR {jw}(given_l, given_r) >= 0.92"
                  " OR {jw}(given_first_l, given_first_r) >= 0.90",
