@@ -333,7 +333,10 @@ class _TableReader:
             visible[separators] = False
             if self._dialect.quoting:
                 visible &= data != _QUOTE
-            blank |= np.add.reduceat(visible, starts, dtype=np.int64) == 0
+            silent = np.add.reduceat(visible, starts, dtype=np.int64) == 0
+            blank |= silent & (lengths == counts)
+            for line in np.flatnonzero(silent & ~blank):  # white space, or quotes that may hold a quote
+                blank[line] = is_blank(data[starts[line] : ends[line]].tobytes(), self._dialect)
         return blank
 
     # -- reading a block ---------------------------------------------------------------------------------------------
