@@ -19,7 +19,7 @@ from insertion_pipeline.disclosure import attacker, thresholds
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.equations import AddedUp, added_up, is_additive
 from insertion_pipeline.disclosure.hierarchies import territory_links
-from insertion_pipeline.disclosure.suppression import Booleans, Suppressor
+from insertion_pipeline.disclosure.suppression import Booleans, Integers, Suppressor
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SHOWN, SUPPRESSED, TOO_FEW, Texts, Verdicts, texts
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Registry
@@ -95,9 +95,9 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
         with in_memory() as connection:
             audit = attacker.audit(connection, table, knowledge)
         exposed = _exposed(audit, system)
-        if not exposed:
+        if not len(exposed):
             break
-        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed))
+        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed, 2**rounds))
         if np.array_equal(extended, hidden):
             raise CannotProtect(_block(audit, system, exposed))
         hidden, rounds = extended, rounds + 1
@@ -152,18 +152,18 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
     return Knowledge(indicators, breakdowns, links, system.open_sums)
 
 
-def _exposed(audit: attacker.Audit, system: AddedUp) -> list[int]:
+def _exposed(audit: attacker.Audit, system: AddedUp) -> Integers:
     """The cells that the attacker gets at: sensitive ones too closely bounded, and any hidden term recomputed."""
     breaches = audit.breaches
     at = _cells(breaches, system)
-    exposed = {cell for cell in at if cell is not None}
+    exposed = set(at)
     low, high = audit.cells["low"].to_numpy(), audit.cells["high"].to_numpy()
     solved = audit.cells["solution"].is_valid().to_numpy(zero_copy_only=False)
     for row, cell in enumerate(_cells(audit.cells, system)):
         needed = system.system.widths[cell]
         if needed > 0 and (solved[row] or high[row] - low[row] < needed - 1e-6):
             exposed.add(cell)
-    return sorted(exposed)
+    return np.array(sorted(exposed), dtype=np.int64)
 
 
 def _cells(found: pa.Table, system: AddedUp) -> list[int]:
@@ -171,9 +171,9 @@ def _cells(found: pa.Table, system: AddedUp) -> list[int]:
     return [system.cells[key] for key in zip(*columns, strict=True)]
 
 
-def _block(audit: attacker.Audit, system: AddedUp, exposed: list[int]) -> str:
+def _block(audit: attacker.Audit, system: AddedUp, exposed: Integers) -> str:
     words = {cell: key for key, cell in system.cells.items()}
-    quantity, month, territory, breakdown, _ = words[exposed[0]]
+    quantity, month, territory, breakdown, _ = words[int(exposed[0])]
     return f"{len(exposed)} cells cannot be protected; the first: {quantity}, {month}, {territory}, by {breakdown}"
 
 

@@ -6,13 +6,14 @@ the result (`attacker`, which shares no code with this module).
 
 The method is line by line, iterated to a fixed point. A line (one equation) gives a hidden cell away when it is the
 only hidden one, or when all hidden cells of the line stand on the same side and together leave less room than the
-widest sensitive one needs. The cheapest visible row of the line is then hidden. This is necessary for protection, not
-sufficient: equations combined can say more than each alone, which is what the audit is for.
+widest sensitive one needs. The cheapest visible row of the line is then hidden. Then the lines are read one after the
+other, each narrowing the intervals that the others left; where a sensitive cell ends up with too little room, the
+cheapest rows around it are hidden. This is necessary for protection, not sufficient: equations combined can say more
+than each alone, which is what the audit is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
+
+#: How often each line is read again with what the others said, at most.
+_PASSES = 60
+_SLIGHTLY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,33 @@ class Suppressor:
         self._rank = self._ranked()
         starts = np.searchsorted(system.line, np.arange(system.line_count))
         self._starts: Integers = starts.astype(np.int64)
-        self._line_of_cell = np.argsort(system.line_cell, kind="stable")
-        self._cell_starts = np.searchsorted(system.line_cell[self._line_of_cell], np.arange(system.cell_count + 1))
 
     def complete(self, hidden_rows: Booleans) -> Booleans:
         """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows."""
+        hidden, generosity = self._lines_closed(hidden_rows), 1
+        while True:
+            cramped = self._cramped(self._system.visible(hidden))
+            extended = self._lines_closed(self.extend(hidden, cramped, generosity))
+            if np.array_equal(extended, hidden):
+                return hidden
+            hidden, generosity = extended, generosity * 2
+
+    def extend(self, hidden_rows: Booleans, exposed: Integers, generosity: int = 1) -> Booleans:
+        """`hidden_rows` and, for each exposed cell, the cheapest visible rows around it: in its lines, else beyond.
+
+        `generosity` is how many of them at most; whoever asks again for more asks for twice as many.
+        """
+        visible = self._system.visible(hidden_rows)
+        chosen: list[Integers] = []
+        for _ in range(generosity):
+            nearest = self._nearest_visible(exposed, visible)
+            if not len(nearest):
+                break
+            chosen.append(nearest)
+            visible[nearest] = False
+        return hidden_rows | self._rows_showing(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+
+    def _lines_closed(self, hidden_rows: Booleans) -> Booleans:
         hidden = hidden_rows.copy()
         while True:
             visible = self._system.visible(hidden)
@@ -81,11 +108,38 @@ class Suppressor:
                 return hidden
             hidden |= self._rows_showing(chosen)
 
-    def extend(self, hidden_rows: Booleans, exposed: Iterable[int]) -> Booleans:
-        """`hidden_rows` and, for each exposed cell, the cheapest visible row of its lines or of its neighbours'."""
-        visible = self._system.visible(hidden_rows)
-        nearest = {near for cell in exposed if (near := self._nearest_visible(cell, visible)) is not None}
-        return hidden_rows | self._rows_showing(np.array(sorted(nearest), dtype=np.int64))
+    def _cramped(self, visible: Booleans) -> Integers:
+        """The sensitive cells whose interval, narrowed line after line, is too small."""
+        system = self._system
+        if not system.line_count:
+            return np.zeros(0, dtype=np.int64)
+        low = np.where(visible, system.values, system.floors)
+        high = np.where(visible, system.values, np.inf)
+        forward = system.line_sign > 0
+        for _ in range(_PASSES):
+            above = np.where(forward, high[system.line_cell], -low[system.line_cell])
+            below = np.where(forward, low[system.line_cell], -high[system.line_cell])
+            most, least = -self._sum_of_others(below), -self._sum_of_others(above)
+            new_low, new_high = low.copy(), high.copy()
+            np.minimum.at(new_high, system.line_cell, np.where(forward, most, -least))
+            np.maximum.at(new_low, system.line_cell, np.where(forward, least, -most))
+            new_low[visible], new_high[visible] = low[visible], high[visible]
+            settled = np.array_equal(new_low, low) and np.array_equal(new_high, high)
+            low, high = new_low, new_high
+            if settled:
+                break
+        cramped = (system.widths > 0) & (high - low < system.widths - _SLIGHTLY)
+        return np.flatnonzero(cramped).astype(np.int64)
+
+    def _sum_of_others(self, entries: Numbers) -> Numbers:
+        """Per entry, the sum of the other entries of its line; infinite when one of them is."""
+        line = self._system.line
+        infinite = np.isinf(entries)
+        finite = np.where(infinite, 0.0, entries)
+        sums = np.add.reduceat(finite, self._starts)[line] - finite
+        infinities = np.add.reduceat(infinite.astype(np.int64), self._starts)[line] - infinite
+        sign = 1.0 if not infinite.any() else np.sign(entries[infinite][0])
+        return np.where(infinities > 0, sign * np.inf, sums)
 
     def _telling(self, visible: Booleans) -> Booleans:
         """Per line: does it give a hidden cell away?"""
@@ -111,27 +165,26 @@ class Suppressor:
         chosen: Integers = self._by_rank[np.unique(least[least < self._none])]
         return chosen
 
-    def _nearest_visible(self, cell: int, visible: Booleans) -> int | None:
-        seen, border = {cell}, [cell]
-        while border:
-            lines = {line for one in border for line in self._lines_of(one)}
-            around = sorted({int(one) for line in lines for one in self._cells_of(line)} - seen)
-            candidates = [one for one in around if visible[one] and self._rank[one] < self._none]
-            if candidates:
-                return min(candidates, key=lambda one: int(self._rank[one]))
-            seen.update(around)
-            border = around
-        return None
-
-    def _lines_of(self, cell: int) -> Integers:
-        entries = self._line_of_cell[self._cell_starts[cell] : self._cell_starts[cell + 1]]
-        lines: Integers = self._system.line[entries]
-        return lines
-
-    def _cells_of(self, line: int) -> Integers:
-        end = self._starts[line + 1] if line + 1 < len(self._starts) else len(self._system.line)
-        cells: Integers = self._system.line_cell[self._starts[line] : end]
-        return cells
+    def _nearest_visible(self, cells: Integers, visible: Booleans) -> Integers:
+        """For each of `cells`, the cheapest visible cell of its lines; where there is none, of the lines around."""
+        system = self._system
+        if not system.line_count or not len(cells):
+            return np.zeros(0, dtype=np.int64)
+        rank = np.where(visible, self._rank, self._none)[system.line_cell]
+        of_line = np.minimum.reduceat(rank, self._starts)
+        best = np.full(system.cell_count, self._none, dtype=np.int64)
+        np.minimum.at(best, system.line_cell, of_line[system.line])
+        while True:
+            wanting = cells[best[cells] == self._none]
+            around = np.minimum.reduceat(best[system.line_cell], self._starts)
+            wider = best.copy()
+            np.minimum.at(wider, system.line_cell, around[system.line])
+            if not len(wanting) or np.array_equal(wider, best):
+                break
+            best = np.where(best == self._none, wider, best)
+        found = np.unique(best[cells])
+        nearest: Integers = self._by_rank[found[found < self._none]]
+        return nearest
 
     def _rows_showing(self, cells: Integers) -> Booleans:
         wanted = np.zeros(self._system.cell_count, dtype=bool)

@@ -124,8 +124,8 @@ class _Page:
             shown = [row for _, row in self._ordered(rows) if row["status"] == "published"][:9]
             cards = "".join(
                 f'<li>{escape(self._label(row))}<span class="figure">{_number(row["value"])}'
-                f'<span class="unit"> {escape(UNIT_LABELS.get(row["unit"], row["unit"]))}</span></span>'
-                f'<span class="note">couverture {_share(row["coverage"])}, {escape(row["maturity"])}</span></li>'
+                f'<span class="unit"> {escape(_unit(row))}</span></span>'
+                f'<span class="note">couverture {_share(row["coverage"])}, {escape(str(row["maturity"]))}</span></li>'
                 for row in shown
             )
             rest = self._table_of(rows, f"Tous les indicateurs, {name}")
