@@ -804,6 +804,31 @@ def test_values_mature_as_months_pass() -> None:
     assert steps == ["provisoire", "provisoire", "semi-définitif", "semi-définitif", "définitif"]
 
 
+# -- through the lake --------------------------------------------------------------------------------------------
+
+
+def test_a_month_computed_twice_gives_the_same_bytes(lake: Lake, registry: Registry) -> None:
+    table = registry.source("ft_spie").table("demandeurs", OCTOBER)
+    rows = [_completed({"person": name, "categorie_inscription": "1"}, "fr") for name in ("anne", "bill", "carl")]
+    pseudonymised = pseudonymising.pseudonymised_file(lake, "ft_spie", "demandeurs", OCTOBER)
+    lake.write_parquet(pseudonymised.path, pa.Table.from_pylist(rows, schema=pseudonymising.schema(table)))
+
+    def bytes_of_a_run() -> bytes:
+        assert computing.compute_facts(lake, registry, OCTOBER)["jobseeker_months"] == 3
+        computing.compute_values(lake, registry, OCTOBER)
+        return computing.values_path(lake, OCTOBER).path.read_bytes()
+
+    assert bytes_of_a_run() == bytes_of_a_run()
+    values = lake.read_parquet(computing.values_path(lake, OCTOBER))
+    assert values.schema.equals(computing.VALUES_SCHEMA)
+    (country,) = (
+        row
+        for row in values.to_pylist()
+        if (row["indicator_code"], row["territory_code"], row["breakdown"]) == ("emploi_inscrits_fr", "FR", "total")
+    )
+    assert (country["numerator"], country["status"], country["value"]) == (3, "NR", None)  # nobody's receipt is there
+
+
 # -- the catalogue -----------------------------------------------------------------------------------------------
 
 
