@@ -70,7 +70,8 @@ def simulate(
     Uses the partners of the registry up to `LARGEST_WITH_OWN_PARTNERS` persons; beyond, or with `country`, writes
     `out/data_sources` with a country's partners first. The same arguments give the same bytes.
 
-    Raises `ValueError` for a population without persons or months without deliveries, `KeyError` for an unknown mix of names.
+    Raises `ValueError` for a population without persons or months without deliveries, `KeyError` for an unknown mix
+    of names.
     """
     if persons < 1:
         raise ValueError("a population has at least one person")
