@@ -148,21 +148,27 @@ def _through_local_key(
     rows: Rows,
     relation: str,
 ) -> str:
-    """Rows that name a person by the partner's own key. One that no table describes is a person nobody else knows."""
+    """Rows that name a person by the partner's own key. One that no table describes is a person nobody else knows.
+
+    A key of this source holds within its delivery; one of another source of the partner (France Travail's actions name
+    the persons of its SPIE extract) within what the partner delivered for the month.
+    """
+    described = registry.source(table.insertion.local_person_source or source.name)
+    within = "_delivery" if described.name == source.name else "_partner"
     describing = [
-        other for other in records.tables_with_persons(source, months[-1]) if other.insertion.local_person_key
+        other for other in records.tables_with_persons(described, months[-1]) if other.insertion.local_person_key
     ]
     selects = [
-        f"""SELECT _delivery, p_key,
+        f"""SELECT {within}, p_key,
             min_by(struct_pack(person_id, person, person_sex, person_birth_date), person_id) AS who
-        FROM {records.described_rows(lake, connection, registry, source, other, months, rows)}
+        FROM {records.described_rows(lake, connection, registry, described, other, months, rows)}
         JOIN persons USING (record_id)
         WHERE p_key IS NOT NULL GROUP BY ALL"""
         for other in describing
     ]
     if not selects:
         selects = [
-            """SELECT NULL::VARCHAR AS _delivery, NULL::VARCHAR AS p_key,
+            f"""SELECT NULL::VARCHAR AS {within}, NULL::VARCHAR AS p_key,
             NULL::STRUCT(person_id VARCHAR, person VARCHAR, person_sex VARCHAR, person_birth_date DATE) AS who
             WHERE false"""
         ]
@@ -170,7 +176,7 @@ def _through_local_key(
     keyed = f"(SELECT *, {key} AS p_key FROM {relation})"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE key_holders AS {' UNION ALL BY NAME '.join(selects)}")
     strangers = connection.execute(
-        f"SELECT DISTINCT _partner, p_key FROM {keyed} AS keyed ANTI JOIN key_holders USING (_delivery, p_key)"
+        f"SELECT DISTINCT _partner, p_key FROM {keyed} AS keyed ANTI JOIN key_holders USING ({within}, p_key)"
         " WHERE p_key IS NOT NULL ORDER BY ALL"
     ).fetchall()
     purpose = lake.keyring.purpose_key("facts")
@@ -181,7 +187,7 @@ def _through_local_key(
                 "_partner": [partner for partner, _ in strangers],
                 "p_key": [name for _, name in strangers],
                 "stranger": [
-                    hmac.digest(purpose, f"{source.name}\x1f{partner}\x1f{name}".encode(), "sha256").hex()
+                    hmac.digest(purpose, f"{described.name}\x1f{partner}\x1f{name}".encode(), "sha256").hex()
                     for partner, name in strangers
                 ],
             },
@@ -192,6 +198,6 @@ def _through_local_key(
         SELECT keyed.*, who.person_id AS person_id, coalesce(who.person, stranger) AS person,
             who.person_sex AS person_sex, who.person_birth_date AS person_birth_date
         FROM {keyed} AS keyed
-        LEFT JOIN key_holders USING (_delivery, p_key)
+        LEFT JOIN key_holders USING ({within}, p_key)
         LEFT JOIN strangers ON strangers._partner = keyed._partner AND strangers.p_key = keyed.p_key
     )"""
