@@ -81,8 +81,12 @@ def read_elements(path: Path, tables: Sequence[ContractTable], array: str, rank:
     count = 0
     for count, (raw, element) in enumerate(_elements(_text(path, limits, file), array, file), start=1):
         if count > _MOST_ELEMENTS:
-            raise refusal("limit-exceeded", f"Le lot compte plus de {_MOST_ELEMENTS} fiches.",
-                          expected=f"au plus {_MOST_ELEMENTS} fiches", file=file)
+            raise refusal(
+                "limit-exceeded",
+                f"Le lot compte plus de {_MOST_ELEMENTS} fiches.",
+                expected=f"au plus {_MOST_ELEMENTS} fiches",
+                file=file,
+            )
         harvest.take(count, raw, element)
         if len(harvest.unknown) > limits.columns:
             raise refusal("limit-exceeded", f"Les fiches ont plus de {limits.columns} champs inconnus.", file=file)
@@ -109,14 +113,23 @@ def fit(path: Path, tables: Sequence[ContractTable], array: str, limits: Limits)
 def _text(path: Path, limits: Limits, file: str) -> str:
     most = min(_MOST_BYTES, limits.unpacked_bytes)
     if path.stat().st_size > most:
-        raise refusal("limit-exceeded", f"Le lot dépasse {most >> 20} Mo.", expected=f"au plus {most >> 20} Mo par lot",
-                      remedy="Déposer les lots tels qu'ils ont été échangés avec l'ASP, un par un.", file=file)
+        raise refusal(
+            "limit-exceeded",
+            f"Le lot dépasse {most >> 20} Mo.",
+            expected=f"au plus {most >> 20} Mo par lot",
+            remedy="Déposer les lots tels qu'ils ont été échangés avec l'ASP, un par un.",
+            file=file,
+        )
     encoding = decoding.encoding_of(path, file=file)
     try:
         return path.read_bytes().decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        raise refusal("encoding-error", "Un caractère ne se lit pas dans l'encodage du fichier.",
-                      expected="un fichier JSON en UTF-8", file=file) from None
+        raise refusal(
+            "encoding-error",
+            "Un caractère ne se lit pas dans l'encodage du fichier.",
+            expected="un fichier JSON en UTF-8",
+            file=file,
+        ) from None
 
 
 # -- cutting -----------------------------------------------------------------------------------------------------------
@@ -129,9 +142,13 @@ def _elements(text: str, array: str, file: str) -> Iterator[tuple[str, Any]]:
     except (json.JSONDecodeError, ValueError, RecursionError) as error:
         raise _malformed(text, error, file) from None
     if not found:
-        raise refusal("wrong-source", "Le fichier JSON n'est pas un lot de fiches salarié.", file=file,
-                      expected=f"un objet qui contient le tableau « {array} »",
-                      remedy="Déposer le lot (ou son fichier retour) tel qu'il a été échangé avec l'ASP.")
+        raise refusal(
+            "wrong-source",
+            "Le fichier JSON n'est pas un lot de fiches salarié.",
+            file=file,
+            expected=f"un objet qui contient le tableau « {array} »",
+            remedy="Déposer le lot (ou son fichier retour) tel qu'il a été échangé avec l'ASP.",
+        )
 
 
 def _walk(text: str, array: str) -> Generator[tuple[str, Any], None, bool]:
@@ -192,14 +209,28 @@ def _malformed(text: str, error: Exception, file: str) -> UnreadableDelivery:
     if isinstance(error, json.JSONDecodeError):
         line = text.count("\n", 0, error.pos) + 1
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
-            return refusal("truncated-file", "Le fichier JSON est incomplet : sa fin manque.", file=file, line=line,
-                           remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.")
-        return refusal("unsupported-format", "Le fichier JSON est mal formé.", file=file, line=line,
-                       remedy="Déposer le lot tel qu'il a été échangé avec l'ASP, sans le modifier.")
+            return refusal(
+                "truncated-file",
+                "Le fichier JSON est incomplet : sa fin manque.",
+                file=file,
+                line=line,
+                remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.",
+            )
+        return refusal(
+            "unsupported-format",
+            "Le fichier JSON est mal formé.",
+            file=file,
+            line=line,
+            remedy="Déposer le lot tel qu'il a été échangé avec l'ASP, sans le modifier.",
+        )
     if isinstance(error, RecursionError):
         return refusal("limit-exceeded", "Le fichier JSON imbrique trop de niveaux.", file=file)
-    return refusal("unsupported-format", "Le fichier JSON contient une valeur que le format n'admet pas.", file=file,
-                   expected="du JSON sans NaN ni Infinity")
+    return refusal(
+        "unsupported-format",
+        "Le fichier JSON contient une valeur que le format n'admet pas.",
+        file=file,
+        expected="du JSON sans NaN ni Infinity",
+    )
 
 
 # -- harvesting --------------------------------------------------------------------------------------------------------

@@ -325,8 +325,7 @@ def _merit(unpacked: Unpacked, source: Source, limits: Limits) -> tuple[float, i
     present = headers.fields_named(header, table)
     share = sum(field.name in present for field in required) / len(required) if required else 1.0
     if (
-        (fields < 2
-        and len(table.fields) > 1)
+        (fields < 2 and len(table.fields) > 1)
         or share < 0.5
         or 2 * fields < len([cell for cell in header if cell.strip()])
     ):
