@@ -39,6 +39,8 @@ def territory_links(registry: Registry, values: pa.Table) -> pa.Table:
     Every pair of levels that nest is there, not only neighbours: a table need not show the levels between.
     """
     used = values.select(["month", "territory_code"]).group_by(["month", "territory_code"]).aggregate([])
+    if len(pc.unique(used["territory_code"])) < 2:
+        return LINKS_SCHEMA.empty_table()
     months = sorted(pc.unique(used["month"]).to_pylist())
     changes = sorted(
         {row["valid_until"][:7] for row in registry.nomenclature("communes").records() if row["valid_until"]}

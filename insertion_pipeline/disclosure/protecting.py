@@ -45,6 +45,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "sum_width_share": SUM_WIDTH_SHARE,
     "zeros_published": True,
 }
+#: How many audits hide one row per exposed cell before twice, four times as many are.
+_PATIENCE: Final = 4
 _MAKER: Final = object()
 
 
@@ -97,7 +99,7 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
         exposed = _exposed(audit, system)
         if not len(exposed):
             break
-        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed, 2**rounds))
+        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed, 2 ** max(0, rounds - _PATIENCE)))
         if np.array_equal(extended, hidden):
             raise CannotProtect(_block(audit, system, exposed))
         hidden, rounds = extended, rounds + 1

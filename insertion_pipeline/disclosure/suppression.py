@@ -14,6 +14,7 @@ than each alone, which is what the audit is for.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ Booleans = NDArray[np.bool_]
 #: How often each line is read again with what the others said, at most.
 _PASSES = 60
 _SLIGHTLY = 1e-6
+#: How often one row at a time is tried before twice, four times, eight times as many.
+_PATIENCE = 40
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,19 @@ class Suppressor:
 
     def complete(self, hidden_rows: Booleans) -> Booleans:
         """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows."""
-        hidden, generosity = self._lines_closed(hidden_rows), 1
-        while True:
+        hidden = self._lines_closed(hidden_rows)
+        for attempt in itertools.count():
             cramped = self._cramped(self._system.visible(hidden))
-            extended = self._lines_closed(self.extend(hidden, cramped, generosity))
+            extended = self._lines_closed(self.extend(hidden, cramped, 2 ** max(0, attempt - _PATIENCE)))
             if np.array_equal(extended, hidden):
-                return hidden
-            hidden, generosity = extended, generosity * 2
+                break
+            hidden = extended
+        return hidden
 
     def extend(self, hidden_rows: Booleans, exposed: Integers, generosity: int = 1) -> Booleans:
         """`hidden_rows` and, for each exposed cell, the cheapest visible rows around it: in its lines, else beyond.
 
-        `generosity` is how many of them at most; whoever asks again for more asks for twice as many.
+        `generosity` is how many of them at most: one at a time hides least, many at once end sooner.
         """
         visible = self._system.visible(hidden_rows)
         chosen: list[Integers] = []

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from insertion_pipeline.disclosure import ForbiddenBreakdown, NotProtected, SafeTable, attacker, protect, small_cells
+from insertion_pipeline.disclosure.protecting import COLUMNS
+from insertion_pipeline.lake import in_memory
+from insertion_pipeline.registry import Breakdown, Registry
+from insertion_pipeline_tests.protected_values import FAMILY, population, small_registry, value, values_of
+
+COMMUNES = ("FR-COM-08362", "FR-COM-08105", "FR-COM-08409", "FR-COM-08480")
+
+
+def statuses(table: pa.Table, code: str = "known") -> dict[str, str]:
+    rows = [row for row in table.to_pylist() if row["indicator_code"] == code]
+    return {row["territory_code"]: row["status"] for row in rows}
+
+
+def protected(*rows: dict[str, object]) -> pa.Table:
+    return protect(values_of(rows), small_registry()).table
+
+
+@pytest.fixture(scope="module")
+def truth() -> pa.Table:
+    return population(400)
+
+
+@pytest.fixture(scope="module")
+def safe(truth: pa.Table) -> SafeTable:
+    return protect(truth, small_registry())
+
+
+# -- primary -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "status"), [(0, "published"), (1, "suppressed"), (4, "suppressed"), (5, "published"), (6, "published")]
+)
+def test_counts_of_one_to_four_persons_are_hidden_and_zeros_are_not(count: int, status: str) -> None:
+    (row,) = protected(value("known", "FR-COM-08362", "commune", count)).to_pylist()
+    assert row["status"] == status
+    assert row["numerator"] == (None if status == "suppressed" else count)
+    assert row["value"] == row["numerator"]
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "status", "terms"),
+    [
+        (12, 40, "published", (12, 40)),
+        (3, 40, "suppressed", (None, None)),
+        (38, 40, "suppressed", (None, None)),
+        (0, 4, "suppressed", (None, None)),
+        (0, 40, "published", (0, 40)),
+        (40, 40, "published", (40, 40)),
+        (10, 20, "PS", (10, 20)),
+        (0, 0, "NC", (0, 0)),
+    ],
+)
+def test_a_rate_is_hidden_with_its_terms_and_its_complement(
+    numerator: int, denominator: int, status: str, terms: tuple[int | None, int | None]
+) -> None:
+    (row,) = protected(value("share", "FR-DEP-08", "department", numerator, denominator)).to_pylist()
+    assert row["status"] == status
+    assert (row["numerator"], row["denominator"]) == terms
+    assert (row["value"] is not None) == (status == "published")
+
+
+@pytest.mark.parametrize(("contributors", "status"), [(4, "suppressed"), (5, "published"), (None, "suppressed")])
+def test_a_sum_is_hidden_with_its_contributors_or_when_nobody_counted_them(
+    contributors: int | None, status: str
+) -> None:
+    (row,) = protected(value("hours", "FR-DEP-08", "department", 900.5, contributors=contributors)).to_pylist()
+    assert (row["status"], row["numerator"]) == (status, None if status == "suppressed" else 900.5)
+
+
+def test_a_sum_that_one_contributor_dominates_is_hidden() -> None:
+    rows = [value("hours", "FR-DEP-08", "department", 900.5, contributors=50)]
+    shares = values_of(rows).append_column("largest_share", pa.array([0.86]))
+    assert protect(shares, small_registry()).table["status"].to_pylist() == ["suppressed"]
+
+
+def test_a_mean_is_hidden_with_the_persons_behind_it() -> None:
+    table = protected(
+        value("mean", "FR-DEP-08", "department", 900, 4, contributors=4),
+        value("mean", "FR-DEP-52", "department", 900, 40, contributors=40),
+    )
+    assert statuses(table, "mean") == {"FR-DEP-08": "suppressed", "FR-DEP-52": "published"}
+
+
+def test_a_quantile_of_fewer_than_twenty_means_nothing_and_shows_nothing() -> None:
+    table = protected(
+        value("delay", "FR-DEP-08", "department", 41, contributors=19),
+        value("delay", "FR-DEP-52", "department", 41, contributors=20),
+    )
+    by_code = {row["territory_code"]: row for row in table.to_pylist()}
+    assert (by_code["FR-DEP-08"]["status"], by_code["FR-DEP-08"]["numerator"]) == ("PS", None)
+    assert (by_code["FR-DEP-52"]["status"], by_code["FR-DEP-52"]["value"]) == ("published", 41)
+
+
+def test_structures_have_a_threshold_of_three() -> None:
+    table = protected(
+        value("structures", "FR-DEP-08", "department", 2), value("structures", "FR-DEP-52", "department", 3)
+    )
+    assert statuses(table, "structures") == {"FR-DEP-08": "suppressed", "FR-DEP-52": "published"}
+
+
+def test_a_sensitive_breakdown_has_a_threshold_of_eleven() -> None:
+    cut = {"breakdown": "health", "modality": "yes"}
+    table = protected(
+        value("known", "FR-REG-44", "region", 10, **cut), value("known", "FR-REG-32", "region", 11, **cut)
+    )
+    assert statuses(table) == {"FR-REG-44": "suppressed", "FR-REG-32": "published"}
+
+
+def test_a_forbidden_breakdown_is_refused() -> None:
+    forbidden = {"origin": Breakdown(column="origin", label="Origine", sensitivity="forbidden")}
+    family = FAMILY.model_copy(update={"breakdowns": forbidden})
+    registry = Registry(small_registry().folder, {}, {}, (family,), "")
+    with pytest.raises(ForbiddenBreakdown, match="origin"):
+        protect(values_of([value("known", "FR", "country", 100, breakdown="origin", modality="x")]), registry)
+
+
+def test_what_was_not_received_shows_nothing_and_keeps_its_status() -> None:
+    table = protected(
+        value("known", "FR", "country", 100, status="NR"), value("share", "FR", "country", 10, 90, status="ND")
+    )
+    assert [(row["status"], row["numerator"], row["value"]) for row in table.to_pylist()] == [
+        ("NR", None, None),
+        ("ND", None, None),
+    ]
+
+
+# -- secondary ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_small_commune_is_not_found_by_subtraction() -> None:
+    counts = dict(zip(COMMUNES, (3, 20, 40, 60), strict=True))
+    rows = [value("known", code, "commune", count) for code, count in counts.items()]
+    table = protected(*rows, value("known", "FR-DEP-08", "department", sum(counts.values())))
+    assert statuses(table) == {
+        COMMUNES[0]: "suppressed",
+        COMMUNES[1]: "suppressed",  # the cheapest neighbour
+        COMMUNES[2]: "published",
+        COMMUNES[3]: "published",
+        "FR-DEP-08": "published",
+    }
+
+
+def test_two_hidden_cells_of_one_are_not_known_to_be_one_each() -> None:
+    counts = dict(zip(COMMUNES, (1, 1, 20, 40), strict=True))
+    rows = [value("known", code, "commune", count) for code, count in counts.items()]
+    table = protected(*rows, value("known", "FR-DEP-08", "department", 62))
+    hidden = [code for code, status in statuses(table).items() if status == "suppressed"]
+    assert sum(counts[code] - 1 for code in hidden if code in counts) >= 5
+
+
+def test_a_cell_hidden_in_one_indicator_is_hidden_in_the_other_that_shows_it() -> None:
+    rows = []
+    for code, count in zip(COMMUNES, (3, 40, 50, 60), strict=True):
+        rows += [value("known", code, "commune", count), value("share", code, "commune", 0, count)]
+    rows += [value("known", "FR-DEP-08", "department", 153), value("share", "FR-DEP-08", "department", 0, 153)]
+    table = protected(*rows)
+    assert statuses(table, "known") == statuses(table, "share")
+    assert list(statuses(table).values()).count("suppressed") == 2
+
+
+def test_a_zero_is_never_hidden_in_a_count(safe: SafeTable, truth: pa.Table) -> None:
+    rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 0, 0, 9), strict=True)]
+    table = protected(*rows, value("known", "FR-DEP-08", "department", 12))
+    assert [statuses(table)[code] for code in COMMUNES[1:3]] == ["published", "published"]
+
+
+def test_no_small_number_is_left_to_see(safe: SafeTable) -> None:
+    assert len(small_cells(safe.table, small_registry())) == 0
+
+
+def test_the_check_of_small_cells_sees_what_it_must(truth: pa.Table) -> None:
+    table = truth.select(COLUMNS)
+    small = small_cells(table, small_registry())
+    count = pc.sum(pc.and_(pc.equal(table["indicator_code"], "known"), pc.less(table["numerator"], 5))).as_py()
+    assert pc.sum(pc.equal(small["indicator_code"], "known")).as_py() == count > 100
+
+
+def test_what_is_shown_is_the_truth(safe: SafeTable, truth: pa.Table) -> None:
+    keys = ("indicator_code", "territory_code", "breakdown", "modality")
+    true = {tuple(row[key] for key in keys): row for row in truth.to_pylist()}
+    shown = 0
+    for row in safe.table.to_pylist():
+        if row["status"] in ("published", "PS"):
+            shown += 1
+            assert row["numerator"] == true[tuple(row[key] for key in keys)]["numerator"]
+        elif row["status"] == "suppressed":
+            assert (row["numerator"], row["denominator"], row["value"]) == (None, None, None)
+    assert shown > 200
+
+
+def test_no_sensitive_cell_can_be_worked_out_by_linear_algebra(safe: SafeTable, truth: pa.Table) -> None:
+    """An attack by another road: dense rational rank by SVD over one indicator's whole table."""
+    rows = [row for row in truth.to_pylist() if row["indicator_code"] == "known"]
+    position = {(row["territory_code"], row["breakdown"], row["modality"]): at for at, row in enumerate(rows)}
+    hidden_keys = {
+        (row["territory_code"], row["breakdown"], row["modality"])
+        for row in safe.table.to_pylist()
+        if row["indicator_code"] == "known" and row["status"] == "suppressed"
+    }
+    equations: dict[object, dict[int, float]] = {}
+    wholes: dict[str, set[str]] = {}
+    for link in safe.knowledge.links.to_pylist():
+        wholes.setdefault(link["part"], set()).add(link["whole"] + "|" + link["part_level"])
+    for (territory, breakdown, modality), at in position.items():
+        for whole in wholes.get(territory, ()):
+            above = (whole.split("|")[0], breakdown, modality)
+            equations.setdefault(("territory", whole, breakdown, modality), {position[above]: -1.0})[at] = 1.0
+        if breakdown != "total":
+            above = (territory, "total", "TOTAL")
+            equations.setdefault(("cut", territory, breakdown), {position[above]: -1.0})[at] = 1.0
+    columns = {position[key]: rank for rank, key in enumerate(sorted(hidden_keys))}
+    matrix = np.zeros((len(equations), len(columns)))
+    for number, terms in enumerate(equations.values()):
+        for at, sign in terms.items():
+            if at in columns:
+                matrix[number, columns[at]] = sign
+    _, singular, rows_space = np.linalg.svd(matrix, full_matrices=False)
+    basis = rows_space[singular > 1e-9]
+    determined = np.abs((basis**2).sum(axis=0) - 1.0) < 1e-6
+    assert len(columns) > 100
+    assert not determined.any()
+
+
+def test_protection_does_not_depend_on_the_order_of_rows(safe: SafeTable, truth: pa.Table) -> None:
+    shuffled = truth.take(pa.array(np.random.default_rng(3).permutation(len(truth))))
+    again = protect(shuffled, small_registry())
+    assert again.table.equals(safe.table)
+    assert again.certificate == safe.certificate
+
+
+def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
+    rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
+    safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())
+    assert list(statuses(safe.table).values()).count("suppressed") == 1
+    assert safe.knowledge.open_sums.to_pylist()[0]["along"] == "commune<department"
+
+
+def test_an_empty_table_is_safe() -> None:
+    safe = protect(values_of([]), small_registry())
+    assert len(safe.table) == 0
+    assert safe.certificate["rows"] == 0
+
+
+# -- the audit and the certificate ---------------------------------------------------------------------------------
+
+
+def test_the_attacker_sees_a_secondary_that_was_dropped(safe: SafeTable, truth: pa.Table) -> None:
+    rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
+    made = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 123)]), small_registry())
+    faulty = made.table.to_pylist()
+    for row in faulty:
+        if row["territory_code"] == COMMUNES[1]:
+            row |= {"status": "published", "numerator": 20.0, "value": 20.0}
+    with in_memory() as connection:
+        found = attacker.audit(connection, pa.Table.from_pylist(faulty, schema=made.table.schema), made.knowledge)
+    breaches = found.breaches.to_pylist()
+    assert [(one["territory_code"], one["solution"]) for one in breaches] == [(COMMUNES[0], 3.0)]
+
+
+def test_the_certificate_says_what_was_hidden_and_what_it_does_not_claim(safe: SafeTable) -> None:
+    certificate = safe.certificate
+    assert certificate["statuses"]["suppressed"] == pc.sum(pc.equal(safe.table["status"], "suppressed")).as_py()
+    assert certificate["statuses"]["suppressed"] >= certificate["secondary_rows"] > 0
+    assert certificate["audit"]["recomputable_cells"] == certificate["audit"]["sensitive_cells_exposed"] == 0
+    assert len(certificate["not_claimed"]) == 3
+
+
+def test_only_protection_makes_a_safe_table(safe: SafeTable) -> None:
+    with pytest.raises(NotProtected):
+        SafeTable(safe.table, safe.knowledge, safe.certificate, maker=object())
