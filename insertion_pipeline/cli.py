@@ -1,0 +1,719 @@
+"""The command line: `insertion check | deliver | run | release | …`.
+
+Belongs here: arguments, exit codes, which core function a command calls. Does not belong here: what a command prints
+(`screen`), anything that decides.
+
+Heavy imports stand inside the commands: `insertion --help` answers in half a second, and `check` loads neither Dagster
+nor the libraries of the night.
+"""
+
+from __future__ import annotations
+
+import csv
+import enum
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from insertion_pipeline.ingestion.landing import Answer
+    from insertion_pipeline.ingestion.receipts import Receipt
+    from insertion_pipeline.lake import Lake
+    from insertion_pipeline.month import Month, Span
+    from insertion_pipeline.orchestration.running import CheckOutcome
+    from insertion_pipeline.publication.releasing import Release
+    from insertion_pipeline.registry import Registry
+    from insertion_pipeline.settings import Settings
+
+
+class ExitCode(enum.IntEnum):
+    """What a command answers to the shell. 2 is never used: shells and argument parsers use it for themselves."""
+
+    DONE = 0
+    FINDINGS = 1
+    REFUSED = 3
+    USAGE = 4
+    INTERNAL = 5
+    HELD = 6
+    LOCKED = 7
+
+    @classmethod
+    def of_verdict(cls, verdict: int) -> ExitCode:
+        return (cls.DONE, cls.FINDINGS, cls.FINDINGS, cls.REFUSED)[verdict]
+
+
+class WrongUsage(Exception):
+    """The command was asked for something that does not exist (exit code 4). The message is French."""
+
+
+class Refused(Exception):
+    """What was asked is refused (exit code 3). The message is French."""
+
+
+# -- the frame: global options anywhere, one meaning per exit code ---------------------------------------------------
+
+_GLOBAL_FLAGS = frozenset({"--json", "--wait"})
+_GLOBAL_VALUES = frozenset({"--home", "--data-sources", "--lang"})
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the global options in front, wherever they were written: before or after the subcommand."""
+    leading: list[str] = []
+    others: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            others += [argument, *remaining]
+        elif argument in _GLOBAL_FLAGS or (argument.partition("=")[0] in _GLOBAL_VALUES and "=" in argument):
+            leading.append(argument)
+        elif argument in _GLOBAL_VALUES:
+            leading += [argument, *(value for value in [next(remaining, None)] if value is not None)]
+        else:
+            others.append(argument)
+    return leading + others
+
+
+class _Doors(TyperGroup):
+    """The top of the command tree: hoists the global options and gives every ending its exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, hoisted(args))
+
+    def main(self, args: Sequence[str] | None = None, *further: Any, **options: Any) -> Any:
+        wants_json = "--json" in (sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(args, *further, **(options | {"standalone_mode": False}))
+        except Exception as error:
+            code, message = _ending(error)
+            _say_ending(code, message, as_json=wants_json)
+        sys.exit(int(code or ExitCode.DONE))
+
+
+def _ending(error: Exception) -> tuple[ExitCode, str]:
+    """The exit code and the French sentence for an exception: no value of a file, no traceback."""
+    if isinstance(error, typer.TyperException):
+        return ExitCode.USAGE, _in_french(error.format_message())
+    if isinstance(error, typer.Abort):
+        return ExitCode.USAGE, "Commande interrompue."
+    if isinstance(error, Refused):
+        return ExitCode.REFUSED, str(error)
+    name = type(error).__name__
+    if name in _WRONG_USAGE:
+        return ExitCode.USAGE, _WRONG_USAGE[name].format(error)
+    if name == "AnotherRunHoldsTheLock":
+        return ExitCode.LOCKED, f"Un autre traitement est en cours ({error}). Attendez sa fin, ou ajoutez --wait."
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "insertion_pipeline" in frame.filename]
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "hors du programme"
+    return ExitCode.INTERNAL, f"Erreur interne ({name}, {where}). Rien n'a été modifié."
+
+
+#: Exceptions that tell the operator what to mend, by name: importing their modules would cost half a second.
+_WRONG_USAGE = {
+    "WrongUsage": "{}",
+    "InvalidMonth": "{}",
+    "InvalidDataSources": "Déclarations refusées. {}",
+    "KeysMissing": "Clés absentes en production : {}. Installez les clés de cette base avant tout dépôt.",
+    "HomeTooNew": "Cette base a été écrite par une version plus récente du programme ({}).",
+    "HomeNeedsMigration": "Cette base est à migrer : lancez « insertion migrate » ({}).",
+    "FileNotFoundError": "Fichier absent : {0.filename}",
+    "IsADirectoryError": "C'est un dossier, un fichier est attendu : {0.filename}",
+    "PermissionError": "Accès refusé : {0.filename}",
+    "SettingsError": "Réglage refusé : {}",
+}
+
+_FRENCH = {
+    "Missing option": "Option manquante :",
+    "Missing argument": "Argument manquant :",
+    "No such option": "Option inconnue",
+    "No such command": "Commande inconnue :",
+    "Invalid value for": "Valeur refusée pour",
+    "Invalid value": "Valeur refusée",
+    "Got unexpected extra argument": "Argument en trop",
+    "requires an argument": "attend une valeur",
+    "Missing command": "Commande manquante",
+    "Did you mean": "Vouliez-vous dire",
+    "does not exist": "n'existe pas",
+}
+
+
+def _in_french(message: str) -> str:
+    for english, french in _FRENCH.items():
+        message = message.replace(english, french)
+    return message
+
+
+def _say_ending(code: ExitCode, message: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"exit_code": int(code), "error": message}, ensure_ascii=False))
+    print(message, file=sys.stderr)
+
+
+# -- what every command knows ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation: the global options, and what they open, opened when first asked for."""
+
+    home: Path | None
+    data_sources: Path | None
+    as_json: bool
+    waits: bool
+
+    @cached_property
+    def settings(self) -> Settings:
+        from insertion_pipeline.settings import Settings, silence_telemetry
+
+        silence_telemetry()
+        chosen = {"home": self.home, "data_sources": self.data_sources}
+        try:
+            return Settings(**{name: value for name, value in chosen.items() if value is not None})
+        except ValueError as error:
+            raise WrongUsage(f"Réglage refusé : {error}") from error
+
+    @cached_property
+    def registry(self) -> Registry:
+        from insertion_pipeline.registry import load_registry
+
+        return load_registry(self.settings.data_sources)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The home, with its keys: created with one warning on a laptop, required in production."""
+        from insertion_pipeline.lake import Lake
+        from insertion_pipeline.sealing import KeysMissing
+
+        settings = self.settings
+        lake = Lake.open(
+            settings.home,
+            may_create_keys=not settings.is_production,
+            memory_limit_mb=settings.memory_limit_mb,
+            threads=settings.threads,
+        )
+        if lake.keyring.is_empty:
+            if settings.is_production:
+                raise KeysMissing(f"{lake.keyring.folder} est vide")
+            for space in ("fr", "be"):
+                lake.keyring.space_key(space)
+            print(
+                f"Clés créées dans {lake.keyring.folder} : gardez-en une copie, sans elles plus rien ne s'ouvre.",
+                file=sys.stderr,
+            )
+        return lake
+
+
+def say(value: Any) -> None:
+    """Print `value` as JSON."""
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+app = typer.Typer(
+    cls=_Doors,
+    name="insertion",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Des fichiers mensuels des partenaires de l'insertion aux tables d'indicateurs partagées.",
+    epilog="Les options globales s'écrivent avant ou après la commande.",
+)
+releases = typer.Typer(no_args_is_help=True, help="Les publications : liste, contenu, vérification.")
+app.add_typer(releases, name="release")
+
+
+@app.callback()
+def globally(
+    ctx: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Dossier de travail (./var, ou INSERTION_HOME).")] = None,
+    data_sources: Annotated[
+        Path | None, typer.Option(help="Dossier des déclarations (ou INSERTION_DATA_SOURCES).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Répondre en JSON.")] = False,
+    lang: Annotated[str, typer.Option(help="Langue des messages.")] = "fr",
+    wait: Annotated[bool, typer.Option("--wait", help="Attendre la fin d'un autre traitement.")] = False,
+) -> None:
+    if lang != "fr":
+        raise WrongUsage(f"Langue {lang!r} non disponible : seule « fr » l'est.")
+    ctx.obj = Session(home, data_sources, as_json, wait)
+
+
+FilesArgument = Annotated[
+    list[Path], typer.Argument(help="Fichiers, comme le partenaire les envoie.", show_default=False)
+]
+PartnerOption = Annotated[str, typer.Option(help="Code du partenaire (data_sources/partners.csv).", show_default=False)]
+SourceOption = Annotated[str | None, typer.Option(help="Type de fichier ; reconnu au contenu s'il n'est pas donné.")]
+MonthOption = Annotated[str | None, typer.Option(help="Mois concerné, AAAA-MM.")]
+EngineOption = Annotated[str, typer.Option(help="Moteur de calcul.")]
+
+
+def _month(text: str | None) -> Month | None:
+    from insertion_pipeline.month import Month
+
+    return Month.parse(text) if text else None
+
+
+def _session(ctx: typer.Context) -> Session:
+    session = ctx.obj
+    assert isinstance(session, Session)
+    return session
+
+
+def _require_files(files: Iterable[Path]) -> None:
+    for path in files:
+        if not path.is_file():
+            raise WrongUsage(f"Fichier absent : {path}")
+
+
+# -- deliveries --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    files: FilesArgument,
+    partner: PartnerOption,
+    source: SourceOption = None,
+    month: MonthOption = None,
+    report: Annotated[Path | None, typer.Option(help="Rapport Excel à écrire.")] = None,
+) -> ExitCode:
+    """Dire ce que vaut un fichier, sans rien garder."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.ingestion.judging import judge
+
+    session = _session(ctx)
+    _require_files(files)
+    judgements = [judge(path, partner, source, _month(month), session.registry, session.lake) for path in files]
+    answers = [judgement.to_json() for judgement in judgements]
+    if session.as_json:
+        say(answers[0] if len(answers) == 1 else answers)
+    else:
+        for path, answer in zip(files, answers, strict=True):
+            screen.show_verdict(answer, str(path))
+    return ExitCode.of_verdict(max(answer["verdict"] for answer in answers))
+
+
+@app.command()
+def deliver(
+    ctx: typer.Context,
+    files: Annotated[list[Path] | None, typer.Argument(help="Fichiers à déposer.", show_default=False)] = None,
+    partner: Annotated[str | None, typer.Option(help="Code du partenaire.")] = None,
+    source: SourceOption = None,
+    month: MonthOption = None,
+    nothing_to_declare: Annotated[bool, typer.Option("--nothing-to-declare", help="Néant ce mois-ci.")] = False,
+    confirm: Annotated[str | None, typer.Option(help="SHA-256 d'un dépôt retenu, à appliquer.")] = None,
+    listing: Annotated[Path | None, typer.Option("--from", help="Liste path,source,partner,month à déposer.")] = None,
+) -> ExitCode:
+    """Déposer des fichiers, et recevoir leur récépissé."""
+    session = _session(ctx)
+    if listing is not None:
+        if files or partner or nothing_to_declare or confirm:
+            raise WrongUsage("--from se suffit à lui-même : la liste dit les fichiers, les partenaires et les mois.")
+        return _answered(session, list(_deposits(session, [listing])))
+    if partner is None:
+        raise WrongUsage("Option manquante : --partner")
+    if nothing_to_declare:
+        return _answered(session, [_nothing(session, partner, source, _month(month))])
+    if confirm is not None and not files:
+        return _answered(session, [_confirmed(session, partner, confirm)])
+    if not files:
+        raise WrongUsage("Aucun fichier à déposer.")
+    _require_files(files)
+    from insertion_pipeline.ingestion.landing import deliver as delivered
+
+    return _answered(
+        session,
+        [
+            delivered(path, partner, source, _month(month), session.registry, session.lake, confirm=confirm)
+            for path in files
+        ],
+    )
+
+
+def _nothing(session: Session, partner: str, source: str | None, month: Month | None) -> Answer:
+    from insertion_pipeline.ingestion.landing import Answer, declare_nothing
+
+    who = session.registry.partners.get(partner)
+    if who is None:
+        raise Refused(f"Partenaire inconnu : {partner}")
+    if month is None:
+        raise WrongUsage("Option manquante : --month")
+    if source is None and len(who.sources) != 1:
+        raise WrongUsage(f"Option manquante : --source ({', '.join(who.sources) or 'ce partenaire ne dépose rien'})")
+    what = source or who.sources[0]
+    if not who.expects(what, month):
+        raise Refused(f"{partner} ne dépose pas {what} pour {month}")
+    return Answer(declare_nothing(partner, what, month, session.registry, session.lake))
+
+
+def _confirmed(session: Session, partner: str, sha256: str) -> Answer:
+    from insertion_pipeline.ingestion.landing import Answer, NothingToConfirm, confirm
+
+    if partner not in session.registry.partners:
+        raise Refused(f"Partenaire inconnu : {partner}")
+    try:
+        return Answer(confirm(sha256, partner, session.registry, session.lake))
+    except NothingToConfirm:
+        raise WrongUsage(f"Aucun dépôt {sha256[:12]}… de {partner} n'attend de confirmation.") from None
+
+
+def _deposits(session: Session, listings: Sequence[Path]) -> Iterator[Answer]:
+    """Deposit what the listings name, in their order. Paths are relative to the listing."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.ingestion.landing import Deposit, deliver_many
+
+    deposits = [
+        Deposit(listing.parent / row["path"], row["partner"], row["source"] or None, _month(row["month"]))
+        for listing in listings
+        for row in _rows_of(listing)
+    ]
+    _require_files(deposit.delivery for deposit in deposits if isinstance(deposit.delivery, Path))
+    return screen.tracked(
+        deliver_many(deposits, session.registry, session.lake), len(deposits), "Dépôts", silent=session.as_json
+    )
+
+
+def _rows_of(listing: Path) -> list[dict[str, str]]:
+    _require_files([listing])
+    with listing.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := {"path", "source", "partner", "month"} - set(reader.fieldnames or ()):
+            raise WrongUsage(f"{listing} : colonnes absentes : {', '.join(sorted(missing))}")
+        return list(reader)
+
+
+def _answered(session: Session, answers: Sequence[Answer]) -> ExitCode:
+    """Show the receipts; the code is a refusal's before that of a deposit held, before that of findings."""
+    from insertion_pipeline import screen
+
+    receipts = [answer.receipt for answer in answers]
+    if session.as_json:
+        shown = [receipt.to_json() for receipt in receipts]
+        say(shown[0] if len(shown) == 1 else shown)
+    else:
+        screen.show_receipts(answers)
+    codes = {_code_of(receipt) for receipt in receipts}
+    return next((code for code in (ExitCode.REFUSED, ExitCode.HELD, ExitCode.FINDINGS) if code in codes), ExitCode.DONE)
+
+
+def _code_of(receipt: Receipt) -> ExitCode:
+    return ExitCode.HELD if receipt.status == "held" else ExitCode.of_verdict(receipt.verdict)
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    month: Annotated[str | None, typer.Option(help="Mois à traiter, AAAA-MM (sinon tous les mois déposés).")] = None,
+    months: Annotated[str | None, typer.Option(help="Suite de mois, AAAA-MM..AAAA-MM.")] = None,
+    engine: EngineOption = "duckdb",
+) -> ExitCode:
+    """Faire tout ce que les dépôts de ces mois demandent, jusqu'à la publication."""
+    from insertion_pipeline import screen
+
+    if month and months:
+        raise WrongUsage("--month ou --months, pas les deux.")
+    if engine not in ("duckdb", "spark"):
+        raise WrongUsage(f"Moteur {engine!r} inconnu : duckdb ou spark.")
+    if engine == "spark":
+        raise WrongUsage("Le moteur spark n'est pas installé ici : relancez sans --engine.")
+    session = _session(ctx)
+    ran = _run(session, _span(month, months))
+    if session.as_json:
+        say(ran.to_json())
+    else:
+        screen.show_run(ran)
+    return ExitCode.DONE
+
+
+def _span(month: str | None, months: str | None) -> Span | None:
+    from insertion_pipeline.month import Span
+
+    text = month or months
+    return Span.parse(text) if text else None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run came to: the release, and whether there was anything to do."""
+
+    release: Release
+    is_new: bool
+    run_id: str | None = None
+    checks: tuple[CheckOutcome, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of `run --json`."""
+        return {
+            **self.release.to_json(),
+            "months": list(self.release.months),
+            "is_new": self.is_new,
+            "run_id": self.run_id,
+            "checks": [one.to_json() for one in self.checks],
+        }
+
+
+def _run(session: Session, asked: Span | None) -> Ran:
+    """Make the release that ends with the months asked for, unless its inputs have already made it.
+
+    Dagster is loaded when there is work only. The lock is held from the plan to the release.
+    """
+    from insertion_pipeline import screen
+    from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+    from insertion_pipeline.publication import releasing
+
+    lake, registry = session.lake, session.registry
+    with lake.writer_lock(wait=session.waits, holder=f"insertion run, processus {os.getpid()}"):
+        try:
+            planned = plan(lake, asked.last if asked else None)
+        except NothingDelivered as nothing:
+            raise WrongUsage(f"Rien à traiter : {nothing}.") from None
+        if asked is not None and planned.last not in asked:
+            raise WrongUsage(f"Rien à traiter : aucun dépôt pour {asked}.")
+        inputs = releasing.inputs_of(lake, registry, planned.published, read=planned.read)
+        existing = releasing.find(lake, inputs.release_id)
+        if existing is not None:
+            return Ran(existing, is_new=False)
+        lake.empty_spill()
+        from insertion_pipeline.orchestration.running import run_months
+
+        with screen.steps("Traitement", silent=session.as_json) as advance:
+            outcome = run_months(
+                lake, registry, session.settings, planned.span,
+                on_progress=lambda progress: advance(progress.done, progress.total, progress.step),
+            )  # fmt: skip
+    return Ran(releasing.chosen(lake, inputs.release_id), True, outcome.run_id, outcome.checks)
+
+
+@app.command()
+def demo(ctx: typer.Context) -> ExitCode:
+    """Déposer tous les exemples, traiter leurs mois, publier, et montrer ce que cela donne."""
+    from insertion_pipeline import screen
+
+    session = _session(ctx)
+    answers = list(_deposits(session, _samples(session.registry)))
+    ran = _run(session, None)
+    if session.as_json:
+        say({"receipts": [answer.receipt.to_json() for answer in answers], **ran.to_json()})
+    else:
+        screen.show_demo(answers, ran, session.registry)
+    return ExitCode.DONE
+
+
+# -- releases ----------------------------------------------------------------------------------------------------------
+
+ReleaseArgument = Annotated[str | None, typer.Argument(help="Publication, ou le début de son nom (la dernière sinon).")]
+
+
+@releases.command("list")
+def release_list(ctx: typer.Context) -> ExitCode:
+    """Les publications de cette base."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.publication import releasing
+
+    session = _session(ctx)
+    every = [one.to_json() for one in releasing.releases(session.lake)]
+    if session.as_json:
+        say(every)
+    else:
+        screen.show_releases(every)
+    return ExitCode.DONE
+
+
+@releases.command("show")
+def release_show(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCode:
+    """Ce que contient une publication."""
+    from insertion_pipeline import screen
+
+    session = _session(ctx)
+    chosen = _chosen(session, release)
+    if session.as_json:
+        say({**chosen.to_json(), "manifest": dict(chosen.manifest)})
+    else:
+        screen.show_release(chosen)
+    return ExitCode.DONE
+
+
+@releases.command("verify")
+def release_verify(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCode:
+    """Refaire les empreintes, les totaux et l'audit d'une publication."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.publication.verifying import verify
+
+    session = _session(ctx)
+    with screen.working("Vérification", silent=session.as_json):
+        verification = verify(session.lake, _chosen(session, release))
+    if session.as_json:
+        say(verification.to_json())
+    else:
+        screen.show_verification(verification)
+    return {"intact": ExitCode.DONE, "unsigned": ExitCode.FINDINGS, "altered": ExitCode.REFUSED}[verification.state]
+
+
+def _chosen(session: Session, release: str | None) -> Release:
+    from insertion_pipeline.publication import releasing
+
+    try:
+        return releasing.chosen(session.lake, release)
+    except releasing.UnknownRelease:
+        raise WrongUsage(f"Publication inconnue : {release}" if release else "Aucune publication encore.") from None
+
+
+# -- tools -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    persons: Annotated[int, typer.Option(min=1, help="Nombre de personnes.", show_default=False)],
+    months: Annotated[str, typer.Option(help="Mois, AAAA-MM ou AAAA-MM..AAAA-MM.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Dossier à remplir.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Graine : la même donne les mêmes octets.")] = 1,
+    country: Annotated[bool, typer.Option("--country", help="Les partenaires d'un pays entier.")] = False,
+) -> ExitCode:
+    """Écrire les fichiers de partenaires d'une population fictive, et la vérité."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.month import Span
+    from insertion_pipeline.simulation.simulating import simulate as simulated
+
+    session = _session(ctx)
+    with screen.working("Simulation", silent=session.as_json):
+        written = simulated(persons, Span.parse(months), seed, out, session.registry, country=country)
+    if session.as_json:
+        say(
+            {
+                "persons": written.persons,
+                "folder": str(written.folder),
+                "data_sources": str(written.data_sources),
+                "deliveries": written.deliveries,
+                "truth_rows": written.truth_rows,
+                "bytes": written.bytes_written,
+                "rows_by_source": dict(written.rows_by_source),
+            }
+        )
+    else:
+        screen.show_simulation(written)
+    return ExitCode.DONE
+
+
+@app.command()
+def link(
+    ctx: typer.Context,
+    records: Annotated[Path, typer.Argument(help="Fiches personnes canoniques, Parquet.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Parquet à écrire : une ligne par fiche.", show_default=False)],
+    train: Annotated[bool, typer.Option("--train", help="Apprendre le modèle sur ces fiches d'abord.")] = False,
+) -> ExitCode:
+    """Rapprocher des fiches : lesquelles parlent de la même personne."""
+    import pyarrow.parquet as pq
+
+    from insertion_pipeline import screen
+    from insertion_pipeline.identity.linkage import UnusableRecords
+    from insertion_pipeline.identity.linkage import link as linked
+
+    session = _session(ctx)
+    _require_files([records])
+    try:
+        with screen.working("Rapprochement", silent=session.as_json):
+            table = linked(pq.read_table(records), session.lake, train=train)
+    except UnusableRecords as error:
+        raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None
+    session.lake.write_parquet(out.resolve(), table)
+    answer = {
+        "records": table.num_rows,
+        "persons": len(table["person_id"].unique()),
+        "needs_review": sum(value is True for value in table["needs_review"].to_pylist()),
+        "out": str(out),
+    }
+    if session.as_json:
+        say(answer)
+    else:
+        screen.show_link(answer)
+    return ExitCode.DONE
+
+
+# -- the installation --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def validate(ctx: typer.Context) -> ExitCode:
+    """Vérifier les déclarations de data_sources/ et passer chaque exemple au contrôle."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.indicators.catalogue import compile_catalogue
+    from insertion_pipeline.ingestion.judging import REFUSED, judge
+
+    session = _session(ctx)
+    registry = session.registry
+    indicators = compile_catalogue(registry)
+    refused = []
+    deposits = [(listing.parent, row) for listing in _samples(registry) for row in _rows_of(listing)]
+    for folder, row in screen.track(deposits, "Exemples", silent=session.as_json):
+        judged = judge(
+            folder / row["path"], row["partner"], row["source"], _month(row["month"]), registry, session.lake
+        )
+        if judged.verdict == REFUSED and not row.get("expected") == "refused":
+            refused.append(row["path"])
+    answer = {
+        "partners": len(registry.partners),
+        "sources": len(registry.sources),
+        "indicators": len(indicators),
+        "samples": len(deposits),
+        "refused_samples": refused,
+    }
+    if session.as_json:
+        say(answer)
+    else:
+        screen.show_validation(answer)
+    return ExitCode.REFUSED if refused else ExitCode.DONE
+
+
+def _samples(registry: Registry) -> list[Path]:
+    from insertion_pipeline.registry import FAMILIES
+
+    listings = [registry.folder / family / "samples" / "deliveries.csv" for family in FAMILIES]
+    return [listing for listing in listings if listing.is_file()]
+
+
+@app.command()
+def doctor(ctx: typer.Context) -> ExitCode:
+    """Vérifier l'installation, et dire quoi faire."""
+    from insertion_pipeline import doctoring, screen
+
+    session = _session(ctx)
+    findings = doctoring.examine(session.settings)
+    if session.as_json:
+        say([finding.to_json() for finding in findings])
+    else:
+        screen.show_examination(findings)
+    return ExitCode.DONE if all(finding.is_well for finding in findings) else ExitCode.FINDINGS
+
+
+@app.command()
+def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serveur web.")] = 3000) -> ExitCode:
+    """Ouvrir Dagster sur cette base : serveur web et démon."""
+    import subprocess
+
+    from insertion_pipeline.orchestration.running import dagster_home
+    from insertion_pipeline.settings import REPOSITORY
+
+    session = _session(ctx)
+    environment = os.environ | {
+        "DAGSTER_HOME": str(dagster_home(session.lake)),
+        "INSERTION_HOME": str(session.lake.home),
+        "INSERTION_DATA_SOURCES": str(session.settings.data_sources.resolve()),
+    }
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-p", str(port)]
+    return ExitCode.DONE if subprocess.run(command, env=environment, check=False).returncode == 0 else ExitCode.INTERNAL
+
+
+def main() -> None:
+    """The entry point of the program."""
+    app(prog_name="insertion")

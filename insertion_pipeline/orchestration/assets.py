@@ -1,0 +1,335 @@
+"""The assets: one call into the core each, and what is worth reading about its result.
+
+Belongs here: asset definitions, their lineage, their metadata (counts and schemas). Does not belong here: any SQL,
+any connection, any decision.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from graphlib import TopologicalSorter
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import sqlglot
+
+from insertion_pipeline.disclosure import protect
+from insertion_pipeline.identity import pseudonymising, resolving
+from insertion_pipeline.identity.resolving import Resolution
+from insertion_pipeline.indicators import catalogue, computing
+from insertion_pipeline.indicators.catalogue import Fact
+from insertion_pipeline.ingestion import deliveries
+from insertion_pipeline.ingestion.accounts import Account
+from insertion_pipeline.ingestion.receipts import Receipt
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration.discretion import without_values
+from insertion_pipeline.orchestration.grid import delivery_key
+from insertion_pipeline.orchestration.planning import Plan, plan
+from insertion_pipeline.orchestration.resources import PublishingDatabase, Writer
+from insertion_pipeline.publication import releasing
+from insertion_pipeline.publication.releasing import Release
+from insertion_pipeline.registry import ContractField, Registry, Source
+
+PERSONS = dg.AssetKey("persons")
+INDICATOR_VALUES = dg.AssetKey("indicator_values")
+RELEASE = dg.AssetKey("release")
+
+#: The tag of a run that says in which month its release ends.
+LAST_MONTH_TAG = "insertion/last_month"
+
+#: One run computes a span of months: 36 months backfilled as 36 runs would start 36 processes.
+SPAN_IN_ONE_RUN = dg.BackfillPolicy.single_run()
+
+
+def conformed_key(source: str) -> dg.AssetKey:
+    return dg.AssetKey(["conformed", source])
+
+
+def pseudonymised_key(source: str) -> dg.AssetKey:
+    return dg.AssetKey(["pseudonymised", source])
+
+
+def fact_key(fact: str) -> dg.AssetKey:
+    return dg.AssetKey(["facts", fact])
+
+
+def conformed_asset(source: Source, months: dg.MonthlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The accepted rows of one source, typed, under seal. Deliveries already conformed are only counted."""
+
+    @dg.asset(
+        key=conformed_key(source.name),
+        deps=[delivery_key(source.name)],
+        description=f"{source.title} : les lignes acceptées, typées, sous scellés.",
+        group_name="conformed",
+        kinds={"parquet", "duckdb"},
+        tags={"family": source.family, "sealed": "true"},
+        metadata=_contract_metadata(source),
+        partitions_def=months,
+        backfill_policy=SPAN_IN_ONE_RUN,
+    )
+    def conformed(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
+        with without_values():
+            for month in months_of(context):
+                receipts = deliveries.ensure_conformed(writer.lake(), writer.registry(), source.name, month)
+                context.add_asset_metadata(_receipts_metadata(receipts), partition_key=str(month))
+        return dg.MaterializeResult()
+
+    return conformed
+
+
+def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The persons, and every source with a pseudonym in the place of whoever it speaks of."""
+    pseudonymised = [
+        dg.AssetSpec(
+            key=pseudonymised_key(source.name),
+            deps=[PERSONS, conformed_key(source.name)],
+            description=f"{source.title} : sans identité, un pseudonyme par personne.",
+            group_name="identity",
+            kinds={"parquet"},
+            tags={"family": source.family, "sealed": "false"},
+            partitions_def=months,
+        )
+        for source in sources
+    ]
+    persons = dg.AssetSpec(
+        key=PERSONS,
+        deps=[conformed_key(source.name) for source in sources if _speaks_of_persons(source)],
+        description="Une ligne par personne rapprochée entre partenaires, sous scellés, par espace (fr, be).",
+        group_name="identity",
+        kinds={"parquet", "splink"},
+        tags={"sealed": "true"},
+        partitions_def=months,
+    )
+
+    @dg.multi_asset(
+        name="identity",
+        specs=[persons, *pseudonymised],
+        backfill_policy=SPAN_IN_ONE_RUN,
+    )
+    def identity(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
+        lake, declarations, chosen = writer.lake(), writer.registry(), set(months_of(context))
+        with without_values():
+            drawn_on = plan_of(context, lake).read
+            resolution = resolving.resolve(lake, declarations, drawn_on)
+        yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
+        for source in sources:
+            with without_values():
+                for month in drawn_on:
+                    rows = pseudonymising.pseudonymise(lake, declarations, resolution, source.name, month)
+                    if month in chosen:
+                        context.add_asset_metadata(
+                            {"dagster/partition_row_count": sum(rows.values()), **rows},
+                            asset_key=pseudonymised_key(source.name),
+                            partition_key=str(month),
+                        )
+            yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
+
+    return identity
+
+
+def _speaks_of_persons(source: Source) -> bool:
+    return any(table.insertion.persons for version in source.versions for table in version.resources)
+
+
+def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The facts that indicators count, with the lineage that their SQL states, each after those that it reads."""
+    lineage = {
+        fact_key(fact.name): _read_by(fact, {source.name for source in sources}) for fact in catalogue.facts().values()
+    }
+    known = {fact_key(name): fact for name, fact in catalogue.facts().items()}
+    specs = [
+        dg.AssetSpec(
+            key=key,
+            deps=lineage[key],
+            description=f"Une ligne par {', '.join(fact.grain)}.",
+            group_name="indicators",
+            kinds={"parquet", "duckdb", "sql"},
+            tags={"sealed": "false"},
+            metadata={
+                "dagster/column_schema": dg.TableSchema([dg.TableColumn(name) for name in fact.columns]),
+                "query": dg.MetadataValue.md(f"```sql\n{fact.sql}\n```"),
+            },
+            partitions_def=months,
+        )
+        for key in TopologicalSorter(lineage).static_order()
+        if (fact := known.get(key)) is not None
+    ]
+
+    @dg.multi_asset(name="facts", specs=specs, backfill_policy=SPAN_IN_ONE_RUN)
+    def facts(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
+        with without_values():
+            for month in months_of(context):
+                for name, rows in computing.compute_facts(writer.lake(), writer.registry(), month).items():
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
+                    )
+        for spec in specs:
+            yield dg.MaterializeResult(asset_key=spec.key)
+
+    return facts
+
+
+def _read_by(fact: Fact, sources: Set[str]) -> list[dg.AssetKey]:
+    """What the query of a fact reads: pseudonymised tables are named `<source>__<table>`, facts by their name."""
+    tables = {table.name for table in sqlglot.parse_one(fact.sql, dialect="duckdb").find_all(sqlglot.exp.Table)}
+    read = {name.partition("__")[0] for name in tables if "__" in name}
+    return [
+        *(pseudonymised_key(name) for name in sorted(read & sources)),
+        *(fact_key(name) for name in sorted(tables & catalogue.facts().keys() - {fact.name})),
+    ]
+
+
+def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """Every value of every indicator, before protection."""
+
+    @dg.asset(
+        key=INDICATOR_VALUES,
+        deps=[fact_key(name) for name in catalogue.facts()],
+        description="Une ligne par mois, territoire, indicateur et modalité, avant protection : rien n'en est montré.",
+        group_name="indicators",
+        kinds={"parquet", "duckdb"},
+        tags={"sealed": "false"},
+        partitions_def=months,
+        backfill_policy=SPAN_IN_ONE_RUN,
+    )
+    def indicator_values(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
+        with without_values():
+            last = plan_of(context, writer.lake()).last
+            for month in months_of(context):
+                values = computing.compute_values(writer.lake(), writer.registry(), month, as_of=max(last, month))
+                context.add_asset_metadata(
+                    {
+                        "dagster/partition_row_count": values.num_rows,
+                        "indicators": len(values["indicator_code"].unique()),
+                        "territories": len(values["territory_code"].unique()),
+                    },
+                    partition_key=str(month),
+                )
+        return dg.MaterializeResult(metadata={"dagster/column_schema": _arrow_schema(computing.VALUES_SCHEMA)})
+
+    return indicator_values
+
+
+def release_asset() -> dg.AssetsDefinition:
+    """The published, versioned set of tables: protection, then publication, all or nothing."""
+
+    @dg.asset(
+        key=RELEASE,
+        deps=[INDICATOR_VALUES],
+        description="Les tables publiées : chaque nombre est protégé, chaque fichier est au manifeste.",
+        group_name="publication",
+        kinds={"duckdb", "parquet", "csv"},
+        tags={"sealed": "false"},
+        pool="publishing",
+    )
+    def release(
+        context: dg.AssetExecutionContext, writer: Writer, publishing: PublishingDatabase
+    ) -> dg.MaterializeResult[None]:
+        with without_values():
+            planned = plan_of(context, writer.lake())
+            published = _publish(writer.lake(), writer.registry(), planned, publishing)
+        return dg.MaterializeResult(
+            metadata={
+                "release_id": published.release_id,
+                "months": ", ".join(published.months),
+                "rows": {name: table["rows"] for name, table in published.manifest["tables"].items()},
+                "statuses": dict(published.manifest["certificate"]["statuses"]),
+                "folder": dg.MetadataValue.path(str(published.folder)),
+                "report": dg.MetadataValue.url((published.folder / "report" / "index.html").as_uri()),
+                "database": dg.MetadataValue.path(str(published.folder / releasing.DATABASE)),
+            }
+        )
+
+    return release
+
+
+def _publish(lake: Lake, registry: Registry, planned: Plan, publishing: PublishingDatabase) -> Release:
+    safe = protect(releasing.values_to_publish(lake, planned.published), registry)
+    with publishing.connected() as connection:
+        return releasing.release(
+            lake,
+            registry,
+            releasing.inputs_of(lake, registry, planned.published, read=planned.read),
+            safe,
+            coverage=releasing.coverage_to_publish(lake, planned.published),
+            connection=connection,
+        )
+
+
+def months_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[Month]:
+    """The months of this run, oldest first."""
+    return [Month.parse(key) for key in sorted(context.partition_keys)]
+
+
+def plan_of(context: dg.AssetExecutionContext, lake: Lake) -> Plan:
+    """The months of the release that this run leads to: the one it was told, else the newest one delivered."""
+    told = context.run.tags.get(LAST_MONTH_TAG)
+    return plan(lake, Month.parse(told) if told else None)
+
+
+def account_metadata(account: Account) -> dict[str, int]:
+    return {"lines": account.lines, "accepted": account.accepted, "rejected": account.rejected}
+
+
+def _receipts_metadata(receipts: Iterable[Receipt]) -> dict[str, Any]:
+    """Counts of what the deliveries hold. Findings appear by code: where and what is for the depositor alone."""
+    received = list(receipts)
+    account = sum((receipt.account for receipt in received), Account())
+    findings: Counter[str] = Counter()
+    for receipt in received:
+        findings.update(receipt.findings)
+    return {
+        "dagster/partition_row_count": account.accepted,
+        "deliveries": len(received),
+        "partners": ", ".join(sorted({receipt.partner for receipt in received})),
+        **account_metadata(account),
+        "findings": dict(findings.most_common()),
+    }
+
+
+def _quality_metadata(resolution: Resolution) -> dict[str, Any]:
+    """How much was linked, and how: sizes of the work, never of a group of persons."""
+    return {
+        "dagster/row_count": resolution.records,
+        **{
+            f"{space} {name}": value
+            for space, quality in resolution.spaces.items()
+            for name, value in (
+                ("match methods", dict(quality.by_match_method)),
+                ("pairs to review", dict(quality.pairs_to_review)),
+                ("numbers set aside", quality.demoted_numbers),
+                ("candidate pairs", quality.candidate_pairs),
+            )
+        },
+    }
+
+
+def _contract_metadata(source: Source) -> dict[str, Any]:
+    """The contract as Dagster shows schemas: the first table's columns, and every table by name."""
+    tables = max(source.versions, key=lambda version: version.valid_from).resources
+    schemas = {table.name: dg.TableSchema([_column(field) for field in table.stored_fields]) for table in tables}
+    first, *others = schemas
+    return {
+        "dagster/column_schema": schemas[first],
+        **{f"schema of {name}": schemas[name] for name in others},
+        "controller": source.insertion.controller,
+        "legal_basis": source.insertion.legal_basis,
+        "purposes": ", ".join(source.insertion.purposes),
+        "contract": dg.MetadataValue.path(f"data_sources/{source.family}/{source.name}.yaml"),
+    }
+
+
+def _column(field: ContractField) -> dg.TableColumn:
+    extension = field.insertion
+    return dg.TableColumn(
+        name=field.name,
+        type=field.type,
+        description=field.description or field.title or None,
+        constraints=dg.TableColumnConstraints(nullable=not field.constraints.required, unique=field.constraints.unique),
+        tags={"use": extension.use} | ({"personal": ""} if extension.personal else {}),
+    )
+
+
+def _arrow_schema(schema: pa.Schema) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name=field.name, type=str(field.type)) for field in schema])

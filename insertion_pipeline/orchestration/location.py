@@ -1,0 +1,65 @@
+"""The code location: every asset, check, job and sensor of one registry, assembled.
+
+Belongs here: putting the parts together and the policies that hold for all of them. Does not belong here: the parts.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration import assets, automation, checks, grid
+from insertion_pipeline.orchestration.resources import Home, PublishingDatabase, Writer, registry_of
+from insertion_pipeline.settings import Settings
+
+OWNERS = ("team:data",)
+MONTHLY_JOB = "monthly"
+
+
+def code_location(settings: Settings, *, through: Month | None = None, lock_is_held: bool = False) -> dg.Definitions:
+    """What Dagster loads. `lock_is_held`: the caller already holds the writer's lock of the home."""
+    registry = registry_of(settings.data_sources)
+    months = grid.monthly(registry, through)
+    home = Home.of(settings)
+    sources = grid.delivered_sources(registry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)  # single-run backfills: in beta for three years
+        materialised = [
+            *(assets.conformed_asset(source, months) for source in sources),
+            assets.identity_assets(sources, months),
+            assets.fact_assets(sources, months),
+            assets.indicator_values_asset(months),
+            assets.release_asset(),
+        ]
+        grids = [grid.delivery_grid(source, registry, months) for source in sources]
+        policies = {"owners": OWNERS, "automation_condition": automation.whenever_delivered()}
+        return dg.Definitions(
+            assets=[
+                *(spec.replace_attributes(owners=OWNERS) for spec in grids),
+                *(
+                    definition.map_asset_specs(lambda spec: spec.replace_attributes(**policies))
+                    for definition in materialised
+                ),
+            ],
+            asset_checks=[
+                *(check for source in sources for check in checks.source_checks(source)),
+                *checks.value_checks(),
+                *checks.release_checks(),
+            ],
+            jobs=[
+                dg.define_asset_job(
+                    MONTHLY_JOB,
+                    selection=dg.AssetSelection.assets(*(key for one in materialised for key in one.keys)),
+                    description="Tout ce que les dépôts d'un mois, ou d'une suite de mois, demandent de refaire.",
+                )
+            ],
+            sensors=[automation.delivery_sensor],
+            resources={
+                "home": home,
+                "writer": Writer(home=home, holds_lock_already=lock_is_held),
+                "publishing": PublishingDatabase(),
+            },
+            executor=dg.in_process_executor,
+        )

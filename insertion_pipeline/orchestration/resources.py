@@ -1,0 +1,108 @@
+"""What assets are given: the home, the writer's lock, the connection that publishes.
+
+Belongs here: Dagster resources, each a thin cover over the core. Does not belong here: anything that computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.registry import Registry, load_registry
+from insertion_pipeline.settings import Settings
+
+
+class Home(dg.ConfigurableResource["Home"]):
+    """One home and the declarations it is run with."""
+
+    folder: str
+    data_sources: str
+    may_create_keys: bool = True
+    memory_limit_mb: int = 4096
+    threads: int = 2
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        return cls(
+            folder=str(settings.home.resolve()),
+            data_sources=str(settings.data_sources.resolve()),
+            may_create_keys=not settings.is_production,
+            memory_limit_mb=settings.memory_limit_mb,
+            threads=settings.threads,
+        )
+
+    def lake(self) -> Lake:
+        return Lake.open(
+            Path(self.folder),
+            may_create_keys=self.may_create_keys,
+            memory_limit_mb=self.memory_limit_mb,
+            threads=self.threads,
+        )
+
+    def registry(self) -> Registry:
+        return registry_of(Path(self.data_sources))
+
+
+@functools.lru_cache(maxsize=4)
+def registry_of(folder: Path) -> Registry:
+    """Read once per process: a code location reloads in a process of its own, and sees the new declarations."""
+    return load_registry(folder)
+
+
+class Writer(dg.ConfigurableResource["Writer"]):
+    """The home in the hands of its one writer: locked from the first step of a run to its last.
+
+    `holds_lock_already`: the command line took the lock before starting the run.
+    """
+
+    home: Home
+    holds_lock_already: bool = False
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Writer]:
+        if self.holds_lock_already:
+            yield self
+            return
+        lake = self.lake()
+        run = context.run.run_id if context.run is not None else "?"
+        with lake.writer_lock(wait=True, holder=f"Dagster, run {run}"):
+            lake.empty_spill()
+            yield self
+
+    def lake(self) -> Lake:
+        return self.home.lake()
+
+    def registry(self) -> Registry:
+        return self.home.registry()
+
+
+class PublishingDatabase(dg.ConfigurableResource["PublishingDatabase"]):
+    """dagster-duckdb's connection, for the one DuckDB file that is written: the release's, attached while it is built."""
+
+    memory_limit_mb: int = 4096
+    threads: int = 2
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection, closed however the block ends: `DuckDBResource` leaves it open after an error."""
+        resource = DuckDBResource(
+            database=":memory:",
+            connection_config={
+                "memory_limit": f"{self.memory_limit_mb}MB",
+                "threads": self.threads,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        with resource.get_connection() as connection:
+            try:
+                yield connection
+            finally:
+                connection.close()

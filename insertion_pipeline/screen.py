@@ -1,0 +1,407 @@
+"""What people see: tables and sentences in French, drawn with rich.
+
+Belongs here: the look of a command's answer. Does not belong here: computing an answer, reading the lake. A number
+about persons comes from a release or is not shown; a value of a finding is shown because its depositor asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from insertion_pipeline.contracts.findings import TITLES
+from insertion_pipeline.ingestion.accounts import Account
+
+if TYPE_CHECKING:
+    from insertion_pipeline.cli import Ran
+    from insertion_pipeline.ingestion.landing import Answer
+    from insertion_pipeline.ingestion.receipts import Receipt
+    from insertion_pipeline.publication.releasing import Headline, Release
+    from insertion_pipeline.publication.verifying import Verification
+    from insertion_pipeline.registry import Registry
+    from insertion_pipeline.simulation.simulating import SimulationReport
+
+T = TypeVar("T")
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+VERDICTS: Mapping[int, tuple[str, str]] = {
+    0: ("Conforme", "green"),
+    1: ("Accepté avec avertissements", "green"),
+    2: ("Accepté en partie", "yellow"),
+    3: ("Refusé", "red"),
+}
+STATUSES: Mapping[str, tuple[str, str]] = {
+    "applied": ("pris en compte", "green"),
+    "held": ("à confirmer", "yellow"),
+    "refused": ("refusé", "red"),
+    "nothing": ("néant", "dim"),
+}
+FAMILIES: Mapping[str, str] = {
+    "siae": "Structures d'insertion (SIAE)",
+    "department": "Départements",
+    "employment_service": "Service public de l'emploi",
+    "ale": "Agences locales pour l'emploi (ALE)",
+}
+
+
+def number(value: float | int | None, unit: str = "") -> str:
+    """A number as French readers write it: `12 345`, `48,7 %`; an em dash for none."""
+    if value is None:
+        return "—"
+    text = f"{value:,.1f}" if isinstance(value, float) and not float(value).is_integer() else f"{round(value):,}"
+    return text.replace(",", "\u202f").replace(".", ",") + (f"\u00a0{unit}" if unit else "")
+
+
+def plural(count: int, noun: str, several: str = "") -> str:
+    """`1 ligne`, `12 lignes`."""
+    return f"{number(count)} {noun if count < 2 else several or noun + 's'}"
+
+
+def grid(*columns: str, title: str = "", numbers: Iterable[str] = ()) -> Table:
+    """An empty table in the house style; the columns named in `numbers` are right-aligned."""
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
+    right = set(numbers)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+# -- a file ------------------------------------------------------------------------------------------------------------
+
+
+def show_verdict(answer: Mapping[str, Any], path: str) -> None:
+    """The verdict on one file, and what to mend in it, most frequent first."""
+    name, colour = VERDICTS[answer["verdict"]]
+    account = (
+        f"{plural(answer['lines'], 'ligne')} : {number(answer['accepted'])} acceptées, {number(answer['rejected'])}"
+        f" rejetées, {number(answer['blank'])} vides, {number(answer['header_footer'])} d'en-tête ou de pied"
+    )
+    about = "  ".join(part for part in (answer["source"], answer["period"]) if part)
+    console.print(
+        Panel(
+            Group(Text(about, style="bold"), account),
+            title=f"[{colour}]{name}[/]",
+            title_align="left",
+            subtitle=Text(path),
+            subtitle_align="right",
+            border_style=colour,
+            expand=False,
+        )
+    )
+    if answer["findings"]:
+        console.print(Padding(_findings_table(answer["findings"]), (0, 0, 1, 1)))
+
+
+def _findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
+    """Findings grouped for reading: one row per code, field and value, with the first lines concerned."""
+    groups: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        key = (finding["code"], finding["table"], finding["field"], str(finding["value"] or ""))
+        groups.setdefault(key, []).append(finding)
+    table = grid("", "Constat", "Champ", "Valeur", "Lignes", "Que faire")
+    ordered = sorted(groups.values(), key=lambda group: -sum(one["count"] for one in group))
+    for group in ordered[:_SHOWN_GROUPS]:
+        first = group[0]
+        lines = [str(one["line"]) for one in group if one["line"] is not None]
+        count = sum(one["count"] for one in group)
+        where = ", ".join(lines[:3]) + (f"… ({number(count)})" if count > 3 else "")
+        mark = Text("✗", style="red") if first["severity"] == "blocking" else Text("!", style="yellow")
+        table.add_row(mark, first["message"], first["field"], Text(str(first["value"] or "")), where, first["remedy"])
+    if len(ordered) > _SHOWN_GROUPS:
+        table.add_row(
+            "",
+            f"… et {plural(len(ordered) - _SHOWN_GROUPS, 'autre constat', 'autres constats')} (--json les donne tous)",
+        )
+    return table
+
+
+_SHOWN_GROUPS = 20
+
+
+# -- deposits ----------------------------------------------------------------------------------------------------------
+
+
+def show_receipts(answers: Sequence[Answer]) -> None:
+    """The receipts; a single deposit's findings too, which are its depositor's."""
+    if len(answers) == 1 and answers[0].findings is not None:
+        receipt = answers[0].receipt
+        account = receipt.account
+        show_verdict(
+            {
+                "verdict": receipt.verdict, "source": receipt.source, "period": str(receipt.month or ""),
+                "lines": account.lines, "accepted": account.accepted, "rejected": account.rejected,
+                "blank": account.blank, "header_footer": account.header_footer,
+                "findings": answers[0].findings.to_pylist(),
+            },
+            f"dépôt n° {receipt.sequence}",
+        )  # fmt: skip
+    table = grid(
+        "N°",
+        "Partenaire",
+        "Fichier",
+        "Mois",
+        "Lignes",
+        "Acceptées",
+        "Rejetées",
+        "État",
+        "SHA-256",
+        numbers=("N°", "Lignes", "Acceptées", "Rejetées"),
+    )
+    for answer in answers:
+        receipt = answer.receipt
+        name, colour = STATUSES[receipt.status]
+        again = " (déjà reçu)" if answer.is_repeated else ""
+        table.add_row(
+            str(receipt.sequence), receipt.partner, receipt.source, str(receipt.month or "—"),
+            number(receipt.account.lines), number(receipt.account.accepted), number(receipt.account.rejected),
+            Text(name + again, style=colour), receipt.sha256 if len(answers) == 1 else receipt.sha256[:12],
+        )  # fmt: skip
+    console.print(table)
+    for answer in answers:
+        if answer.receipt.status == "held":
+            console.print(
+                f"Dépôt n° {answer.receipt.sequence} retenu ({', '.join(answer.receipt.held_for)}). Pour l'appliquer :"
+                f" insertion deliver --partner {answer.receipt.partner} --confirm {answer.receipt.sha256}",
+                style="yellow",
+            )
+
+
+# -- long work ---------------------------------------------------------------------------------------------------------
+
+
+def tracked(items: Iterable[T], total: int, what: str, *, silent: bool = False) -> Iterator[T]:
+    """The items, with a progress bar while they come."""
+    if silent:
+        yield from items
+        return
+    with _progress() as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+@contextlib.contextmanager
+def steps(what: str, *, silent: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar that is told how far the work is: done, total, what is at work now."""
+    if silent:
+        yield lambda done, total, step: None
+        return
+    with _progress() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total, step: progress.update(
+            task, completed=done, total=total, description=f"{what} · {step}"
+        )
+
+
+@contextlib.contextmanager
+def working(what: str, *, silent: bool = False) -> Iterator[None]:
+    """A sign of life while something without steps is at work."""
+    if silent:
+        yield
+        return
+    with errors.status(what):
+        yield
+
+
+def _progress() -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=errors, transient=True)
+
+
+def show_simulation(written: SimulationReport) -> None:
+    table = grid("Source", "Lignes", numbers=("Lignes",))
+    for source, rows in sorted(written.rows_by_source.items()):
+        table.add_row(source, number(rows))
+    console.print(table)
+    console.print(
+        f"{plural(written.persons, 'personne')}, {plural(written.deliveries, 'fichier')},"
+        f" {number(written.bytes_written / 1e6)} Mo dans {written.folder}"
+    )
+    console.print(f"Pour les déposer : insertion deliver --from {written.folder / 'deliveries.csv'}", style="dim")
+
+
+# -- runs and releases -------------------------------------------------------------------------------------------------
+
+
+def show_run(ran: Ran) -> None:
+    """What a run came to: its release, and the checks that ask a question."""
+    release = ran.release
+    if not ran.is_new:
+        console.print(f"Rien de nouveau : la publication [bold]{release.release_id}[/] contient déjà tout.")
+        return
+    console.print(f"Publication [bold green]{release.release_id}[/] : {', '.join(release.months)}")
+    console.print(Text(str(release.folder), style="dim"))
+    for one in ran.checks:
+        if not one.passed:
+            console.print(f"[yellow]![/] {one.asset}, {one.check} : {one.description}")
+
+
+def show_demo(answers: Sequence[Answer], ran: Ran, registry: Registry) -> None:
+    """The tour: what came in, what was refused and why, how many persons, the headline figures, where the tables are."""
+    if not ran.is_new:
+        console.print(Text("Rien de nouveau : tout était déjà déposé, traité et publié.", style="green"))
+    console.rule("Ce qui est arrivé", align="left", style="dim")
+    console.print(_came_in(answers, registry))
+    console.rule("Ce qui a été refusé, et pourquoi", align="left", style="dim")
+    console.print(_refusals(answers))
+    console.rule("Ce que disent les indicateurs", align="left", style="dim")
+    console.print(_headlines(ran.release))
+    console.rule("Où sont les tables", align="left", style="dim")
+    _where(ran.release)
+
+
+def _came_in(answers: Sequence[Answer], registry: Registry) -> Table:
+    table = grid(
+        "Famille",
+        "Partenaires",
+        "Fichiers",
+        "Lignes",
+        "Acceptées",
+        "Rejetées",
+        numbers=("Partenaires", "Fichiers", "Lignes", "Acceptées", "Rejetées"),
+    )
+    by_family: dict[str, list[Receipt]] = {}
+    for answer in answers:
+        by_family.setdefault(registry.partner(answer.receipt.partner).family, []).append(answer.receipt)
+    for family, label in FAMILIES.items():
+        receipts = by_family.get(family, [])
+        account = sum((receipt.account for receipt in receipts), Account())
+        table.add_row(
+            label, number(len({receipt.partner for receipt in receipts})), number(len(receipts)),
+            number(account.lines), number(account.accepted), number(account.rejected),
+        )  # fmt: skip
+    return table
+
+
+def _refusals(answers: Sequence[Answer]) -> Table:
+    """Findings by code, most frequent first, whole files refused before anything else: counts, never a value."""
+    table = grid("Constat", "Fois", "Fichiers", numbers=("Fois", "Fichiers"))
+    refused = [answer.receipt for answer in answers if answer.receipt.status == "refused"]
+    for receipt in refused:
+        table.add_row(f"Fichier refusé : {receipt.partner}, {receipt.source}, {receipt.month}", "1", "1", style="red")
+    times: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for answer in answers:
+        times.update(answer.receipt.findings)
+        files.update(answer.receipt.findings.keys())
+    for code, count in times.most_common(8):
+        table.add_row(TITLES.get(code, code), number(count), number(files[code]))
+    return table
+
+
+def _headlines(release: Release) -> Table:
+    from insertion_pipeline.publication import releasing
+
+    table = grid("", "", "France", "Wallonie", title=release.months[-1], numbers=("France", "Wallonie"))
+    by_code: dict[str, dict[str, Headline]] = {}
+    for headline in releasing.headlines(release):
+        by_code.setdefault(headline.indicator_code, {})[headline.country] = headline
+    for code, countries in list(by_code.items())[:_HEADLINES]:
+        label = next(iter(countries.values())).label
+        table.add_row(label, Text(code, style="dim"), *(_figure(countries.get(country)) for country in ("FR", "BE")))
+    return table
+
+
+_HEADLINES = 16
+_UNITS = {"%": "%", "persons": "", "hours": "h", "etp": "ETP", "eur": "€", "days": "j", "count": ""}
+_NOT_SHOWN = {
+    "suppressed": "secret",
+    "PS": "peu significatif",
+    "NR": "non reçu",
+    "NC": "sans objet",
+    "ND": "indisponible",
+}
+
+
+def _figure(headline: Headline | None) -> Text:
+    if headline is None:
+        return Text("")
+    if headline.value is None:
+        return Text(_NOT_SHOWN.get(headline.status, headline.status), style="dim")
+    return Text(number(headline.value, _UNITS[headline.unit]), style="bold")
+
+
+def _where(release: Release) -> None:
+    tables = release.manifest["tables"]
+    console.print(
+        f"Publication [bold]{release.release_id}[/] : {number(tables['indicator_values']['rows'])} valeurs,"
+        f" {number(tables['indicators']['rows'])} indicateurs, {', '.join(release.months)}"
+    )
+    for name, what in (
+        ("insertion.duckdb", "à interroger en SQL"), ("indicateurs.xlsx", "le classeur"), ("csv", "SDMX-CSV"),
+        ("parquet", "les mêmes tables"), ("report/index.html", "le rapport"),
+    ):  # fmt: skip
+        console.print(Text.assemble("  ", (str(release.folder / name), "cyan"), (f"  {what}", "dim")), soft_wrap=True)
+
+
+def show_releases(every: Sequence[Mapping[str, Any]]) -> None:
+    """The releases of a home, oldest first."""
+    if not every:
+        console.print("Aucune publication encore : lancez « insertion run ».")
+        return
+    table = grid("Publication", "Mois", "Valeurs", "Signée", numbers=("Valeurs",))
+    for one in every:
+        span = (
+            one["first_month"]
+            if one["first_month"] == one["last_month"]
+            else f"{one['first_month']}..{one['last_month']}"
+        )
+        table.add_row(one["release_id"], span, number(one["rows"]), "oui" if one["signed"] else "non")
+    console.print(table)
+
+
+def show_release(release: Release) -> None:
+    """What a release holds: tables, statuses, where it is."""
+    table = grid("Table", "Lignes", "SHA-256", numbers=("Lignes",))
+    for name, noted in release.manifest["tables"].items():
+        table.add_row(name, number(noted["rows"]), noted["sha256"][:16])
+    console.print(table)
+    console.print(_headlines(release))
+    _where(release)
+
+
+def show_verification(verification: Verification) -> None:
+    """The verdict on a release, and what is not as it was published."""
+    words = {"intact": ("intacte", "green"), "unsigned": ("non signée", "yellow"), "altered": ("altérée", "red")}
+    word, colour = words[verification.state]
+    console.print(f"Publication {verification.release_id} : [bold {colour}]{word}[/]")
+    for problem in verification.problems:
+        console.print(Text(f"  {problem.file} : {problem.message}"))
+
+
+def show_link(answer: Mapping[str, Any]) -> None:
+    """How many persons the records speak of."""
+    console.print(
+        f"{plural(answer['records'], 'fiche')}, {plural(answer['persons'], 'personne')},"
+        f" {number(answer['needs_review'])} à revoir : {answer['out']}"
+    )
+
+
+def show_validation(answer: Mapping[str, Any]) -> None:
+    """What was validated, and the samples that their contract refuses."""
+    console.print(
+        f"{plural(answer['partners'], 'partenaire')}, {plural(answer['sources'], 'source')},"
+        f" {plural(answer['indicators'], 'indicateur')}, {plural(answer['samples'], 'exemple')}"
+    )
+    for path in answer["refused_samples"]:
+        console.print(f"[red]✗[/] {path} : exemple refusé par son contrat")
