@@ -14,8 +14,10 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -168,14 +170,20 @@ def _in_order_of(read: pa.Table, judged: pa.Table) -> pa.Table:
     keys = ["_member", "_line"]
     if judged.select(keys).equals(read.select(keys)):
         return judged
-    member, line = (judged[name].combine_chunks().to_numpy() for name in keys)
-    breaks = ((member[1:] < member[:-1]) | ((member[1:] == member[:-1]) & (line[1:] <= line[:-1]))).nonzero()[0] + 1
+    rank = _places(read).searchsorted(_places(judged))
+    breaks = ((rank[1:] - rank[:-1]) != 1).nonzero()[0] + 1
     edges = [0, *breaks.tolist(), judged.num_rows]
-    runs = sorted(itertools.pairwise(edges), key=lambda run: (member[run[0]], line[run[0]]))
+    runs = sorted(itertools.pairwise(edges), key=lambda run: rank[run[0]])
     ordered = pa.concat_tables([judged.slice(begin, end - begin) for begin, end in runs])
     if not ordered.select(keys).equals(read.select(keys)):
         raise AccountsDoNotBalance("rows were lost, or not numbered in order, while they were judged")
     return ordered
+
+
+def _places(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where each row stands in the delivery, as one number that ascends with member and line."""
+    member, line = (table[name].combine_chunks().to_numpy().astype(np.int64) for name in ("_member", "_line"))
+    return (member << 40) | line
 
 
 def _month_expression(source: Source, contract: ContractTable) -> str | None:
