@@ -101,13 +101,17 @@ def values_of(rows: Iterable[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=VALUES_SCHEMA)
 
 
-def population(persons: int, seed: int = 1, months: tuple[str, ...] = ("2026-09",)) -> pa.Table:
-    """The values of a population of two departments: a count, a rate and a sum, by sex and by age, on five levels."""
+def population(persons: int, *, spread: int = 30, seed: int = 1, months: tuple[str, ...] = ("2026-09",)) -> pa.Table:
+    """The values of a population of two departments: a count, a rate and a sum, by sex and by age, on five levels.
+
+    `spread` is the number of communes that it lives in.
+    """
     communes = [
         row for row in small_registry().nomenclature("communes").records()
         if row["country"] == "FR" and row["department"] in ("08", "52") and row["epci"]
     ]  # fmt: skip
     chance = random.Random(seed)
+    communes = chance.sample(communes, spread)
     rows: list[dict[str, Any]] = []
     for month in months:
         known: Counter[tuple[str, ...]] = Counter()

@@ -24,6 +24,7 @@ _PRIME = (1 << 61) - 1
 #: Hidden sums have decimals: elimination works on whole multiples of this.
 _GRAIN = 1_000_000
 _ROUNDS = 200
+_SAME = 1e-6
 
 #: One row per hidden cell. `low` and `high` bound it; `solution` is its only possible value, null when there are more.
 FINDINGS_SCHEMA = pa.schema(
@@ -67,16 +68,16 @@ class Audit:
     def breaches(self) -> pa.Table:
         """Cells that the table gives away, judged without knowing the truth.
 
-        A hidden term with one possible value other than zero, or any cell, complements included, that is certain to
-        lie between 1 and its threshold less one.
+        A hidden term with one possible value other than zero, be it by elimination or because its bounds meet, or the
+        complement of a rate found to be smaller than the threshold.
         """
         low, high, threshold = (self.cells[name].to_numpy() for name in ("low", "high", "threshold"))
         solution = self.cells["solution"].to_numpy(zero_copy_only=False)
         derived = self.cells["is_derived"].to_numpy(zero_copy_only=False).astype(bool)
         with np.errstate(invalid="ignore"):
-            solved = ~np.isnan(solution) & (np.abs(solution) > 1e-9) & (~derived | (solution < threshold))
-            cornered = (low >= 1) & (high < threshold)
-        return self.cells.filter(pa.array(np.asarray(solved | cornered, dtype=bool)))
+            found = np.where(np.isnan(solution) & (high - low < _SAME), low, solution)
+            breached = ~np.isnan(found) & (np.abs(found) > _SAME) & (~derived | (found < threshold))
+        return self.cells.filter(pa.array(np.asarray(breached, dtype=bool)))
 
 
 _CELLS = """

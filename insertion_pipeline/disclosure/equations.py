@@ -26,6 +26,8 @@ from insertion_pipeline.registry import Registry
 #: Breakdown and modality of a row that is not cut.
 UNCUT: Final = "total"
 TOTAL: Final = "TOTAL"
+#: Levels whose figures are hidden only when somebody would be found exactly.
+HEADLINE_LEVELS: Final = ("department", "council", "province", "region", "country")
 #: Decimal sums of hours or euros may differ from the sum of their parts by so much.
 TOLERANCE: Final = 1e-6
 #: One row per (month, territory, larger territory that contains it): where each territory adds up.
@@ -72,7 +74,7 @@ def added_up(
         floors=np.minimum(floors, truth),
         widths=widths,
         derived_from=derived,
-        row_count=len(values),
+        headlines=np.isin(texts(values, "territory_level"), HEADLINE_LEVELS),
         shown_row=entries.row[~entries.is_derived],
         shown_cell=cell[~entries.is_derived],
         line=np.concatenate([line, np.repeat(np.arange(len(rate_line)), 3) + first]).astype(np.int64),

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from insertion_pipeline.disclosure import attacker, thresholds
 from insertion_pipeline.disclosure.attacker import Knowledge
-from insertion_pipeline.disclosure.equations import AddedUp, added_up, is_additive
+from insertion_pipeline.disclosure.equations import HEADLINE_LEVELS, UNCUT, AddedUp, added_up, is_additive
 from insertion_pipeline.disclosure.hierarchies import territory_links
 from insertion_pipeline.disclosure.suppression import Booleans, Integers, Suppressor
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SHOWN, SUPPRESSED, TOO_FEW, Texts, Verdicts, texts
@@ -45,8 +45,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "sum_width_share": SUM_WIDTH_SHARE,
     "zeros_published": True,
 }
-#: How many audits hide one row per exposed cell before twice, four times as many are.
-_PATIENCE: Final = 4
+#: What may be left out of a table, in this order.
+_MENU: Final = ("communes, cut", "communes", "other territories below the department, cut")
 _MAKER: Final = object()
 
 
@@ -85,8 +85,9 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
     too, until it finds nothing. Raises `CannotProtect` when there is nothing left to hide, `ForbiddenBreakdown`.
     """
     values = values.sort_by([(name, "ascending") for name in ORDER])
-    verdicts = thresholds.judge(values, registry)
     links = territory_links(registry, values)
+    values, withheld = _on_the_menu(values, registry, links)
+    verdicts = thresholds.judge(values, registry)
     system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE)
     knowledge = _knowledge(values, verdicts, registry, system, links)
     suppressor = Suppressor(system.system)
@@ -99,12 +100,53 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
         exposed = _exposed(audit, system)
         if not len(exposed):
             break
-        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed, 2 ** max(0, rounds - _PATIENCE)))
+        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed))
         if np.array_equal(extended, hidden):
             raise CannotProtect(_block(audit, system, exposed))
         hidden, rounds = extended, rounds + 1
-    certificate = _certificate(table, verdicts, system, audit, rounds)
+    certificate = {**_certificate(table, verdicts, system, audit, rounds), "withheld": withheld}
     return SafeTable(table, knowledge, certificate, maker=_MAKER)
+
+
+def _on_the_menu(values: pa.Table, registry: Registry, links: pa.Table) -> tuple[pa.Table, list[dict[str, str]]]:
+    """The rows that are worth publishing, and the (indicator, country, part) that are not published at all.
+
+    Where nearly every commune is small, showing which communes are not empty costs the figures of departments and
+    countries. Then the communes of that indicator are left out: first cut, then uncut, then the cuts of the other
+    small territories, as far as it takes to keep the headline figures.
+    """
+    codes, countries = texts(values, "indicator_code"), texts(values, "country")
+    part = _parts_of_the_menu(values)
+    depth: dict[tuple[str, str], int] = {}
+    while True:
+        left_out = np.array([depth.get(key, 0) for key in zip(codes, countries, strict=True)], dtype=np.int64) > part
+        kept = values.filter(pa.array(~left_out))
+        verdicts = thresholds.judge(kept, registry)
+        primary: Booleans = verdicts.statuses == SUPPRESSED
+        system = added_up(kept, verdicts, registry, links, SUM_WIDTH_SHARE).system
+        costly = Suppressor(system).complete(primary) & ~primary & system.headlines
+        keys = set(zip(codes[~left_out][costly], countries[~left_out][costly], strict=True))
+        deeper = {key: depth.get(key, 0) + 1 for key in keys if depth.get(key, 0) < len(_MENU)}
+        if not deeper:
+            break
+        depth |= deeper
+    withheld = [
+        {"indicator_code": code, "country": country, "part": name}
+        for (code, country), deep in sorted(depth.items())
+        for name in _MENU[:deep]
+    ]
+    return kept, withheld
+
+
+def _parts_of_the_menu(values: pa.Table) -> Integers:
+    """Per row, the position in `_MENU` of the part that it belongs to; beyond the end when it is never left out."""
+    level, is_cut = texts(values, "territory_level"), texts(values, "breakdown") != UNCUT
+    is_small = np.isin(level, HEADLINE_LEVELS, invert=True)
+    part = np.full(len(values), len(_MENU), dtype=np.int64)
+    part[is_small & is_cut] = 2
+    part[level == "commune"] = 1
+    part[(level == "commune") & is_cut] = 0
+    return part
 
 
 def _published(values: pa.Table, statuses: Texts) -> pa.Table:
@@ -155,17 +197,15 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
 
 
 def _exposed(audit: attacker.Audit, system: AddedUp) -> Integers:
-    """The cells that the attacker gets at: sensitive ones too closely bounded, and any hidden term recomputed."""
-    breaches = audit.breaches
-    at = _cells(breaches, system)
-    exposed = set(at)
-    low, high = audit.cells["low"].to_numpy(), audit.cells["high"].to_numpy()
-    solved = audit.cells["solution"].is_valid().to_numpy(zero_copy_only=False)
-    for row, cell in enumerate(_cells(audit.cells, system)):
-        needed = system.system.widths[cell]
-        if needed > 0 and (solved[row] or high[row] - low[row] < needed - 1e-6):
-            exposed.add(cell)
-    return np.array(sorted(exposed), dtype=np.int64)
+    """The cells that the attacker finds exactly."""
+    return np.array(sorted(set(_cells(audit.breaches, system))), dtype=np.int64)
+
+
+def _narrow(audit: attacker.Audit, system: AddedUp) -> int:
+    """How many sensitive cells the attacker bounds more closely than their width."""
+    width = audit.cells["high"].to_numpy() - audit.cells["low"].to_numpy()
+    needed = system.system.widths[np.array(_cells(audit.cells, system), dtype=np.int64)]
+    return int((width < needed - 1e-6).sum())
 
 
 def _cells(found: pa.Table, system: AddedUp) -> list[int]:
@@ -196,6 +236,7 @@ def _certificate(
             " hidden counts being at least 1",
         },
         "not_claimed": [
+            "room: it is made below the department only; `sensitive_cells_under_width` have less than their threshold",
             "intervals are propagated, not optimised: a linear program may find narrower ones",
             "each release is audited by itself: earlier releases of the same month are not part of the system",
             "no optimality of the number of hidden cells; no rule against group disclosure",
@@ -214,7 +255,7 @@ def _certificate(
             "hidden_cells": len(audit.cells),
             "recomputable_cells": len(audit.breaches),
             "recomputable_zeros": int(zeros),
-            "sensitive_cells_exposed": 0,
+            "sensitive_cells_under_width": _narrow(audit, system),
             "rounds": rounds,
         },
     }

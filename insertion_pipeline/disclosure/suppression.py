@@ -10,6 +10,9 @@ widest sensitive one needs. The cheapest visible row of the line is then hidden.
 other, each narrowing the intervals that the others left; where a sensitive cell ends up with too little room, the
 cheapest rows around it are hidden. This is necessary for protection, not sufficient: equations combined can say more
 than each alone, which is what the audit is for.
+
+Nothing is spared against a cell that is found exactly. Room beyond that is made by hiding rows that are not `headlines`
+only: where nearly every commune is small, the room that each would need could cost the figures of whole countries.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Booleans = NDArray[np.bool_]
 #: How often each line is read again with what the others said, at most.
 _PASSES = 60
 _SLIGHTLY = 1e-6
-#: How often one row at a time is tried before twice, four times, eight times as many.
+#: How often room is made for cramped cells; some cannot have it without hiding headline figures.
 _PATIENCE = 40
 
 
@@ -43,12 +46,16 @@ class System:
     floors: Numbers  # one per cell: the least value that anybody would assume of it when hidden
     widths: Numbers  # one per cell: the width that the interval of a sensitive cell must have; 0 = not sensitive
     derived_from: Integers  # cells × 2: the cells whose difference a derived cell is; -1 elsewhere
-    row_count: int
+    headlines: Booleans  # one per row: hidden only when a cell would be found exactly
     shown_row: Integers  # one entry per (row, cell shown by it) …
     shown_cell: Integers  # … the cell
     line: Integers  # one entry per (equation, cell), sorted by equation …
     line_cell: Integers  # … the cell
     line_sign: Numbers  # … its coefficient: the signed sum of a line is zero
+
+    @property
+    def row_count(self) -> int:
+        return len(self.headlines)
 
     @property
     def cell_count(self) -> int:
@@ -74,6 +81,9 @@ class Suppressor:
     def __init__(self, system: System) -> None:
         self._system = system
         self._rank = self._ranked()
+        spared = np.zeros(system.cell_count, dtype=bool)
+        spared[system.shown_cell[system.headlines[system.shown_row]]] = True
+        self._spared: Booleans = spared
         starts = np.searchsorted(system.line, np.arange(system.line_count))
         self._starts: Integers = starts.astype(np.int64)
 
@@ -81,42 +91,41 @@ class Suppressor:
         """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows."""
         hidden = self._lines_closed(hidden_rows)
         for attempt in itertools.count():
-            cramped = self._cramped(self._system.visible(hidden))
-            extended = self._lines_closed(self.extend(hidden, cramped, 2 ** max(0, attempt - _PATIENCE)))
+            found, cramped = self._exposed(self._system.visible(hidden))
+            extended = self.extend(hidden, found)
+            if attempt < _PATIENCE:
+                extended = self._roomier(extended, cramped)
+            extended = self._lines_closed(extended)
             if np.array_equal(extended, hidden):
                 break
             hidden = extended
         return hidden
 
-    def extend(self, hidden_rows: Booleans, exposed: Integers, generosity: int = 1) -> Booleans:
-        """`hidden_rows` and, for each exposed cell, the cheapest visible rows around it: in its lines, else beyond.
-
-        `generosity` is how many of them at most: one at a time hides least, many at once end sooner.
-        """
+    def extend(self, hidden_rows: Booleans, exposed: Integers) -> Booleans:
+        """`hidden_rows` and, for each exposed cell, the cheapest visible row around it: in its lines, else beyond."""
         visible = self._system.visible(hidden_rows)
-        chosen: list[Integers] = []
-        for _ in range(generosity):
-            nearest = self._nearest_visible(exposed, visible)
-            if not len(nearest):
-                break
-            chosen.append(nearest)
-            visible[nearest] = False
-        return hidden_rows | self._rows_showing(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+        return hidden_rows | self._rows_showing(self._nearest_visible(exposed, visible))
+
+    def _roomier(self, hidden_rows: Booleans, cramped: Integers) -> Booleans:
+        """`hidden_rows` and, for each cramped cell, the cheapest visible row of its own lines that is no headline."""
+        visible = self._system.visible(hidden_rows) & ~self._spared
+        return hidden_rows | self._rows_showing(self._nearest_visible(cramped, visible, reach=0))
 
     def _lines_closed(self, hidden_rows: Booleans) -> Booleans:
         hidden = hidden_rows.copy()
         while True:
             visible = self._system.visible(hidden)
-            chosen = self._cheapest(visible, self._telling(visible))
+            alone, tight = self._telling(visible)
+            chosen = np.union1d(self._cheapest(visible, alone), self._cheapest(visible & ~self._spared, tight))
             if not len(chosen):
                 return hidden
             hidden |= self._rows_showing(chosen)
 
-    def _cramped(self, visible: Booleans) -> Integers:
-        """The sensitive cells whose interval, narrowed line after line, is too small."""
+    def _exposed(self, visible: Booleans) -> tuple[Integers, Integers]:
+        """The sensitive cells that bounds, narrowed line after line, find exactly; and those left too little room."""
         system = self._system
         if not system.line_count:
-            return np.zeros(0, dtype=np.int64)
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         low = np.where(visible, system.values, system.floors)
         high = np.where(visible, system.values, np.inf)
         forward = system.line_sign > 0
@@ -132,8 +141,10 @@ class Suppressor:
             low, high = new_low, new_high
             if settled:
                 break
-        cramped = (system.widths > 0) & (high - low < system.widths - _SLIGHTLY)
-        return np.flatnonzero(cramped).astype(np.int64)
+        sensitive, width = system.widths > 0, high - low
+        found = sensitive & (width < _SLIGHTLY)
+        cramped = sensitive & (width < system.widths - _SLIGHTLY) & ~found
+        return np.flatnonzero(found).astype(np.int64), np.flatnonzero(cramped).astype(np.int64)
 
     def _sum_of_others(self, entries: Numbers) -> Numbers:
         """Per entry, the sum of the other entries of its line; infinite when one of them is."""
@@ -145,11 +156,11 @@ class Suppressor:
         sign = 1.0 if not infinite.any() else np.sign(entries[infinite][0])
         return np.where(infinities > 0, sign * np.inf, sums)
 
-    def _telling(self, visible: Booleans) -> Booleans:
-        """Per line: does it give a hidden cell away?"""
+    def _telling(self, visible: Booleans) -> tuple[Booleans, Booleans]:
+        """Per line: does it give a hidden cell away exactly; does it leave a sensitive one too little room?"""
         system = self._system
         if not system.line_count:
-            return np.zeros(0, dtype=bool)
+            return np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
         unknown = ~visible | (system.widths > 0)
         at = unknown[system.line_cell]
         count = np.add.reduceat(at.astype(np.int64), self._starts)
@@ -158,7 +169,8 @@ class Suppressor:
         slack = np.add.reduceat(room, self._starts)
         need = np.maximum.reduceat(np.where(at, system.widths[system.line_cell], 0.0), self._starts)
         one_sided = (minus == 0) | (minus == count)
-        return np.asarray((count == 1) | ((count > 1) & one_sided & (slack < need)))
+        exact = (count == 1) | ((count > 1) & one_sided & (need > 0) & (slack < _SLIGHTLY))
+        return np.asarray(exact), np.asarray((count > 1) & one_sided & (slack < need) & ~exact)
 
     def _cheapest(self, visible: Booleans, telling: Booleans) -> Integers:
         """Per telling line, the cheapest visible cell that is worth hiding."""
@@ -169,8 +181,11 @@ class Suppressor:
         chosen: Integers = self._by_rank[np.unique(least[least < self._none])]
         return chosen
 
-    def _nearest_visible(self, cells: Integers, visible: Booleans) -> Integers:
-        """For each of `cells`, the cheapest visible cell of its lines; where there is none, of the lines around."""
+    def _nearest_visible(self, cells: Integers, visible: Booleans, reach: int | None = None) -> Integers:
+        """For each of `cells`, the cheapest visible cell of its lines; where there is none, of the lines around.
+
+        `reach`: how many lines away to look, as far as it takes by default.
+        """
         system = self._system
         if not system.line_count or not len(cells):
             return np.zeros(0, dtype=np.int64)
@@ -178,7 +193,7 @@ class Suppressor:
         of_line = np.minimum.reduceat(rank, self._starts)
         best = np.full(system.cell_count, self._none, dtype=np.int64)
         np.minimum.at(best, system.line_cell, of_line[system.line])
-        while True:
+        for _ in itertools.count() if reach is None else range(reach):
             wanting = cells[best[cells] == self._none]
             around = np.minimum.reduceat(best[system.line_cell], self._starts)
             wider = best.copy()
