@@ -23,8 +23,13 @@ _TEXT = "@"
 #: Rows that carry formats and lists: a monthly file of a small partner, and to spare.
 _PREPARED_ROWS = 5_000
 _LISTS, _NOTICE = "Listes du modèle", "Notice du modèle"
-#: The sheets that are ours: whoever reads a filled template passes over them.
+#: The sheets that are ours: whoever reads a filled template, or a corrected report, passes over them. A report's sheets
+#: have names that a partner may use too: they are known by the title in their first cell.
 OWN_SHEETS = frozenset({_LISTS, _NOTICE})
+VERDICT_TITLE, FINDINGS_TITLE = "Verdict du contrôle", "Constats du contrôle"
+OWN_TITLES = frozenset({VERDICT_TITLE, FINDINGS_TITLE})
+#: What one cell of a workbook can hold.
+_LONGEST_TEXT = 32_767
 
 
 def csv_template(table: ContractTable) -> bytes:
@@ -53,9 +58,18 @@ def workbook_template(
             _write_table(book, sheet, rules, lists)
             for row, texts in enumerate((rows or {}).get(rules.table.name, ()), start=1):
                 for column, cell in enumerate(rules.cells):
-                    sheet.write_string(row, column, texts.get(cell.field.name, ""))
+                    sheet.write_string(row, column, workbook_text(texts.get(cell.field.name, "")))
         _write_notice(book, source, month, tables)
     return content.getvalue()
+
+
+def workbook_text(text: str) -> str:
+    """The text as `write_string` may be given it: cut where a cell ends, and never taken for markup.
+
+    xlsxwriter writes a string between `<r>` and `</r>` into the sheet unescaped, a formula with it.
+    """
+    cut = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+    return f"{cut} " if cut.startswith("<r>") else cut
 
 
 def sheet_name(table: ContractTable) -> str:

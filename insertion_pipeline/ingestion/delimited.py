@@ -200,7 +200,7 @@ def is_blank(line: bytes, dialect: Dialect) -> bool:
         return False
     if not dialect.quoting:
         return True
-    cells, _ = _record([line], dialect)
+    cells, _ = record_at([line], dialect)
     return cells is not None and not any(cell.strip() for cell in cells)
 
 
@@ -531,7 +531,7 @@ def settle_quoted(lines: Sequence[bytes], first_line: int, expected: int, dialec
             outcome.blank += 1
             index += 1
             continue
-        cells, units = _record(lines[index : index + _LONGEST_RECORD_LINES], dialect)
+        cells, units = record_at(lines[index : index + _LONGEST_RECORD_LINES], dialect)
         record = _fitted(first_line + index, units, cells, expected) if cells is not None else None
         if record is not None:
             outcome.records.append(record)
@@ -566,7 +566,7 @@ def cell_count_problem(found: int, expected: int) -> tuple[str, str]:
     return code, f"La ligne a {found} cellule{'s' if found > 1 else ''} au lieu de {expected}."
 
 
-def _record(lines: Sequence[bytes], dialect: Dialect) -> tuple[list[str] | None, int]:
+def record_at(lines: Sequence[bytes], dialect: Dialect) -> tuple[list[str] | None, int]:
     """The record that begins with the first line, and how many lines it takes; null when its quotes are wrong."""
     if b'"' not in lines[0]:
         return lines[0].decode().split(dialect.separator), 1

@@ -11,7 +11,6 @@ that does not take ISO. The unit of account is the row of the sheet.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from insertion_pipeline.contracts.findings import Finding
-from insertion_pipeline.contracts.templates import OWN_SHEETS
+from insertion_pipeline.contracts.templates import OWN_SHEETS, OWN_TITLES
 from insertion_pipeline.ingestion import headers
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
@@ -45,7 +44,9 @@ _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class Sheet:
+    """A sheet with its header found: `header` is its index in `rows`, `cells` its text without what trails empty."""
+
     rows: Sequence[Sequence[Cell]]
     header: int
     cells: tuple[str, ...]
@@ -56,24 +57,32 @@ class _Sheet:
 
 def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Extract]:
     """One extract per contract table found, and one for each other sheet that holds anything."""
+    found = False
+    for number, (sheet, table) in enumerate(sheets_of(path, tables, limits), start=rank):
+        found = True
+        if table is not None:
+            yield _read_sheet(sheet, table, number, limits)
+        else:
+            counted = Account(lines=len(sheet.rows), header_footer=len(sheet.rows))
+            yield Extract(None, None, counted, UNREADABLE_SCHEMA.empty_table())
+    if not found:
+        yield Extract(None, None, Account(), UNREADABLE_SCHEMA.empty_table())
+
+
+def sheets_of(
+    path: Path, tables: Sequence[ContractTable], limits: Limits
+) -> Iterator[tuple[Sheet, ContractTable | None]]:
+    """The sheets that hold anything, in order, each with the table that it is read as: the best fit of several."""
     sheets = [_looked_at(rows, headers.told_apart(tables, name)) for name, rows in _sheets(path, limits)]
     filled = [sheet for sheet in sheets if sheet is not None]
-    if not filled:
-        yield Extract(None, None, Account(), UNREADABLE_SCHEMA.empty_table())
-        return
     best = {
         table.name: max((sheet for sheet in filled if sheet.table is table), key=lambda sheet: sheet.fit)
         for table in tables
         if any(sheet.table is table for sheet in filled)
     }
-    offset = itertools.count(rank)
     for sheet in filled:
-        if sheet.table is not None and best[sheet.table.name] is sheet:
-            yield _read_sheet(sheet, sheet.table, next(offset), limits)
-        else:
-            counted = Account(lines=len(sheet.rows), header_footer=len(sheet.rows))
-            yield Extract(None, None, counted, UNREADABLE_SCHEMA.empty_table())
-            next(offset)
+        is_read = sheet.table is not None and best[sheet.table.name] is sheet
+        yield sheet, sheet.table if is_read else None
 
 
 def header_of(path: Path, tables: Sequence[ContractTable], limits: Limits) -> tuple[str, ...]:
@@ -90,7 +99,9 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
     try:
         workbook = CalamineWorkbook.from_path(path)
         for name in (name for name in workbook.sheet_names if name not in OWN_SHEETS):
-            yield name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+            rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+            if not (rows and rows[0] and rows[0][0] in OWN_TITLES):
+                yield name, rows
     except PasswordError:
         raise refusal(
             "archive-password",
@@ -139,9 +150,9 @@ def _column_number(letters: bytes) -> int:
     return number
 
 
-def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) -> _Sheet | None:
+def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) -> Sheet | None:
     """The sheet with its header found, as in a delimited text; null when it holds nothing."""
-    best: _Sheet | None = None
+    best: Sheet | None = None
     seen = 0
     for number, row in enumerate(rows):
         if _is_blank(row):
@@ -154,14 +165,14 @@ def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) 
         if table is not None and fit < min(2, sum(1 for one in table.fields if not one.insertion.header_optional)):
             table, fit = None, 0
         if best is None or fit > best.fit:
-            best = _Sheet(rows, number, cells, table, fit, tables)
+            best = Sheet(rows, number, cells, table, fit, tables)
         seen += 1
         if seen == _HEADER_SEARCH_ROWS:
             break
     return best
 
 
-def _read_sheet(sheet: _Sheet, table: ContractTable, rank: int, limits: Limits) -> Extract:
+def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -> Extract:
     file = label(rank, table)
     if len(sheet.cells) > limits.columns:
         raise refusal(
