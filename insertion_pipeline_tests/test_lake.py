@@ -37,11 +37,16 @@ def test_a_home_of_another_version_is_not_touched(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "table.txt"
     write_atomically(target, b"old")
-    with pytest.raises(RuntimeError), replacing(target) as partial:
-        partial.write_bytes(b"half of the n")
-        raise RuntimeError("power cut")
+
+    def be_interrupted() -> None:
+        with replacing(target) as partial:
+            partial.write_bytes(b"half of the n")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        be_interrupted()
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["table.txt"]
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_sealed_parquet_opens_with_its_key_in_arrow_and_in_duckdb(lake: Lake) -> None:
@@ -92,7 +97,7 @@ def test_keys_are_made_once_and_only_their_owner_reads_them(lake: Lake) -> None:
     path = lake.home / "secrets" / "space-fr.key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert sorted(os.listdir(path.parent)) == ["space-be.key", "space-fr.key"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["space-be.key", "space-fr.key"]
 
 
 def test_production_never_invents_keys(tmp_path: Path) -> None:
@@ -110,9 +115,12 @@ def test_a_data_key_opens_only_in_its_own_space(lake: Lake) -> None:
 
 
 def test_one_writer_per_home_and_the_second_learns_who_it_is(lake: Lake) -> None:
-    with lake.writer_lock(holder="run 42"):
-        with pytest.raises(AnotherRunHoldsTheLock, match="run 42"), lake.writer_lock(holder="run 43"):
-            pass
+    with (
+        lake.writer_lock(holder="run 42"),
+        pytest.raises(AnotherRunHoldsTheLock, match="run 42"),
+        lake.writer_lock(holder="run 43"),
+    ):
+        pass
     with lake.writer_lock(holder="run 43"):
         assert (lake.home / "run.lock").read_text() == "run 43"
 

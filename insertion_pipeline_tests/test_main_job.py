@@ -1,0 +1,291 @@
+"""The whole way, as its users walk it: the real command, a real home, the samples of the repository."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.registry import FAMILIES, Registry
+from insertion_pipeline_tests.artefacts import shown_texts
+
+#: Loaded by every Python of the child's tree: any connection that leaves the machine is written down and refused.
+_NETWORK_CUT = """
+import os, socket
+def refuse(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        with open(os.environ["CONNECTIONS"], "a") as file:
+            file.write(f"{address}\\n")
+        raise OSError("the network is cut")
+    return connect(self, address)
+connect = socket.socket.connect
+socket.socket.connect = refuse
+socket.socket.connect_ex = refuse
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def answer(self) -> object:
+        return json.loads(self.output)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home and the command at its door."""
+
+    folder: Path
+    connections: Path
+
+    def insertion(self, *arguments: str) -> Outcome:
+        hook = self.connections.parent / "hook"
+        hook.mkdir(exist_ok=True)
+        (hook / "sitecustomize.py").write_text(_NETWORK_CUT)
+        environment = os.environ | {
+            "PYTHONPATH": str(hook),
+            "CONNECTIONS": str(self.connections),
+            "INSERTION_HOME": str(self.folder),
+        }
+        environment.pop("DAGSTER_HOME", None)
+        command = [str(Path(sys.executable).with_name("insertion")), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def lake(self) -> Lake:
+        return Lake.open(self.folder)
+
+    def release(self) -> Path:
+        (folder,) = (self.folder / "releases").iterdir()
+        return folder
+
+
+def new_home(folder: Path) -> Home:
+    return Home(folder / "home", folder / "connections.txt")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Outcome]:
+    home = new_home(tmp_path_factory.mktemp("demo"))
+    return home, home.insertion("demo", "--json")
+
+
+def values_of(release: Path) -> list[dict[str, object]]:
+    return pq.read_table(release / "parquet" / "indicator_values.parquet").to_pylist()
+
+
+def digests_of(release: Path) -> dict[str, str]:
+    """The sha256 of what is promised identical byte for byte."""
+    promised = [
+        *release.glob("parquet/*"),
+        *release.glob("csv/*"),
+        release / "indicateurs.xlsx",
+        release / "datapackage.json",
+    ]
+    return {path.relative_to(release).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in promised}
+
+
+# -- the first release -----------------------------------------------------------------------------------------------
+
+
+def test_the_demo_ends_with_a_release(demo: tuple[Home, Outcome]) -> None:
+    home, outcome = demo
+    assert outcome.code in (0, 1), outcome.errors
+    release = home.release()
+    assert {path.name for path in release.iterdir()} >= {
+        "insertion.duckdb", "parquet", "csv", "indicateurs.xlsx", "datapackage.json", "report", "MANIFEST.json",
+    }  # fmt: skip
+    assert release.name.startswith("2026-10-")
+    published = [row for row in values_of(release) if row["status"] == "published"]
+    assert len(published) > 500
+    assert len({row["indicator_code"] for row in published}) >= 15
+    assert len({row["territory_level"] for row in published}) >= 4
+    assert {row["month"] for row in published} == {"2026-09", "2026-10"}
+    assert {row["country"] for row in published} == {"FR", "BE"}
+
+
+def test_each_family_and_the_network_have_three_indicators(demo: tuple[Home, Outcome], registry: Registry) -> None:
+    home, _ = demo
+    published = {row["indicator_code"] for row in values_of(home.release()) if row["status"] == "published"}
+    by_family = {
+        family.family: {indicator.code for indicator in family.indicators} & published
+        for family in registry.indicator_families
+    }
+    for family in (*FAMILIES, "network"):
+        assert len(by_family[family]) >= 3, (family, by_family[family])
+
+
+def test_the_manifest_answers_for_every_file_and_every_delivery(demo: tuple[Home, Outcome]) -> None:
+    home, _ = demo
+    release = home.release()
+    manifest = json.loads((release / "MANIFEST.json").read_text(encoding="utf-8"))
+    on_disk = {
+        path.relative_to(release).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in release.rglob("*")
+        if path.is_file() and not path.name.startswith("MANIFEST.")
+    }
+    assert manifest["files"] == on_disk
+    text = json.dumps(manifest)
+    for receipt in receipts_of(home):
+        if receipt["status"] == "applied":
+            assert receipt["sha256"] in text, receipt["partner"]
+
+
+def receipts_of(home: Home) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in sorted((home.folder / "landing" / "receipts").glob("*.json"))]
+
+
+def test_every_sample_was_delivered_and_its_account_balances(demo: tuple[Home, Outcome], registry: Registry) -> None:
+    home, _ = demo
+    listed = [
+        row
+        for family in FAMILIES
+        for row in csv.DictReader((registry.folder / family / "samples" / "deliveries.csv").open(encoding="utf-8"))
+    ]
+    receipts = receipts_of(home)
+    assert len(listed) >= 30
+    assert len(receipts) == len(listed)
+    for receipt in receipts:
+        account = receipt["account"]
+        assert account["lines"] == sum(account[part] for part in ("blank", "header_footer", "accepted", "rejected"))
+        assert account["lines"] > 0
+
+
+def test_no_small_cell_is_shown(demo: tuple[Home, Outcome]) -> None:
+    home, _ = demo
+    persons = [row for row in values_of(home.release()) if row["counted_unit"] == "persons"]
+    assert len(persons) > 500
+    for row in persons:
+        for part in ("numerator", "denominator"):
+            assert row["status"] == "published" or row[part] is None or row["status"] in ("NC",), row
+            if row[part] is not None:
+                assert not 0 < row[part] < 5, row
+
+
+def test_the_formats_hold_the_same_numbers(demo: tuple[Home, Outcome]) -> None:
+    home, _ = demo
+    release = home.release()
+    parquet = pq.read_table(release / "parquet" / "indicator_values.parquet")
+    with duckdb.connect(str(release / "insertion.duckdb"), read_only=True) as connection:
+        count, total = connection.execute("SELECT count(*), sum(numerator) FROM indicator_values").fetchone()
+        from_csv = connection.execute(
+            "SELECT count(*), sum(numerator::DOUBLE) FROM read_csv(?, delim=';', header=true, all_varchar=true)",
+            [str(release / "csv" / "indicator_values.csv")],
+        ).fetchone()
+    assert count == parquet.num_rows == from_csv[0]
+    assert total == pytest.approx(pc.sum(parquet["numerator"]).as_py())
+    assert from_csv[1] == pytest.approx(total)
+
+
+def test_a_second_run_does_no_work_and_says_so(demo: tuple[Home, Outcome]) -> None:
+    home, _ = demo
+    before = {path: path.stat().st_mtime_ns for path in home.folder.rglob("*.parquet")}
+    again = home.insertion("demo")
+    assert again.code in (0, 1), again.errors
+    assert "rien de nouveau" in again.output.lower()
+    assert {path: path.stat().st_mtime_ns for path in home.folder.rglob("*.parquet")} == before
+
+
+def test_nothing_connects_outwards(demo: tuple[Home, Outcome]) -> None:
+    home, outcome = demo
+    assert outcome.code in (0, 1)
+    assert not home.connections.exists(), home.connections.read_text()
+
+
+def test_another_home_with_other_keys_and_another_order_of_deposits_gives_the_same_release(
+    demo: tuple[Home, Outcome], tmp_path: Path, registry: Registry
+) -> None:
+    home, _ = demo
+    rows = [
+        row | {"path": str(registry.folder / family / "samples" / row["path"])}
+        for family in FAMILIES
+        for row in csv.DictReader((registry.folder / family / "samples" / "deliveries.csv").open(encoding="utf-8"))
+    ]
+    random.Random(7).shuffle(rows)
+    rows.sort(key=lambda row: row["month"])
+    listing = tmp_path / "deliveries.csv"
+    with listing.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    other = new_home(tmp_path)
+    assert other.insertion("deliver", "--from", str(listing), "--json").code in (0, 1, 3)
+    ran = other.insertion("run", "--months", "2026-09..2026-10", "--json")
+    assert ran.code in (0, 1), ran.errors
+    assert other.release().name == home.release().name
+    assert digests_of(other.release()) == digests_of(home.release())
+
+
+# -- persons ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_outside_the_sealed_area_names_a_person(demo: tuple[Home, Outcome]) -> None:
+    """Every birth name with a first name, number, e-mail and telephone of the sealed area is looked for elsewhere."""
+    home, outcome = demo
+    names, identifiers = direct_identifiers(home)
+    assert len(names) > 200
+    assert len(identifiers) > 500
+    texts = {path: text.casefold() for path, text in shown_texts(home.folder)}
+    texts[Path("stdout")] = outcome.output.casefold()
+    texts[Path("stderr")] = outcome.errors.casefold()
+    assert any(path.suffix == ".db" for path in texts), "Dagster's own storage is looked through too"
+    haystack = "\0".join(texts.values())
+    leaked = [one for one in (*names, *identifiers) if one in haystack]
+    assert not leaked, [path for path, text in texts.items() if any(one in text for one in leaked)]
+
+
+def direct_identifiers(home: Home) -> tuple[set[str], set[str]]:
+    """Of the persons that the home knows: « birth name first name » pairs, and long identifiers."""
+    lake = home.lake()
+    names: set[str] = set()
+    identifiers: set[str] = set()
+    for space in ("fr", "be"):
+        for path in sorted((lake.sealed / "identity" / space).glob("*.parquet")):
+            table = lake.read_parquet(ParquetFile(path, lake.keyring.space_key(space)))
+            for row in table.to_pylist():
+                name = row.get("birth_name") or row.get("used_name")
+                if name and row.get("first_names"):
+                    names.add(f"{name} {row['first_names']}".casefold())
+                    names.add(f"{row['first_names']} {name}".casefold())
+                for column in ("nir", "niss", "email", "phone", "caf_matricule"):
+                    value = row.get(column)
+                    if value and len(str(value)) >= 9:
+                        identifiers.add(str(value).casefold())
+    return names, identifiers
+
+
+def test_the_person_of_the_cnaf_flow_and_of_the_spie_extract_is_one(real_samples: Path, tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    spie = next((real_samples / "france_travail").glob("*.csv"))
+    cnaf = real_samples / "cnaf_vrsb0801" / "RSABEM.xml"
+    assert home.insertion("deliver", str(cnaf), "--partner", "dep-52").code in (0, 1)
+    assert home.insertion("deliver", str(spie), "--partner", "france-travail", "--month", "2022-02").code in (0, 1)
+    ran = home.insertion("run", "--month", "2022-02", "--json")
+    assert ran.code in (0, 1), ran.errors
+    lake = home.lake()
+    tables = {
+        source: pq.read_table(lake.open_area / "pseudonymised" / source / table / "2022-02.parquet")
+        for source, table in (("cnaf_vrsb0801", "personnes"), ("ft_spie", "demandeurs"))
+    }
+    shared_persons = set(tables["cnaf_vrsb0801"]["person"].to_pylist()) & set(tables["ft_spie"]["person"].to_pylist())
+    assert len(shared_persons) == 1
+    assert tables["cnaf_vrsb0801"].num_rows == 3
+    assert len(set(tables["cnaf_vrsb0801"]["person"].to_pylist())) == 3
