@@ -96,6 +96,13 @@ def pseudonymise(
     return written
 
 
+def withdraw(lake: Lake, registry: Registry, source: str, month: Month) -> None:
+    """Take back the pseudonymised tables of a source for a month in which no delivery counts any more."""
+    tables = {table.name for version in registry.source(source).versions for table in version.resources}
+    for name in tables:
+        pseudonymised_file(lake, source, name, month).path.unlink(missing_ok=True)
+
+
 def _open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Create the views `persons` and `residences` over both spaces' sealed tables."""
     for name, files in (

@@ -5,7 +5,7 @@ any connection, any decision.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -116,7 +116,7 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
         for source in sources:
             with without_values():
                 for month in drawn_on:
-                    rows = pseudonymising.pseudonymise(lake, declarations, resolution, source.name, month)
+                    rows = _pseudonymise(lake, declarations, resolution, source, month)
                     if month in chosen:
                         context.add_asset_metadata(
                             {"dagster/partition_row_count": sum(rows.values()), **rows},
@@ -126,6 +126,16 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
             yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
 
     return identity
+
+
+def _pseudonymise(
+    lake: Lake, registry: Registry, resolution: Resolution, source: Source, month: Month
+) -> Mapping[str, int]:
+    """Write a source's pseudonymised tables for a month, or take them back when no delivery counts."""
+    if deliveries.effective(lake, source, month):
+        return pseudonymising.pseudonymise(lake, registry, resolution, source.name, month)
+    pseudonymising.withdraw(lake, registry, source.name, month)
+    return {}
 
 
 def _speaks_of_persons(source: Source) -> bool:
