@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +25,10 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from insertion_pipeline.ingestion.judging import Judgement
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
+    from insertion_pipeline.ingestion.reporting import About
     from insertion_pipeline.lake import Lake
     from insertion_pipeline.month import Month, Span
     from insertion_pipeline.orchestration.running import CheckOutcome
@@ -198,6 +200,7 @@ class Session:
             may_create_keys=not settings.is_production,
             memory_limit_mb=settings.memory_limit_mb,
             threads=settings.threads,
+            archive_password=settings.archive_password_text,
         )
         if lake.keyring.is_empty:
             if settings.is_production:
@@ -282,22 +285,70 @@ def check(
     partner: PartnerOption,
     source: SourceOption = None,
     month: MonthOption = None,
-    report: Annotated[Path | None, typer.Option(help="Rapport Excel à écrire.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Rapport à écrire : .xlsx (votre fichier annoté), .csv ou .json.")
+    ] = None,
 ) -> ExitCode:
     """Dire ce que vaut un fichier, sans rien garder."""
     from insertion_pipeline import screen
-    from insertion_pipeline.ingestion.judging import judge
+    from insertion_pipeline.ingestion.judging import judge, together
 
     session = _session(ctx)
     _require_files(files)
-    judgements = [judge(path, partner, source, _month(month), session.registry, session.lake) for path in files]
+    targets = _reports(report, files)
+    lake, registry = session.lake, session.registry
+    deliveries = together(files, partner, source, registry, lake)
+    judgements = [judge(paths, partner, source, _month(month), registry, lake) for paths in deliveries]
     answers = [judgement.to_json() for judgement in judgements]
+    written = [
+        _write_report(session, target, paths, judgement)
+        for target, paths, judgement in zip(targets(len(deliveries)), deliveries, judgements, strict=False)
+    ]
     if session.as_json:
         say(answers[0] if len(answers) == 1 else answers)
     else:
-        for path, answer in zip(files, answers, strict=True):
-            screen.show_verdict(answer, str(path))
+        for paths, answer in zip(deliveries, answers, strict=True):
+            screen.show_verdict(answer, _about(session, answer["source"], partner, paths))
+        screen.show_reports(written)
     return ExitCode.of_verdict(max(answer["verdict"] for answer in answers))
+
+
+def _reports(report: Path | None, files: Sequence[Path]) -> Callable[[int], list[Path]]:
+    """Where the reports go: one file, or one with a number per delivery. Refused before anything is read."""
+    from insertion_pipeline.ingestion.reporting import EXTENSIONS
+
+    if report is None:
+        return lambda deliveries: []
+    if report.suffix.lower() not in EXTENSIONS:
+        raise WrongUsage(
+            f"Rapport {report.name} : l'extension doit être {', '.join(EXTENSIONS[:-1])} ou {EXTENSIONS[-1]}."
+        )
+    if not report.absolute().parent.is_dir():
+        raise WrongUsage(f"Dossier absent : {report.absolute().parent}")
+    if any(report.resolve() == path.resolve() for path in files):
+        raise WrongUsage(f"Le rapport écraserait le fichier contrôlé : {report}")
+    return lambda deliveries: (
+        [report]
+        if deliveries == 1
+        else [report.with_stem(f"{report.stem}-{number}") for number in range(1, deliveries + 1)]
+    )
+
+
+def _write_report(session: Session, target: Path, paths: Sequence[Path], judgement: Judgement) -> Path:
+    from insertion_pipeline.ingestion.replaying import pages
+    from insertion_pipeline.ingestion.reporting import write_report
+
+    source = session.registry.sources.get(judgement.source or "")
+    replayed = pages(paths, source, judgement.month, session.lake) if source is not None else ()
+    about = _about(session, judgement.source, judgement.partner, paths)
+    write_report(target, judgement.to_json(), about, session.lake, replayed)
+    return target
+
+
+def _about(session: Session, source: str | None, partner: str, paths: Sequence[Path]) -> About:
+    from insertion_pipeline.ingestion.reporting import About
+
+    return About.of(source, partner, paths, session.registry)
 
 
 @app.command()
@@ -326,15 +377,15 @@ def deliver(
     if not files:
         raise WrongUsage("Aucun fichier à déposer.")
     _require_files(files)
+    from insertion_pipeline.ingestion.judging import together
     from insertion_pipeline.ingestion.landing import deliver as delivered
 
-    return _answered(
-        session,
-        [
-            delivered(path, partner, source, _month(month), session.registry, session.lake, confirm=confirm)
-            for path in files
-        ],
-    )
+    deliveries = together(files, partner, source, session.registry, session.lake)
+    answers = [
+        delivered(paths, partner, source, _month(month), session.registry, session.lake, confirm=confirm)
+        for paths in deliveries
+    ]
+    return _answered(session, answers, partner, deliveries)
 
 
 def _nothing(session: Session, partner: str, source: str | None, month: Month | None) -> Answer:
@@ -389,7 +440,9 @@ def _rows_of(listing: Path) -> list[dict[str, str]]:
         return list(reader)
 
 
-def _answered(session: Session, answers: Sequence[Answer]) -> ExitCode:
+def _answered(
+    session: Session, answers: Sequence[Answer], partner: str = "", deliveries: Sequence[Sequence[Path]] = ()
+) -> ExitCode:
     """Show the receipts; the code is a refusal's before that of a deposit held, before that of findings."""
     from insertion_pipeline import screen
 
@@ -398,7 +451,11 @@ def _answered(session: Session, answers: Sequence[Answer]) -> ExitCode:
         shown = [receipt.to_json() for receipt in receipts]
         say(shown[0] if len(shown) == 1 else shown)
     else:
-        screen.show_receipts(answers)
+        about = [
+            _about(session, receipt.source, partner, paths)
+            for receipt, paths in zip(receipts, deliveries, strict=False)
+        ]
+        screen.show_receipts(answers, about)
     codes = {_code_of(receipt) for receipt in receipts}
     return next((code for code in (ExitCode.REFUSED, ExitCode.HELD, ExitCode.FINDINGS) if code in codes), ExitCode.DONE)
 

@@ -70,13 +70,18 @@ class ParquetFile:
 
 @dataclass(frozen=True)
 class Lake:
-    """One home: landing, sealed area, lake, releases, runs, secrets."""
+    """One home: landing, sealed area, lake, releases, runs, secrets.
+
+    `archive_password` opens the encrypted archives that partners send, whenever they are read: at their deposit, and
+    when their rows are made again from the bytes that landed.
+    """
 
     home: Path
     keyring: Keyring
     memory_limit_mb: int = 4096
     threads: int = 2
     clock: Clock = field(default_factory=SystemClock)
+    archive_password: str | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -87,6 +92,7 @@ class Lake:
         memory_limit_mb: int = 4096,
         threads: int = 2,
         clock: Clock | None = None,
+        archive_password: str | None = None,
     ) -> Lake:
         """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`."""
         home = home.resolve()
@@ -100,7 +106,7 @@ class Lake:
         if version < HOME_VERSION:
             raise HomeNeedsMigration(f"home version {version}, this program writes {HOME_VERSION}")
         keyring = Keyring(home / "secrets", may_create=may_create_keys)
-        return cls(home, keyring, memory_limit_mb, threads, clock or SystemClock())
+        return cls(home, keyring, memory_limit_mb, threads, clock or SystemClock(), archive_password)
 
     @property
     def landing(self) -> Path:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console, Group
+from rich.console import Console
+from rich.console import Group as Paragraphs
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,12 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from insertion_pipeline.contracts.findings import TITLES
+from insertion_pipeline.ingestion import reporting
 from insertion_pipeline.ingestion.accounts import Account
 
 if TYPE_CHECKING:
     from insertion_pipeline.cli import Ran
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
+    from insertion_pipeline.ingestion.reporting import About, Group
     from insertion_pipeline.publication.releasing import Headline, Release
     from insertion_pipeline.publication.verifying import Verification
     from insertion_pipeline.registry import Registry
@@ -35,12 +39,7 @@ T = TypeVar("T")
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-VERDICTS: Mapping[int, tuple[str, str]] = {
-    0: ("Conforme", "green"),
-    1: ("Accepté avec avertissements", "green"),
-    2: ("Accepté en partie", "yellow"),
-    3: ("Refusé", "red"),
-}
+COLOURS: Mapping[int, str] = {0: "green", 1: "green", 2: "yellow", 3: "red"}
 STATUSES: Mapping[str, tuple[str, str]] = {
     "applied": ("pris en compte", "green"),
     "held": ("à confirmer", "yellow"),
@@ -82,72 +81,86 @@ def grid(*columns: str, title: str = "", numbers: Iterable[str] = ()) -> Table:
 # -- a file ------------------------------------------------------------------------------------------------------------
 
 
-def show_verdict(answer: Mapping[str, Any], path: str) -> None:
-    """The verdict on one file, and what to mend in it, most frequent first."""
-    name, colour = VERDICTS[answer["verdict"]]
-    account = (
-        f"{plural(answer['lines'], 'ligne')} : {number(answer['accepted'])} acceptées, {number(answer['rejected'])}"
-        f" rejetées, {number(answer['blank'])} vides, {number(answer['header_footer'])} d'en-tête ou de pied"
-    )
-    about = "  ".join(part for part in (answer["source"], answer["period"]) if part)
-    console.print(
-        Panel(
-            Group(Text(about, style="bold"), account),
-            title=f"[{colour}]{name}[/]",
-            title_align="left",
-            subtitle=Text(path),
-            subtitle_align="right",
-            border_style=colour,
-            expand=False,
-        )
-    )
-    if answer["findings"]:
-        console.print(Padding(_findings_table(answer["findings"]), (0, 0, 1, 1)))
+def show_verdict(answer: Mapping[str, Any], about: About, *, is_deposit: bool = False) -> None:
+    """The verdict on one delivery: what was taken, what was not, why, what to do; then every kind of finding."""
+    name, colour = reporting.VERDICTS[answer["verdict"]], COLOURS[answer["verdict"]]
+    said = reporting.outcome(answer, is_deposit=is_deposit)
+    told = Table.grid(padding=(0, 2))
+    told.add_column(style="dim", no_wrap=True)
+    told.add_column(overflow="fold")
+    for title, text in (
+        ("Fichier", ", ".join(about.files)), ("Type", about.source), ("Mois", answer["period"] or "non précisé"),
+        ("Pris", said.taken), ("Non pris", said.left), ("Pourquoi", said.why), ("Que faire", said.to_do),
+        ("Compte", reporting.account_of(answer)),
+    ):  # fmt: skip
+        told.add_row(title, Text(reporting.typeset(text), style="bold" if title == "Que faire" else ""))
+    for member in answer["members"] if len(answer["members"]) > 1 else ():
+        told.add_row("", Text(f"{member['file']} : {reporting.account_of(member)}", style="dim"))
+    console.print(Panel(told, title=f"[bold {colour}]{name}[/]", title_align="left", border_style=colour))
+    _show_findings(answer["findings"], about, is_bundle=len(answer["members"]) > 1)
 
 
-def _findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
-    """Findings grouped for reading: one row per code, field and value, with the first lines concerned."""
-    groups: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = {}
-    for finding in findings:
-        key = (finding["code"], finding["table"], finding["field"], str(finding["value"] or ""))
-        groups.setdefault(key, []).append(finding)
-    table = grid("", "Constat", "Champ", "Valeur", "Lignes", "Que faire")
-    ordered = sorted(groups.values(), key=lambda group: -sum(one["count"] for one in group))
-    for group in ordered[:_SHOWN_GROUPS]:
-        first = group[0]
-        lines = [str(one["line"]) for one in group if one["line"] is not None]
-        count = sum(one["count"] for one in group)
-        where = ", ".join(lines[:3]) + (f"… ({number(count)})" if count > 3 else "")
-        mark = Text("✗", style="red") if first["severity"] == "blocking" else Text("!", style="yellow")
-        table.add_row(mark, first["message"], first["field"], Text(str(first["value"] or "")), where, first["remedy"])
-    if len(ordered) > _SHOWN_GROUPS:
-        table.add_row(
-            "",
-            f"… et {plural(len(ordered) - _SHOWN_GROUPS, 'autre constat', 'autres constats')} (--json les donne tous)",
-        )
-    return table
+def _show_findings(findings: Sequence[Mapping[str, Any]], about: About, *, is_bundle: bool) -> None:
+    """One paragraph for each kind of finding, those that reject first: what, how often, where, values, what to do."""
+    groups = reporting.grouped(findings)
+    if not groups:
+        return
+    counts = {mark: sum(group.count for group in groups if group.is_blocking is mark) for mark in (True, False)}
+    told = [reporting.several(counts[True], "bloquant"), reporting.several(counts[False], "avertissement")]
+    total = reporting.several(sum(counts.values()), "constat")
+    console.print(Text(f"{total} : {', '.join(told)}", style="bold"))
+    for group in groups[:_SHOWN_GROUPS]:
+        file = group.first["file"] if is_bundle else ""
+        console.print(Padding(_paragraph(group, about, file), (0, 0, 0, 1)))
+    if rest := groups[_SHOWN_GROUPS:]:
+        count = sum(group.count for group in rest)
+        kinds = plural(len(rest), "autre sorte", "autres sortes")
+        console.print(f" … et {plural(count, 'constat')} de {kinds} : --report rapport.xlsx les donne tous.")
 
 
-_SHOWN_GROUPS = 20
+def _paragraph(group: Group, about: About, file: str) -> Table:
+    mark = Text("✗", style="bold red") if group.is_blocking else Text("!", style="bold yellow")
+    first, colour = group.first, "red" if group.is_blocking else "yellow"
+    times = f"{number(group.count)} fois" if group.count > 1 else ""
+    where = (file, group.title, about.column(first, most=3), times, group.where())
+    lines = [Text(reporting.typeset(first["message"])), Text(" · ".join(filter(None, where)), style="dim")]
+    for title, text in (
+        ("Attendu", group.expected),
+        ("Valeurs" if len(group.values) > 1 else "Valeur", group.examples()),
+    ):
+        if text:
+            lines.append(Text.assemble((f"{title} : ", "dim"), reporting.typeset(text)))
+    if first["remedy"]:
+        lines.append(Text.assemble(("→ ", colour), reporting.typeset(first["remedy"])))
+    paragraph = Table.grid(padding=(0, 1))
+    paragraph.add_row(mark, Paragraphs(*lines))
+    return paragraph
+
+
+_SHOWN_GROUPS = 40
+
+
+def show_reports(written: Sequence[Path]) -> None:
+    """Where the reports are."""
+    for path in written:
+        console.print(Text.assemble(("Rapport écrit : ", "dim"), (str(path), "cyan")), soft_wrap=True)
 
 
 # -- deposits ----------------------------------------------------------------------------------------------------------
 
 
-def show_receipts(answers: Sequence[Answer]) -> None:
-    """The receipts; a single deposit's findings too, which are its depositor's."""
-    if len(answers) == 1 and answers[0].findings is not None:
-        receipt = answers[0].receipt
-        account = receipt.account
-        show_verdict(
-            {
+def show_receipts(answers: Sequence[Answer], abouts: Sequence[About] = ()) -> None:
+    """The receipts; before them, with what `abouts` knows of each deposit, the findings, which are its depositor's."""
+    for answer, about in zip(answers, abouts, strict=False):
+        if answer.findings is not None:
+            receipt, account = answer.receipt, answer.receipt.account
+            verdict = {
                 "verdict": receipt.verdict, "source": receipt.source, "period": str(receipt.month or ""),
                 "lines": account.lines, "accepted": account.accepted, "rejected": account.rejected,
-                "blank": account.blank, "header_footer": account.header_footer,
-                "findings": answers[0].findings.to_pylist(),
-            },
-            f"dépôt n° {receipt.sequence}",
-        )  # fmt: skip
+                "blank": account.blank, "header_footer": account.header_footer, "members": (),
+                "findings": answer.findings.to_pylist(),
+            }  # fmt: skip
+            show_verdict(verdict, about, is_deposit=True)
     table = grid(
         "N°",
         "Partenaire",

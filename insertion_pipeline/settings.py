@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     archive_password: SecretStr | None = Field(default=None, description="Password of encrypted partner archives.")
 
     @property
+    def archive_password_text(self) -> str | None:
+        """The password in the clear, for whoever opens archives."""
+        return self.archive_password.get_secret_value() if self.archive_password is not None else None
+
+    @property
     def is_production(self) -> bool:
         return self.env == "production"
 

@@ -72,7 +72,7 @@ def wording_of_flaw(cell: Cell, flaw: Flaw) -> Wording:
             f"{label} : {_kind(cell.field)} — la forme attendue est {expected}.",
             "Corrigez la valeur.",
         ),
-        "pattern-error": (f"{label} n'a pas la forme attendue : {expected}.", "Corrigez la valeur."),
+        "pattern-error": (f"{label} n'a pas la forme attendue — {expected}.", "Corrigez la valeur."),
         "code-error": (f"{label} : code inconnu — attendu : {expected}.", "Choisissez un code de la liste."),
         "length-error": (f"{label} n'a pas la longueur attendue : {expected}.", "Corrigez la valeur."),
         "range-error": (f"{label} est hors des bornes : {expected}.", "Vérifiez la valeur."),
@@ -85,7 +85,13 @@ def wording_of_flaw(cell: Cell, flaw: Flaw) -> Wording:
             f"Laissez la cellule vide si la personne n'a pas de {number}.",
         ),
     }[flaw.finding_code]
-    return Wording(message, expected, remedy or advice)
+    return Wording(message, expected, remedy or _with_meaning(cell.field, flaw, advice))
+
+
+def _with_meaning(field: ContractField, flaw: Flaw, advice: str) -> str:
+    """The advice, and what the column holds: a form alone does not tell a secretary what to look for."""
+    says_form = flaw.finding_code in ("type-error", "pattern-error", "length-error", "range-error", "required-value")
+    return f"{advice} La colonne attend : {field.description}" if says_form and field.description else advice
 
 
 def wording_of_rule(rule: Rule) -> Wording:

@@ -17,7 +17,9 @@ from insertion_pipeline.contracts.findings import Finding, findings_table
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.conforming import Conformed, conform, verdict_of
 from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.extracts import label
 from insertion_pipeline.ingestion.reading import Member, Reading, UnreadableDelivery, read, recognise
+from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import Partner, Registry, Source
@@ -35,7 +37,7 @@ class Judgement:
     """What a delivery is worth. `conformed` is null when it was refused before its rows could be judged.
 
     `findings`: all of them, rows of `FINDINGS_SCHEMA`. `account` balances; it tells of the rows what they are worth
-    by themselves, and rejects all of them when they were not judged.
+    by themselves, and rejects all of them when they were not judged. `files`: how findings call each of `members`.
     """
 
     verdict: int
@@ -46,6 +48,7 @@ class Judgement:
     account: Account
     findings: pa.Table
     members: tuple[Member, ...] = ()
+    files: tuple[str, ...] = ()
     conformed: Conformed | None = None
 
     @property
@@ -64,7 +67,7 @@ class Judgement:
             "rejected": self.account.rejected,
             "blank": self.account.blank,
             "header_footer": self.account.header_footer,
-            "members": [_member_json(member) for member in self.members],
+            "members": [_member_json(member, file) for member, file in zip(self.members, self.files, strict=True)],
             "findings": self.findings.to_pylist(),
         }
 
@@ -88,14 +91,49 @@ def judge(
     archive_password: str | None = None,
     limits: Limits | None = None,
     names: Sequence[str] = (),
+    statements: Statements | None = None,
 ) -> Judgement:
     """The verdict on a file, or on the files of a bundle, that `partner` delivers. Nothing is stored.
 
     The source is recognised from the content among the partner's own when it is not given, the month is taken from
     the content where that states one. `names`: what each member is known to be, for bytes that have lost their names.
+    `statements`: those of the deliveries judged before this one, by who judges several.
+    Encrypted archives are opened with `archive_password`, or else with the password that the home knows.
     """
     with lake.sealed_spill() as spill:
-        return _judge(_Case(delivery, registry, lake, archive_password, limits, spill, names), partner, source, month)
+        case = _Case(delivery, registry, lake, archive_password, limits, spill, names, statements)
+        return _judge(case, partner, source, month)
+
+
+def together(
+    files: Sequence[Path], partner: str, source: str | None, registry: Registry, lake: Lake
+) -> tuple[tuple[Path, ...], ...]:
+    """The deliveries that `files` make: the views of a bundle together, in the order given, every other file alone.
+
+    Without a source, each file's own content says whether it is a view. What cannot be told is left alone.
+    """
+    who = registry.partners.get(partner)
+    own = [registry.sources[code] for code in who.sources] if who is not None else []
+    if len(files) < 2 or not any(_is_bundle(one) for one in own):
+        return tuple((path,) for path in files)
+    views = [path for path in files if _is_view(path, source, own, registry, lake)]
+    groups = {path: (path,) for path in files} | dict.fromkeys(views, tuple(views))
+    return tuple(dict.fromkeys(groups[path] for path in files))
+
+
+def _is_bundle(source: Source) -> bool:
+    return source.insertion.envelope == "fluxiae"
+
+
+def _is_view(path: Path, source: str | None, own: Sequence[Source], registry: Registry, lake: Lake) -> bool:
+    if source is not None:
+        return source in registry.sources and _is_bundle(registry.sources[source])
+    with lake.sealed_spill() as spill:
+        try:
+            found = recognise(path, own, archive_password=lake.archive_password, spill=spill)
+        except UnreadableDelivery:
+            return False
+    return found is not None and _is_bundle(found)
 
 
 def _judge(case: _Case, partner: str, source: str | None, month: Month | None) -> Judgement:
@@ -126,6 +164,7 @@ class _Case:
     limits: Limits | None
     spill: Path
     names: Sequence[str] = ()
+    statements: Statements | None = None
 
     def read(self, source: Source, month: Month | None) -> Reading:
         return read(self.delivery, source, month=month, names=self.names, **self._options)
@@ -136,7 +175,7 @@ class _Case:
     @property
     def _options(self) -> dict[str, Any]:
         return {
-            "archive_password": self.archive_password,
+            "archive_password": self.archive_password or self.lake.archive_password,
             "limits": self.limits,
             "spill": self.spill,
         }
@@ -222,7 +261,7 @@ def _judged(case: _Case, partner: Partner, source: Source, month: Month | None, 
         return _refused_reading(partner, source, stated, reading, [_month_missing(source)] if is_unknown else [])
     try:
         _month_in_contract(partner, source, stated)
-        conformed = conform(reading, source, month, case.registry, case.lake)
+        conformed = conform(reading, source, month, case.registry, case.lake, statements=case.statements)
         _month_in_contract(partner, source, conformed.month)
     except _Refused as refused:
         return _refused_reading(partner, source, stated, reading, [refused.finding])
@@ -240,6 +279,7 @@ def _judged(case: _Case, partner: Partner, source: Source, month: Month | None, 
         conformed.account,
         pa.concat_tables([findings_table(findings), conformed.findings]),
         conformed.members,
+        _files(conformed.members, source),
         conformed,
     )
 
@@ -308,8 +348,10 @@ def _refused_reading(
     partner: Partner, source: Source, month: Month | None, reading: Reading, findings: Sequence[Finding]
 ) -> Judgement:
     everything = pa.concat_tables([findings_table([*findings, *reading.findings]), reading.oddities])
+    members = tuple(replace(member, account=_nothing_accepted(member.account)) for member in reading.members)
     account = _nothing_accepted(reading.account)
-    return Judgement(REFUSED, partner.code, source.name, month, None, account, everything, reading.members)
+    files = _files(members, source)
+    return Judgement(REFUSED, partner.code, source.name, month, None, account, everything, members, files)
 
 
 def _nothing_accepted(account: Account) -> Account:
@@ -317,13 +359,21 @@ def _nothing_accepted(account: Account) -> Account:
     return Account(account.lines, account.blank, account.header_footer, 0, account.accepted + account.rejected)
 
 
-def _member_json(member: Member) -> dict[str, Any]:
+def _files(members: Sequence[Member], source: Source) -> tuple[str, ...]:
+    """How findings call the members."""
+    tables = {table.name: table for version in source.versions for table in version.resources}
+    return tuple(label(member.rank, tables.get(member.table or "")) for member in members)
+
+
+def _member_json(member: Member, file: str) -> dict[str, Any]:
     account = member.account
     return {
         "rank": member.rank,
+        "file": file,
         "table": member.table,
         "lines": account.lines,
+        "accepted": account.accepted,
+        "rejected": account.rejected,
         "blank": account.blank,
         "header_footer": account.header_footer,
-        "data": account.accepted + account.rejected,
     }

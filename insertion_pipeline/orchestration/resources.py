@@ -44,6 +44,7 @@ class Home(dg.ConfigurableResource["Home"]):
             may_create_keys=self.may_create_keys,
             memory_limit_mb=self.memory_limit_mb,
             threads=self.threads,
+            archive_password=Settings().archive_password_text,  # never a field: Dagster keeps those with its runs
         )
 
     def registry(self) -> Registry:
