@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.month import Month, Span
     from insertion_pipeline.orchestration.running import CheckOutcome
     from insertion_pipeline.publication.releasing import Release
-    from insertion_pipeline.registry import Registry
+    from insertion_pipeline.registry import Registry, Source
     from insertion_pipeline.settings import Settings
 
 
@@ -121,7 +121,7 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
 #: Exceptions that tell the operator what to mend, by name: importing their modules would cost half a second.
 _WRONG_USAGE = {
     "WrongUsage": "{}",
-    "InvalidMonth": "{}",
+    "InvalidMonth": "Mois illisible : écrivez-le AAAA-MM, comme 2026-09 (une suite de mois : 2026-09..2026-10).",
     "InvalidDataSources": "Déclarations refusées. {}",
     "KeysMissing": "Clés absentes en production : {}. Installez les clés de cette base avant tout dépôt.",
     "HomeTooNew": "Cette base a été écrite par une version plus récente du programme ({}).",
@@ -309,7 +309,7 @@ def check(
     else:
         for paths, answer in zip(deliveries, answers, strict=True):
             screen.show_verdict(answer, _about(session, answer["source"], partner, paths))
-        screen.show_reports(written)
+        screen.show_written(written)
     return ExitCode.of_verdict(max(answer["verdict"] for answer in answers))
 
 
@@ -694,6 +694,85 @@ def link(
         say(answer)
     else:
         screen.show_link(answer)
+    return ExitCode.DONE
+
+
+# -- formats -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def template(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Option(help="Type de fichier.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Modèle à écrire : .xlsx ou .csv.", show_default=False)],
+    month: Annotated[str | None, typer.Option(help="Mois, AAAA-MM : le format en vigueur ce mois-là.")] = None,
+) -> ExitCode:
+    """Écrire le modèle à remplir d'un type de fichier, avec ses listes de valeurs."""
+    from insertion_pipeline.contracts.templates import csv_template, workbook_template
+    from insertion_pipeline.lake import write_atomically
+
+    session = _session(ctx)
+    what, when = _source_in_force(session.registry, source, month)
+    if what.insertion.envelope not in ("tabular", "delimited"):
+        raise WrongUsage(f"« {what.title} » sort d'un logiciel : il n'y a pas de modèle à remplir.")
+    if out.suffix.lower() not in (".xlsx", ".csv"):
+        raise WrongUsage(f"Modèle {out.name} : l'extension doit être .xlsx ou .csv.")
+    if not out.absolute().parent.is_dir():
+        raise WrongUsage(f"Dossier absent : {out.absolute().parent}")
+    tables = what.version_for(when).resources
+    if out.suffix.lower() == ".xlsx":
+        contents = {out: workbook_template(what, session.registry, when)}
+    elif len(tables) == 1:
+        contents = {out: csv_template(tables[0])}
+    else:
+        contents = {out.with_stem(f"{out.stem}-{table.name}"): csv_template(table) for table in tables}
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return _written(session, list(contents))
+
+
+@app.command()
+def formats(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(help="Dossier à remplir.", show_default=False)],
+    month: Annotated[str | None, typer.Option(help="Mois, AAAA-MM : les formats en vigueur ce mois-là.")] = None,
+) -> ExitCode:
+    """Écrire la page qui explique chaque type de fichier."""
+    from insertion_pipeline.contracts.pages import format_page
+    from insertion_pipeline.lake import write_atomically
+
+    session = _session(ctx)
+    written = []
+    for name in sorted(session.registry.sources):
+        source, when = _source_in_force(session.registry, name, month)
+        written.append(out / f"{name}.md")
+        write_atomically(written[-1], format_page(source, session.registry, when).encode())
+    return _written(session, written)
+
+
+def _source_in_force(registry: Registry, name: str, month: str | None) -> tuple[Source, Month]:
+    """A source, and the month for which it is shown: this month when none is asked for."""
+    from insertion_pipeline.lake import SystemClock
+    from insertion_pipeline.month import Month
+
+    source = registry.sources.get(name)
+    if source is None:
+        raise WrongUsage(f"Type de fichier inconnu : {name}. Connus : {', '.join(sorted(registry.sources))}.")
+    when = _month(month) or max(Month.of(SystemClock().now().date()), source.latest_month)
+    if when < source.first_month:
+        raise WrongUsage(
+            f"« {source.title} » n'a pas de format pour {when} : le premier vaut depuis {source.first_month}."
+        )
+    return source, when
+
+
+def _written(session: Session, paths: Sequence[Path]) -> ExitCode:
+    from insertion_pipeline import screen
+
+    if session.as_json:
+        say({"written": [str(path) for path in paths]})
+    else:
+        screen.show_written(paths)
     return ExitCode.DONE
 
 

@@ -140,10 +140,10 @@ def _paragraph(group: Group, about: About, file: str) -> Table:
 _SHOWN_GROUPS = 40
 
 
-def show_reports(written: Sequence[Path]) -> None:
-    """Where the reports are."""
-    for path in written:
-        console.print(Text.assemble(("Rapport écrit : ", "dim"), (str(path), "cyan")), soft_wrap=True)
+def show_written(paths: Sequence[Path]) -> None:
+    """Where the files that were asked for are."""
+    for path in paths:
+        console.print(Text.assemble(("Écrit : ", "dim"), (str(path), "cyan")), soft_wrap=True)
 
 
 # -- deposits ----------------------------------------------------------------------------------------------------------

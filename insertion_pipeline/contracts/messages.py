@@ -114,7 +114,7 @@ def expected_form(cell: Cell) -> str:
     if field.type in _TYPES:
         parts.append(_TYPES[field.type])
     elif constraints.pattern is not None:
-        parts.append(f"comme `{field.example}`" if field.example else f"de la forme `{constraints.pattern}`")
+        parts.append(f"une valeur comme `{field.example}`" if field.example else f"de la forme `{constraints.pattern}`")
     elif constraints.minLength is not None or constraints.maxLength is not None:
         least, most = constraints.minLength or 0, constraints.maxLength
         parts.append(f"au plus {most} caractères" if least == 0 else f"de {least} à {most or '…'} caractères")
