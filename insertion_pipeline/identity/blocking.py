@@ -21,11 +21,16 @@ _RULES: dict[str, tuple[str, ...]] = {
     "full name and birth year": ("surname", "given_first", "year"),
     "full name and birthday": ("surname", "given_first", "month", "day"),
     "used full name and birth year": ("used_surname", "given_first", "year"),
-    "swapped names": ("least(surname, given_first)", "greatest(surname, given_first)", "year"),
-    "swapped used names": ("least(used_surname, given_first)", "greatest(used_surname, given_first)", "year"),
-    "sounds and birth month": ("surname[1:3]", "given_skeleton", "year", "month"),
+    "swapped names": ("least(surname, given)", "greatest(surname, given)", "year"),
+    "swapped used names": ("least(used_surname, given)", "greatest(used_surname, given)", "year"),
+    "sounds and birth month": ("surname_start", "given_skeleton", "year", "month"),
     "day and month swapped": ("surname", "year", "least(month, day)", "greatest(month, day)"),
     "full name and residence": ("surname", "given_first", "coalesce(postal_code, residence_code)"),
+    "full name and birth place": ("surname", "given_first", "birth_place_name"),
+    "sounds and residence": ("surname", "given_skeleton", "coalesce(postal_code, residence_code)"),
+    "birth date and residence": ("year", "month", "day", "coalesce(postal_code, residence_code)"),
+    "birth date and birth place": ("year", "month", "day", "birth_place_name"),
+    "birth date and telephone": ("year", "month", "day", "phone"),
     "number as written": ("number_as_written",),
     "France Travail id": ("france_travail_id",),
     "household and given name": ("caf_matricule", "given_first"),
@@ -35,6 +40,43 @@ _RULES: dict[str, tuple[str, ...]] = {
 
 #: Pairs that one key may make: a hundred namesakes born in one year, not ten thousand fillers.
 PAIRS_PER_KEY = 20_000
+
+
+# What keys are made of. A pair of which both sides have a trusted number is not worth weighing.
+_GROUPED = """
+CREATE OR REPLACE TEMP TABLE grouped AS
+SELECT nodes.*, left(text, 3) AS surname_start, person_group, is_trusted
+FROM nodes JOIN groups USING (node) LEFT JOIN spellings ON spellings.code = surname
+"""
+
+_KEY_SIZES = """
+CREATE OR REPLACE TEMP TABLE key_sizes AS
+WITH trusted AS (
+    SELECT key, count(*) AS trusted FROM trusted_keys GROUP BY key
+), doubtful AS (
+    SELECT rule, key, count(*) AS doubtful FROM doubtful_keys GROUP BY rule, key
+)
+SELECT rule, key, doubtful + coalesce(trusted, 0) AS nodes,
+    doubtful * coalesce(trusted, 0) + doubtful * (doubtful - 1) // 2 AS pairs
+FROM doubtful LEFT JOIN trusted USING (key)
+WHERE doubtful > 1 OR trusted IS NOT NULL
+"""
+
+_CANDIDATES = """
+CREATE OR REPLACE TEMP TABLE candidates AS
+WITH doubtful AS (
+    SELECT key, node, person_group FROM doubtful_keys SEMI JOIN (FROM key_sizes WHERE pairs <= $budget) USING (key)
+), pairs AS (
+    SELECT doubtful.node, other.node AS other
+    FROM doubtful JOIN trusted_keys AS other USING (key)
+    WHERE doubtful.person_group <> other.person_group
+    UNION ALL
+    SELECT doubtful.node, other.node AS other
+    FROM doubtful JOIN doubtful AS other USING (key)
+    WHERE doubtful.person_group <> other.person_group AND doubtful.node < other.node
+)
+SELECT DISTINCT '0' AS match_key, least(node, other) AS join_key_l, greatest(node, other) AS join_key_r FROM pairs
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +93,28 @@ def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_P
 
     Reads `nodes` and `groups` (node, person_group, is_trusted). Returns the keys that broke the budget.
     """
-    selects = [
-        f"SELECT {rank} AS rule, hash({', '.join(parts)}) AS key, node, person_group, is_trusted FROM grouped"
-        f" WHERE {' AND '.join(f'{part} IS NOT NULL' for part in parts)}"
-        for rank, parts in enumerate(_RULES.values())
-    ]
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE keys AS
-        WITH grouped AS (FROM nodes JOIN groups USING (node))
-        {" UNION ALL ".join(selects)}
-        """
-    )
-    connection.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE key_sizes AS
-        SELECT rule, key, count(*) AS nodes, count(*) FILTER (NOT is_trusted) AS doubtful,
-            count(*) FILTER (NOT is_trusted) * (count(*) FILTER (is_trusted))
-                + count(*) FILTER (NOT is_trusted) * (count(*) FILTER (NOT is_trusted) - 1) // 2 AS pairs
-        FROM keys GROUP BY rule, key
-        HAVING count(*) > 1 AND count(*) FILTER (NOT is_trusted) > 0
-        """
-    )
-    connection.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE candidates AS
-        WITH workable AS (
-            SELECT rule, key, node, person_group, is_trusted
-            FROM keys SEMI JOIN (FROM key_sizes WHERE pairs <= $budget) AS sizes
-                ON keys.rule = sizes.rule AND keys.key = sizes.key
-        )
-        SELECT DISTINCT '0' AS match_key, least(doubtful.node, other.node) AS join_key_l,
-            greatest(doubtful.node, other.node) AS join_key_r
-        FROM workable AS doubtful
-        JOIN workable AS other ON doubtful.rule = other.rule AND doubtful.key = other.key
-            AND doubtful.person_group <> other.person_group
-        WHERE NOT doubtful.is_trusted AND (other.is_trusted OR doubtful.node < other.node)
-        """,
-        {"budget": pairs_per_key},
-    )
+    connection.execute(_GROUPED)
+    connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys("NOT is_trusted"))
+    connection.execute("CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys("is_trusted", met_in="doubtful_keys"))
+    connection.execute(_KEY_SIZES)
+    connection.execute(_CANDIDATES, {"budget": pairs_per_key})
     crowded = connection.execute(
-        "SELECT rule, nodes, pairs FROM key_sizes WHERE pairs > $budget ORDER BY rule, pairs DESC, nodes DESC, key",
+        "SELECT rule, nodes, pairs FROM key_sizes WHERE pairs > $budget ORDER BY rule, pairs DESC, nodes DESC",
         {"budget": pairs_per_key},
     ).fetchall()
-    connection.execute("DROP TABLE keys; DROP TABLE key_sizes")
+    connection.execute("DROP TABLE grouped; DROP TABLE doubtful_keys; DROP TABLE trusted_keys; DROP TABLE key_sizes")
     names = list(_RULES)
     return tuple(CrowdedKey(names[rule], nodes, pairs) for rule, nodes, pairs in crowded)
+
+
+def _keys(chosen: str, *, met_in: str | None = None) -> str:
+    """The keys of the chosen nodes, all rules; with `met_in`, only those that stand in that table too."""
+    selects = []
+    for rank, parts in enumerate(_RULES.values()):
+        key = f"hash({rank}, {', '.join(parts)})"
+        present = " AND ".join(f"{part} IS NOT NULL" for part in parts)
+        met = f" AND {key} IN (SELECT key FROM {met_in} WHERE rule = {rank})" if met_in else ""
+        selects.append(
+            f"SELECT {rank} AS rule, {key} AS key, node, person_group FROM grouped WHERE {chosen} AND {present}{met}"
+        )
+    return " UNION ALL ".join(selects)

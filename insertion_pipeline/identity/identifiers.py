@@ -175,19 +175,22 @@ CREATE OR REPLACE TEMP MACRO float_digits(text) AS
 CREATE OR REPLACE TEMP MACRO float_exponent(text) AS
     TRY_CAST(regexp_extract(text, 'E\\+?([0-9]{{1,2}})$', 1) AS INTEGER);
 CREATE OR REPLACE TEMP MACRO compacted(text) AS CASE
+    WHEN regexp_full_match(text, '[0-9]+[A-DF-Z]?[0-9]*') THEN text -- as nearly all are: nothing to do
     WHEN regexp_full_match(squeezed(text), '[1-9]([.,][0-9]*)?E\\+?[0-9]{{1,2}}') THEN CASE
         WHEN float_exponent(squeezed(text)) BETWEEN length(float_digits(squeezed(text))) - 1
              AND length(float_digits(squeezed(text))) - 1 + {_DROPPED_ZEROS}
         THEN rpad(float_digits(squeezed(text)), float_exponent(squeezed(text)) + 1, '0') END
     ELSE nullif(regexp_replace(regexp_replace(squeezed(text), '[.,]0+$', ''), '[^0-9A-Z]', '', 'g'), '')
 END;
-CREATE OR REPLACE TEMP MACRO nir_key_of(number) AS lpad(CAST(97 - TRY_CAST(
-    number[1:5] || replace(replace(number[6:7], '2A', '19'), '2B', '18') || number[8:13] AS BIGINT) % 97 AS VARCHAR),
-    2, '0');
+CREATE OR REPLACE TEMP MACRO nir_key_of(number) AS 97 - CASE
+    WHEN number[7] BETWEEN '0' AND '9' THEN TRY_CAST(left(number, 13) AS BIGINT)
+    ELSE TRY_CAST(left(number, 5) || replace(replace(substring(number, 6, 2), '2A', '19'), '2B', '18')
+        || substring(number, 8, 6) AS BIGINT)
+END % 97;
 CREATE OR REPLACE TEMP MACRO nir_of_compacted(number) AS CASE
-    WHEN NOT regexp_full_match(number, '{_NIR_SQL}([0-9]{{2}})?') OR number[1:13] IN ({_PLACEHOLDERS}) THEN NULL
-    WHEN length(number) = 15 AND number[14:15] <> nir_key_of(number) THEN NULL
-    ELSE number[1:13]
+    WHEN NOT regexp_full_match(number, '{_NIR_SQL}([0-9]{{2}})?') OR left(number, 13) IN ({_PLACEHOLDERS}) THEN NULL
+    WHEN length(number) = 15 AND TRY_CAST(right(number, 2) AS BIGINT) <> nir_key_of(number) THEN NULL
+    ELSE left(number, 13)
 END;
 CREATE OR REPLACE TEMP MACRO canonical_nir(text) AS nir_of_compacted(compacted(text));
 CREATE OR REPLACE TEMP MACRO ntt_of_compacted(number) AS CASE

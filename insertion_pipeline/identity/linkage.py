@@ -24,13 +24,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.identity import scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
-from insertion_pipeline.identity.normalising import PERSON_SCHEMA, standardise
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
 from insertion_pipeline.identity.scoring import Model
 from insertion_pipeline.lake import Lake
 
@@ -46,6 +47,8 @@ _IDENTIFIER_WEIGHT = 40.0
 _HOLDERS = 60
 #: Namesakes born this many years apart are relatives, whatever number they share.
 _GENERATION_YEARS = 12
+#: A given name says the sex when so many of this data bear it, nearly all of one sex.
+_BEARERS, _OF_ONE_SEX = 20, 0.97
 
 LINK_SCHEMA = pa.schema(
     [
@@ -90,7 +93,8 @@ def link(records: pa.Table, lake: Lake, *, model: Model | None = None, train: bo
         link_space(checked.filter(pc.equal(checked["person_space"], space)), space, lake, model=model, train=train)
         for space in ("fr", "be")
     ]
-    return pa.concat_tables([one.persons for one in linkages]).sort_by("record_id")
+    parts = [one.persons for one in linkages if len(one.persons)]
+    return parts[0] if len(parts) == 1 else pa.concat_tables([LINK_SCHEMA.empty_table(), *parts]).sort_by("record_id")
 
 
 def canonical(records: pa.Table) -> pa.Table:
@@ -125,12 +129,14 @@ def link_space(
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), REVIEW_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
     with _workspace(lake) as connection:
-        standardise(connection, records, space)
+        record_ids = standardise(connection, records, space)
         _number_pass(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key)
         _score(connection, model, train=train)
         _cluster(connection)
-        return Linkage(_persons(connection, space), _review(connection), _counts(connection), crowded)
+        connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
+        persons = _persons(connection, space)
+        return Linkage(persons, _review(connection), _counts(connection), crowded)
 
 
 @contextmanager
@@ -144,9 +150,18 @@ def _workspace(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 # -- numbers -----------------------------------------------------------------------------------------------------
 
+# What two faces (`l`, `r`) say of each other. Swapped names: the given names begin with the other's surname, and the
+# other way round, one of the two to a letter.
 _AGREEMENTS = f"""
+CREATE OR REPLACE TEMP MACRO given_holds_surname(l, r) AS coalesce(
+    starts_with(l.given, r.surname) OR starts_with(l.given, r.used_surname), false);
+CREATE OR REPLACE TEMP MACRO given_nears_surname(l, r) AS coalesce(
+    jaro_winkler_similarity(l.given, r.surname) >= 0.85 OR jaro_winkler_similarity(l.given, r.used_surname) >= 0.85
+    OR jaro_winkler_similarity(l.given_first, r.surname) >= 0.85
+    OR jaro_winkler_similarity(l.given_first, r.used_surname) >= 0.85, false);
 CREATE OR REPLACE TEMP MACRO names_are_swapped(l, r) AS
-    l.given_first IN (r.surname, r.used_surname) AND r.given_first IN (l.surname, l.used_surname);
+    (given_holds_surname(l, r) AND given_nears_surname(r, l))
+    OR (given_nears_surname(l, r) AND given_holds_surname(r, l));
 CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS coalesce(
     l.surname = r.surname OR l.surname = r.used_surname OR l.used_surname = r.surname OR l.used_surname = r.used_surname
     OR list_has_any(l.surname_parts, r.surname_parts) OR names_are_swapped(l, r)
@@ -156,47 +171,62 @@ CREATE OR REPLACE TEMP MACRO same_given(l, r) AS coalesce(
     OR list_contains(r.given_tokens, l.given_first) OR l.given_skeleton = r.given_skeleton OR names_are_swapped(l, r)
     OR starts_with(l.given, r.given) OR starts_with(r.given, l.given)
     OR jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85, false);
+CREATE OR REPLACE TEMP MACRO same_day(l, r) AS
+    coalesce(l.year = r.year AND l.month = r.month AND l.day = r.day, false);
 CREATE OR REPLACE TEMP MACRO same_birth(l, r) AS coalesce(
     (l.year = r.year AND (l.month = r.month OR l.day = r.day OR l.is_approximate OR r.is_approximate
         OR (l.month = r.day AND l.day = r.month)))
     OR (l.month = r.month AND l.day = r.day AND abs(l.year - r.year) < {_GENERATION_YEARS}), false);
 CREATE OR REPLACE TEMP MACRO a_generation_apart(l, r) AS coalesce(abs(l.year - r.year) >= {_GENERATION_YEARS}, false);
-CREATE OR REPLACE TEMP MACRO fits_number(n) AS
+CREATE OR REPLACE TEMP MACRO number_agreements(n) AS
     coalesce(n.number_sex = n.sex, false)::INTEGER + coalesce(n.number_year = n.year % 100, false)::INTEGER
-    + coalesce(n.number_month = n.month, false)::INTEGER >= 2;
+    + coalesce(n.number_month = n.month, false)::INTEGER;
 """
 
-_HOLDINGS = """
-CREATE OR REPLACE TEMP TABLE holdings AS
-WITH carried AS (
-    SELECT 'number' AS kind, number AS value, node FROM nodes
-    UNION ALL SELECT 'ntt', ntt, node FROM nodes
-    UNION ALL SELECT 'france_travail_id', france_travail_id, node FROM nodes
-    UNION ALL SELECT 'local_id', local_id, node FROM nodes
-    UNION ALL SELECT 'household', caf_matricule, node FROM nodes
-), hands AS (
-    SELECT *, count(*) OVER (PARTITION BY kind, value) AS hands FROM carried WHERE value IS NOT NULL
+_IDENTIFIERS = {
+    "number": "number",
+    "ntt": "ntt",
+    "france_travail_id": "france_travail_id",
+    "local_id": "local_id",
+    "household": "caf_matricule",
+}
+# Identifiers in several hands, one row per holder.
+_HOLDINGS = "CREATE OR REPLACE TEMP TABLE holdings AS " + " UNION ALL ".join(
+    f"""
+SELECT '{kind}' AS kind, {column} AS value, node, hands FROM nodes JOIN (
+    SELECT {column}, count(*) AS hands FROM nodes WHERE {column} IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+) USING ({column})"""
+    for kind, column in _IDENTIFIERS.items()
 )
-SELECT * FROM hands
+
+# Pairs of holders. Most are plain: the same spellings and the same day. The rest is read letter by letter.
+_SHARED_PAIRS = """
+CREATE OR REPLACE TEMP TABLE shared_pairs AS
+WITH held AS (
+    SELECT kind, value, nodes.* FROM holdings JOIN nodes USING (node) WHERE hands <= $hands
+)
+SELECT l.kind, l.value, l.node AS node_l, r.node AS node_r,
+    coalesce(l.surname = r.surname OR l.used_surname = r.used_surname, false) AND coalesce(l.given = r.given, false)
+        AND same_day(l, r) AS is_plain,
+    same_birth(l, r) AS birth_agrees, a_generation_apart(l, r) AS generation,
+    same_day(l, r) AND NOT l.is_approximate AND l.number_is_checked AND r.number_is_checked
+        AND number_agreements(l) = 3 AND number_agreements(r) = 3 AS number_says_it_all
+FROM held AS l JOIN held AS r ON l.kind = r.kind AND l.value = r.value AND l.node < r.node
 """
 
+# A number with its key that says sex, year and month of both, and one birth day to the letter: the same person under
+# other names. Everything else needs two of surname, given name and birth date.
 _SHARED = """
 CREATE OR REPLACE TEMP TABLE shared_numbers AS
-WITH pairs AS (
-    SELECT l.kind, l.value, l.node AS node_l, r.node AS node_r
-    FROM holdings AS l JOIN holdings AS r ON l.kind = r.kind AND l.value = r.value AND l.node < r.node
-    WHERE l.hands BETWEEN 2 AND $hands
-), compared AS (
-    SELECT kind, value, node_l, node_r,
-        same_surname(l, r) AS surname_agrees, same_given(l, r) AS given_agrees, same_birth(l, r) AS birth_agrees,
-        a_generation_apart(l, r) AS generation
-    FROM pairs JOIN nodes AS l ON l.node = node_l JOIN nodes AS r ON r.node = node_r
-)
+SELECT kind, value, node_l, node_r, true AS agrees FROM shared_pairs WHERE is_plain
+UNION ALL
 SELECT kind, value, node_l, node_r, NOT generation AND CASE
-        WHEN kind = 'household' THEN given_agrees AND birth_agrees
-        ELSE surname_agrees::INTEGER + given_agrees::INTEGER + birth_agrees::INTEGER >= 2
-    END AS agrees
-FROM compared
+        WHEN kind = 'household' THEN birth_agrees AND same_given(l, r)
+        WHEN kind = 'number' AND number_says_it_all THEN true
+        ELSE same_surname(l, r)::INTEGER + same_given(l, r)::INTEGER + birth_agrees::INTEGER >= 2
+    END
+FROM shared_pairs JOIN holder_faces AS l ON l.node = node_l JOIN holder_faces AS r ON r.node = node_r
+WHERE NOT is_plain
 """
 
 _SCATTERED = """
@@ -208,16 +238,17 @@ WITH agreed AS (
 )
 """
 
-# One row per holder of a number: its group of agreeing holders, and whether that group keeps the number.
+# One row per holder of a number in several hands: its group of agreeing holders, and whether the group keeps it.
 _KEEPERS = """
 CREATE OR REPLACE TEMP TABLE keepers AS
-WITH holders AS (
-    SELECT value, node, coalesce(part, min(node) OVER (PARTITION BY value)) AS part,
-        hands > $hands AS is_filler
-    FROM holdings LEFT JOIN scattered_parts USING (node)
+WITH wholes AS (
+    SELECT value, min(node) AS first_node FROM holdings WHERE kind = 'number' GROUP BY value
+), holders AS (
+    SELECT value, node, coalesce(part, first_node) AS part, hands > $hands AS is_filler
+    FROM holdings JOIN wholes USING (value) LEFT JOIN scattered_parts USING (node)
     WHERE kind = 'number'
 ), parts AS (
-    SELECT value, part, bool_or(is_filler) AS is_filler, count(*) FILTER (fits_number(nodes)) AS fitting,
+    SELECT value, part, bool_or(is_filler) AS is_filler, count(*) FILTER (number_agreements(nodes) >= 2) AS fitting,
         count(*) AS holders, bool_or(number_is_checked) AS is_checked,
         bool_and(number_is_definitive AND NOT number_is_foreign_born) AS is_definitive
     FROM holders JOIN nodes USING (node)
@@ -227,21 +258,29 @@ WITH holders AS (
         row_number() OVER standing = 1
             AND (fitting, holders) IS DISTINCT FROM lead((fitting, holders)) OVER standing AS is_first,
         sum(fitting) OVER (PARTITION BY value) - fitting AS fitting_elsewhere
-    FROM parts
+    FROM parts WHERE value IN (SELECT value FROM parts GROUP BY value HAVING count(*) > 1)
     WINDOW standing AS (PARTITION BY value ORDER BY fitting DESC, holders DESC, part)
+    UNION ALL
+    SELECT *, true, 0 FROM parts WHERE value IN (SELECT value FROM parts GROUP BY value HAVING count(*) = 1)
 )
-SELECT holders.value, holders.node, holders.part, is_first AND NOT ranked.is_filler AS keeps,
+SELECT holders.node, holders.part, ranked.holders, is_first AND NOT ranked.is_filler AS keeps,
     is_first AND NOT ranked.is_filler AND is_checked AND is_definitive AND fitting > 0 AND fitting_elsewhere = 0
         AS is_trusted
 FROM holders JOIN ranked ON holders.value = ranked.value AND holders.part = ranked.part
 """
 
+# A number in one hand is its holder's.
 _GROUPS = """
 CREATE OR REPLACE TEMP TABLE groups AS
-SELECT nodes.node, CASE WHEN keeps THEN part ELSE nodes.node END AS person_group,
-    coalesce(is_trusted, false) AS is_trusted, coalesce(keeps, false) AS keeps_number,
-    coalesce(NOT keeps, false) AS is_demoted
-FROM nodes LEFT JOIN keepers ON keepers.node = nodes.node;
+SELECT node, CASE WHEN keeps THEN part ELSE node END AS person_group,
+    CASE WHEN keeps IS NOT NULL THEN is_trusted
+        ELSE number IS NOT NULL AND number_is_checked AND number_is_definitive AND NOT number_is_foreign_born
+            AND number_agreements(nodes) >= 2
+    END AS is_trusted,
+    coalesce(NOT keeps, false) AS is_demoted,
+    coalesce(keeps AND holders > 1, false) OR (number IS NOT NULL AND keeps IS NOT false AND records > 1)
+        AS is_joined_by_number
+FROM nodes LEFT JOIN keepers USING (node);
 UPDATE nodes SET number_as_written = NULL WHERE node IN (SELECT node FROM groups WHERE is_demoted)
 """
 
@@ -251,7 +290,10 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     node: the group that its number makes, whether that number is trusted)."""
     connection.execute(_AGREEMENTS)
     connection.execute(_HOLDINGS)
-    connection.execute(_SHARED, {"hands": _HOLDERS})
+    connection.execute(_SHARED_PAIRS, {"hands": _HOLDERS})
+    doubtful = "SELECT unnest([node_l, node_r]) FROM shared_pairs WHERE NOT is_plain"
+    show_faces(connection, "holder_faces", doubtful)
+    connection.execute(_SHARED)
     nodes = connection.execute(
         _SCATTERED
         + "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
@@ -273,53 +315,99 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
 
 # -- weights -----------------------------------------------------------------------------------------------------
 
+# Given names that one sex bears: a record that says the other is mistaken, not another person. Twins of one given name
+# do not exist; those of a given name that both sexes bear do, in principle.
+_GIVEN_NAMES_OF_ONE_SEX = f"""
+CREATE OR REPLACE TEMP TABLE given_names_of_one_sex AS
+SELECT text AS given_first
+FROM (
+    SELECT given_first AS code FROM nodes WHERE given_first IS NOT NULL AND sex IS NOT NULL GROUP BY code
+    HAVING count(*) >= {_BEARERS} AND greatest(avg((sex = 1)::INTEGER), avg((sex = 2)::INTEGER)) >= {_OF_ONE_SEX}
+) JOIN spellings USING (code)
+"""
+
+# What parts twins, fathers and sons: another given name, another birth date, another sex. The person's number lifts
+# every guard; an e-mail lifts a single one, for spouses share theirs but contradict each other in all three.
 _EDGES = """
 CREATE OR REPLACE TEMP TABLE weighed AS
 WITH scored_pairs AS (
     SELECT node_l, node_r, weight,
         coalesce(l.number_as_written = r.number_as_written OR l.france_travail_id = r.france_travail_id, false)
             AS number_agrees,
+        coalesce(l.email = r.email, false) AS email_agrees,
         l.given IS NOT NULL AND r.given IS NOT NULL AND NOT same_given(l, r) AS other_given,
-        l.year IS NOT NULL AND r.year IS NOT NULL AND NOT same_birth(l, r) AS other_birth,
-        coalesce(l.sex <> r.sex, false) AS other_sex
-    FROM scored JOIN nodes AS l ON l.node = node_l JOIN nodes AS r ON r.node = node_r
+        l.year IS NOT NULL AND r.year IS NOT NULL AND NOT same_birth(l, r)
+            AND NOT (abs(l.year - r.year) <= 1 AND coalesce(l.given_first = r.given_first, false)
+                AND same_surname(l, r)) AS other_birth,
+        coalesce(l.sex <> r.sex, false) AND NOT (coalesce(l.given_first = r.given_first, false)
+            AND l.given_first IN (FROM given_names_of_one_sex)) AS other_sex
+    FROM scored JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
 )
 SELECT node_l, node_r, weight, 'scored' AS method,
-    (other_given OR other_birth OR other_sex) AND NOT number_agrees AS is_guarded
+    NOT number_agrees AND other_given::INTEGER + other_birth::INTEGER + other_sex::INTEGER > email_agrees::INTEGER
+        AS is_guarded
 FROM scored_pairs
 UNION ALL
 SELECT DISTINCT node_l, node_r, $identifier, 'identifier', false FROM shared_numbers WHERE kind <> 'number' AND agrees
 """
 
 _GROUP_EDGES = """
+CREATE OR REPLACE TEMP TABLE group_edges AS
 SELECT max(weight) AS weight, least(l.person_group, r.person_group) AS group_l,
-    greatest(l.person_group, r.person_group) AS group_r
+    greatest(l.person_group, r.person_group) AS group_r,
+    bool_and(l.is_trusted AND r.is_trusted) AS contradicts
 FROM weighed JOIN groups AS l ON l.node = node_l JOIN groups AS r ON r.node = node_r
 WHERE NOT is_guarded AND l.person_group <> r.person_group
-GROUP BY ALL
-ORDER BY weight DESC, group_l, group_r
+GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE lone_edges AS
+WITH strong AS (
+    FROM group_edges WHERE weight >= $join
+), ends AS (
+    SELECT unnest([group_l, group_r]) AS person_group FROM strong
+), single AS (
+    SELECT person_group FROM ends GROUP BY ALL HAVING count(*) = 1
+)
+FROM strong WHERE group_l IN (FROM single) AND group_r IN (FROM single);
+CREATE OR REPLACE TEMP TABLE tangled_groups AS
+WITH ends AS (SELECT unnest([group_l, group_r]) AS person_group FROM group_edges WHERE weight >= $join)
+SELECT DISTINCT person_group FROM ends
+WHERE person_group NOT IN (SELECT unnest([group_l, group_r]) FROM lone_edges)
 """
 
 
 def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> None:
-    """Make `weighed` (node_l, node_r, weight, method, is_guarded)."""
-    candidates = connection.execute("SELECT count(*) FROM candidates").fetchall()[0][0]
+    """Make `weighed` (node_l, node_r, weight, method, is_guarded) and `faces`, the nodes that were compared."""
     if train:
+        show_faces(connection, "faces", "SELECT node FROM nodes")
         model = scoring.train(connection)
-    if candidates:
+    show_faces(connection, "faces", "SELECT unnest([join_key_l, join_key_r]) FROM candidates")
+    if connection.execute("SELECT count(*) FROM candidates").fetchall()[0][0]:
         scoring.score(connection, model or scoring.frozen_model(), above=REVIEW_FROM)
     else:
         connection.execute("CREATE OR REPLACE TEMP TABLE scored (node_l BIGINT, node_r BIGINT, weight DOUBLE)")
+    connection.execute(_GIVEN_NAMES_OF_ONE_SEX)
     connection.execute(_EDGES, {"identifier": _IDENTIFIER_WEIGHT})
 
 
 def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `clusters` (person_group, cluster, weight): the groups that were joined."""
-    edges = [Edge(*row) for row in connection.execute(_GROUP_EDGES).fetchall()]
+    """Make `clusters` (person_group, cluster, weight): the groups that were joined.
+
+    A strong pair whose two groups have no other strong pair is joined at once; the rest goes through `cluster`.
+    """
+    connection.execute(_GROUP_EDGES.replace("$join", str(JOIN_FROM)))
+    tangled = connection.execute(
+        """
+        SELECT weight, group_l, group_r FROM group_edges
+        WHERE group_l IN (FROM tangled_groups) AND group_r IN (FROM tangled_groups)
+        """
+    ).fetchall()
     numbers = dict(
-        connection.execute("SELECT DISTINCT person_group, person_group FROM groups WHERE is_trusted").fetchall()
+        connection.execute(
+            "SELECT DISTINCT person_group, person_group FROM groups"
+            " WHERE is_trusted AND person_group IN (FROM tangled_groups)"
+        ).fetchall()
     )
-    clusters, _ = cluster(edges, numbers, threshold=JOIN_FROM, unscored=UNSCORED)
+    clusters, _ = cluster((Edge(*row) for row in tangled), numbers, threshold=JOIN_FROM, unscored=UNSCORED)
     joined = sorted(clusters.of)
     connection.register(
         "joined_groups",
@@ -331,41 +419,53 @@ def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
             }
         ),
     )
-    connection.execute("CREATE OR REPLACE TEMP TABLE clusters AS FROM joined_groups")
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE clusters AS
+        FROM joined_groups
+        UNION ALL
+        SELECT unnest([group_l, group_r]), group_l, weight FROM lone_edges WHERE NOT contradicts
+        """
+    )
     connection.unregister("joined_groups")
 
 
 # -- what comes out ----------------------------------------------------------------------------------------------
 
+# A node is named by its first record, a group by its first node, a cluster by its first group: a cluster's name is its
+# first record.
 _MEMBERS = """
 CREATE OR REPLACE TEMP TABLE members AS
-SELECT record, node, person_group, coalesce(cluster, person_group) AS cluster, weight, keeps_number, is_demoted,
-    count(*) OVER (PARTITION BY person_group) AS in_group, count(*) OVER (PARTITION BY node) AS in_node
-FROM record_nodes JOIN groups USING (node) LEFT JOIN clusters USING (person_group);
+SELECT node, coalesce(cluster, person_group) AS cluster, weight, is_demoted, is_joined_by_number
+FROM groups LEFT JOIN clusters USING (person_group);
 CREATE OR REPLACE TEMP TABLE open_pairs AS
-SELECT node_l, node_r, max(weight) AS weight,
-    CASE WHEN bool_and(is_guarded) THEN 'guarded' WHEN max(weight) >= $join THEN 'refused' ELSE 'grey' END AS reason
-FROM weighed
-JOIN (SELECT DISTINCT node, cluster FROM members) AS l ON l.node = node_l
-JOIN (SELECT DISTINCT node, cluster FROM members) AS r ON r.node = node_r
+SELECT node_l, node_r, max(weighed.weight) AS weight,
+    CASE WHEN bool_and(is_guarded) THEN 'guarded' WHEN max(weighed.weight) >= $join THEN 'refused' ELSE 'grey' END
+        AS reason
+FROM weighed JOIN members AS l ON l.node = node_l JOIN members AS r ON r.node = node_r
 WHERE l.cluster <> r.cluster
 GROUP BY node_l, node_r
 """
 
 _PERSONS = """
-SELECT record_id,
-    'p' || sha256($space || ' ' || first_value(record_id) OVER (PARTITION BY cluster ORDER BY record))[1:32]
-        AS person_id,
-    CASE
-        WHEN keeps_number AND in_group > 1 THEN 'number'
-        WHEN weight >= $identifier THEN 'identifier'
-        WHEN weight IS NOT NULL THEN 'scored'
-        WHEN in_node > 1 THEN 'identical'
-        ELSE 'alone'
-    END AS match_method,
-    CASE WHEN weight < $identifier THEN weight END AS match_weight,
-    is_demoted OR node IN (SELECT node_l FROM open_pairs UNION ALL SELECT node_r FROM open_pairs) AS needs_review
-FROM members JOIN standard USING (record)
+WITH names AS (
+    SELECT cluster, 'p' || left(sha256($space || ' ' || record_id), 32) AS person_id
+    FROM (SELECT DISTINCT cluster FROM members) JOIN record_ids ON record = cluster
+), described AS (
+    SELECT node, person_id,
+        CASE
+            WHEN is_joined_by_number THEN 'number'
+            WHEN weight >= $identifier THEN 'identifier'
+            WHEN weight IS NOT NULL THEN 'scored'
+            WHEN records > 1 THEN 'identical'
+            ELSE 'alone'
+        END AS match_method,
+        CASE WHEN weight < $identifier THEN weight END AS match_weight,
+        is_demoted OR node IN (SELECT unnest([node_l, node_r]) FROM open_pairs) AS needs_review
+    FROM members JOIN names USING (cluster) JOIN (SELECT node, records FROM nodes) USING (node)
+)
+SELECT record_id, person_id, match_method, match_weight, needs_review
+FROM record_nodes JOIN described USING (node) JOIN record_ids USING (record)
 ORDER BY record
 """
 
@@ -380,7 +480,7 @@ def _review(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     pairs = connection.sql(
         """
         SELECT l.record_id AS record_id_l, r.record_id AS record_id_r, weight, reason
-        FROM open_pairs JOIN standard AS l ON l.record = node_l JOIN standard AS r ON r.record = node_r
+        FROM open_pairs JOIN record_ids AS l ON l.record = node_l JOIN record_ids AS r ON r.record = node_r
         ORDER BY weight DESC, record_id_l, record_id_r
         """
     )
@@ -390,10 +490,10 @@ def _review(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     row = connection.execute(
         """
-        SELECT (SELECT count(*) FROM standard), (SELECT count(DISTINCT cluster) FROM members),
+        SELECT (SELECT count(*) FROM record_nodes), (SELECT count(DISTINCT cluster) FROM members),
             (SELECT count(*) FROM nodes), (SELECT count(*) FROM candidates), (SELECT count(*) FROM open_pairs),
-            (SELECT count(*) FROM groups WHERE is_demoted), (SELECT count(*) FROM standard WHERE number IS NULL)
+            (SELECT count(*) FROM groups WHERE is_demoted), (SELECT sum(records) FROM nodes WHERE number IS NULL)
         """
     ).fetchall()[0]
     names = ("records", "persons", "nodes", "candidate_pairs", "pairs_to_review", "demoted_numbers", "without_number")
-    return dict(zip(names, row, strict=True))
+    return {name: int(value or 0) for name, value in zip(names, row, strict=True)}

@@ -4,13 +4,19 @@ Belongs here: folding of scripts and accents, tokens of names, birth dates with 
 telephone, placeholders, the canonical form of numbers (`identifiers`), and the collapse of records whose traits are all
 the same into one *node*. Does not belong here: comparing two nodes (`linkage`).
 
-Everything is set-based SQL; a name is folded once however many records bear it.
+Everything is set-based. What many records share (names, dates, places) is standardised once per distinct text, and
+names stand in a node as codes of their spelling: equality of codes is equality of spellings, and the texts are fetched
+(`faces`) for the few nodes that are compared letter by letter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 
@@ -41,147 +47,235 @@ END
 _FIRST_BIRTH_YEAR = 1905
 
 _NAMES = f"""
-CREATE OR REPLACE TEMP TABLE names AS
-WITH written AS (
-    SELECT DISTINCT unnest([birth_name, used_name, first_names]) AS written FROM canonical
-), folded AS (
-    SELECT written, upper(coalesce(ascii, strip_accents(written))) AS plain
-    FROM written LEFT JOIN transliterated USING (written)
-    WHERE written IS NOT NULL
+WITH folded AS (
+    SELECT code, upper(coalesce(ascii, strip_accents(written))) AS plain
+    FROM written LEFT JOIN transliterated USING (code)
 ), spoken AS (
-    SELECT written, regexp_replace(plain, '[^A-Z]+', '', 'g') AS compact,
+    SELECT code, regexp_replace(plain, '[^A-Z]+', '', 'g') AS compact,
         string_split(trim(regexp_replace(plain, '[^A-Z]+', ' ', 'g')), ' ') AS parts,
         string_split(trim(regexp_replace(regexp_replace(plain, '[-'']', '', 'g'), '[^A-Z]+', ' ', 'g')), ' ') AS tokens
     FROM folded
 ), consonants AS (
     SELECT *, regexp_replace(translate(replace(ltrim(tokens[1], 'H'), 'PH', 'F'), 'CQZ', 'KKS'),
-        '(.)[AEIOUYHW]+', '\\1', 'g') AS consonants
+        '(.)[AEIOUYHW]+', '\\1', 'g') AS consonants,
+        compact = '' OR compact IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)}) AS is_filler
     FROM spoken
-    WHERE compact <> ''
-)
-SELECT written, compact, tokens, list_filter(parts, lambda part: length(part) > 3) AS parts,
-    list_aggregate(list_filter(string_split(consonants, ''),
+), skeletons AS (
+    SELECT *, list_aggregate(list_filter(string_split(consonants, ''),
         lambda letter, rank: rank = 1 OR letter <> consonants[rank - 1]), 'string_agg', '') AS skeleton
-FROM consonants
-WHERE compact NOT IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)})
-"""
-
-# One row per record. « DUPONT née MARTIN » in one cell is two names; `surname` is the birth name where it is known.
-_STANDARD = f"""
-CREATE OR REPLACE TEMP TABLE standard AS
-WITH cells AS (
-    SELECT
-        row_number() OVER (ORDER BY record_id) AS record, record_id, partner, partner_family,
-        compacted(nir) AS nir, compacted(niss) AS niss, compacted(france_travail_id) AS france_travail_id,
-        compacted(caf_matricule) AS caf_matricule, canonical_caf_role(caf_role) AS caf_role,
-        partner || ':' || nullif(trim(department_person_id), '') AS local_id,
-        birth_name, used_name, first_names,
-        canonical_sex(sex) AS sex,
-        TRY_CAST(regexp_extract(birth_date, '^([0-9]{{4}})', 1) AS SMALLINT) AS year,
-        nullif(TRY_CAST(regexp_extract(birth_date, '^[0-9]{{4}}-([0-9]{{2}})', 1) AS SMALLINT), 0) AS month,
-        nullif(TRY_CAST(regexp_extract(birth_date, '^[0-9]{{4}}-[0-9]{{2}}-([0-9]{{2}})', 1) AS SMALLINT), 0) AS day,
-        nullif(upper(regexp_replace(birth_place_code, '[^0-9A-Za-z]', '', 'g')), '') AS birth_place_code,
-        nullif(regexp_replace(upper(strip_accents(birth_place_name)), '[^A-Z]', '', 'g'), '') AS birth_place_name,
-        nullif(upper(regexp_replace(residence_code, '[^0-9A-Za-z]', '', 'g')), '') AS residence_code,
-        nullif(regexp_replace(postal_code, '[^0-9]', '', 'g'), '') AS postal_code,
-        CASE WHEN email LIKE '%_@_%._%' THEN lower(regexp_extract(trim(email), '^[^\\s,;/]+')) END AS email,
-        regexp_replace(regexp_extract(phone, '^[^,;/]+'), '[^0-9]', '', 'g')[-9:] AS phone
-    FROM canonical
-), numbers AS (
-    SELECT * REPLACE (CASE WHEN year >= {_FIRST_BIRTH_YEAR} THEN year END AS year),
-        CASE WHEN $space = 'fr' THEN nir ELSE niss END AS number_text,
-        CASE WHEN $space = 'fr' THEN nir_of_compacted(nir) ELSE niss_of_compacted(niss, year) END AS number
-    FROM cells
-), surnames AS (
-    SELECT numbers.*,
-        birth.compact AS birth_compact, birth.parts AS birth_parts, used.compact AS used_compact,
-        used.parts AS used_parts, given.compact AS given, given.tokens AS given_tokens,
-        CASE WHEN length(given.skeleton) > 1 THEN given.skeleton END AS given_skeleton
-    FROM numbers
-    LEFT JOIN names AS birth ON birth.written = birth_name
-    LEFT JOIN names AS used ON used.written = used_name
-    LEFT JOIN names AS given ON given.written = first_names
+    FROM consonants
 )
-SELECT
-    record, record_id, partner, number,
-    CASE WHEN $space = 'fr' THEN length(number_text) = 15 ELSE true END AS number_is_checked,
-    CASE WHEN $space = 'fr' THEN number[1:1] IN ('1', '2') ELSE number[3:3] IN ('0', '1') END AS number_is_definitive,
-    CASE WHEN $space = 'fr' THEN number[6:7] = '99' ELSE false END AS number_is_foreign_born,
-    CASE WHEN $space = 'fr' THEN CASE WHEN number[1:1] IN ('1', '3', '7') THEN '1' ELSE '2' END
-         WHEN number[3:3] NOT IN ('2', '3')
-         THEN CASE WHEN TRY_CAST(number[9:9] AS INTEGER) % 2 = 1 THEN '1' ELSE '2' END
-    END AS number_sex,
-    TRY_CAST(CASE WHEN $space = 'fr' THEN number[2:3] ELSE number[1:2] END AS SMALLINT) AS number_year,
-    CASE WHEN $space = 'fr' THEN TRY_CAST(number[4:5] AS SMALLINT) ELSE TRY_CAST(number[3:4] AS SMALLINT) % 20 END
-        AS number_month,
-    CASE WHEN $space = 'fr' AND length(number_text) IN (13, 15) THEN number_text[1:13]
-         WHEN $space = 'be' AND length(number_text) = 11 THEN number_text END AS number_as_written,
-    CASE WHEN $space = 'fr' THEN ntt_of_compacted(nir) END AS ntt,
-    france_travail_id_of_compacted(france_travail_id) AS france_travail_id,
-    caf_matricule_of_compacted(caf_matricule) AS caf_matricule, local_id,
-    coalesce(birth_compact, used_compact) AS surname, coalesce(used_compact, birth_compact) AS used_surname,
-    list_sort(list_distinct(list_concat(coalesce(birth_parts, []), coalesce(used_parts, [])))) AS surname_parts,
-    given, given_tokens, given_tokens[1] AS given_first, given_skeleton,
-    sex, year, CASE WHEN month <= 12 THEN month END AS month, CASE WHEN day <= 31 THEN day END AS day,
-    month IS NULL OR day IS NULL OR (month = 1 AND day = 1) AS is_approximate,
-    birth_place_code, birth_place_name, residence_code,
-    CASE WHEN length(postal_code) = 4 AND $space = 'fr' THEN '0' || postal_code ELSE postal_code END AS postal_code,
-    email,
-    CASE WHEN length(phone) = 9 AND replace(phone, phone[1:1], '') <> '' THEN phone END AS phone
-FROM surnames
+SELECT code, CASE WHEN NOT is_filler THEN compact END AS compact, CASE WHEN NOT is_filler THEN tokens[1] END AS first,
+    CASE WHEN NOT is_filler AND length(skeleton) > 1 THEN skeleton END AS skeleton,
+    CASE WHEN NOT is_filler THEN tokens END AS tokens, list_filter(parts, lambda part: length(part) > 3) AS parts
+FROM skeletons
+ORDER BY code
 """
 
-# One row per distinct set of traits. Records that say too little to be called the same stay apart.
+_DATES = f"""
+WITH digits AS (
+    SELECT code, TRY_CAST(regexp_extract(written, '^([0-9]{{4}})', 1) AS SMALLINT) AS year,
+        TRY_CAST(regexp_extract(written, '^[0-9]{{4}}-([0-9]{{2}})', 1) AS SMALLINT) AS month,
+        TRY_CAST(regexp_extract(written, '^[0-9]{{4}}-[0-9]{{2}}-([0-9]{{2}})', 1) AS SMALLINT) AS day
+    FROM written
+)
+SELECT CASE WHEN year >= {_FIRST_BIRTH_YEAR} THEN year END AS year,
+    CASE WHEN month BETWEEN 1 AND 12 THEN month END AS month, CASE WHEN day BETWEEN 1 AND 31 THEN day END AS day
+FROM digits ORDER BY code
+"""
+
+_SEXES = "SELECT CAST(canonical_sex(written) AS TINYINT) AS sex FROM written ORDER BY code"
+_CODES = """
+SELECT nullif(upper(regexp_replace(written, '[^0-9A-Za-z]', '', 'g')), '') AS place FROM written ORDER BY code
+"""
+_PLACES = """
+SELECT nullif(regexp_replace(upper(strip_accents(written)), '[^A-Z]', '', 'g'), '') AS place FROM written ORDER BY code
+"""
+_POSTAL_CODES = """
+WITH digits AS (SELECT code, nullif(regexp_replace(written, '[^0-9]', '', 'g'), '') AS digits FROM written)
+SELECT CASE WHEN length(digits) = 4 AND $space = 'fr' THEN '0' || digits ELSE digits END AS place
+FROM digits ORDER BY code
+"""
+
+# One row per record: what was coded, and the numbers and contacts, which hardly two records share.
+_STANDARD = """
+CREATE OR REPLACE TEMP TABLE standard AS
+WITH compact AS (
+    SELECT * REPLACE (compacted(france_travail_id) AS france_travail_id, compacted(caf_matricule) AS caf_matricule),
+        compacted(number_written) AS number_text
+    FROM coded
+), cells AS (
+    SELECT * EXCLUDE (number_written, france_travail_id, caf_matricule, partner, department_person_id, email, phone),
+        month IS NULL OR day IS NULL OR (month = 1 AND day = 1) AS is_approximate,
+        france_travail_id_of_compacted(france_travail_id) AS france_travail_id,
+        caf_matricule_of_compacted(caf_matricule) AS caf_matricule,
+        partner || ':' || nullif(trim(department_person_id), '') AS local_id,
+        CASE WHEN email LIKE '%_@_%._%' THEN lower(regexp_extract(trim(email), '^[^\\s,;/]+')) END AS email,
+        CASE WHEN regexp_full_match(phone, '0[0-9]{9}') THEN right(phone, 9)
+            ELSE right(regexp_replace(regexp_extract(phone, '^[^,;/]+'), '[^0-9]', '', 'g'), 9) END AS phone
+    FROM compact
+), numbers AS (
+    SELECT * REPLACE (CASE WHEN length(phone) = 9 AND ltrim(phone, phone[1]) <> '' THEN phone END AS phone),
+        CASE WHEN $space = 'fr' THEN nir_of_compacted(number_text) ELSE niss_of_compacted(number_text, year) END
+            AS number
+    FROM cells
+)
+SELECT * EXCLUDE (number_text),
+    CASE WHEN $space = 'fr' THEN length(number_text) = 15 ELSE true END AS number_is_checked,
+    CASE WHEN $space = 'fr' THEN number[1] IN ('1', '2') ELSE number[3] IN ('0', '1') END AS number_is_definitive,
+    CASE WHEN $space = 'fr' THEN substring(number, 6, 2) = '99' ELSE false END AS number_is_foreign_born,
+    CASE WHEN $space = 'fr' THEN CASE WHEN number[1] IN ('1', '3', '7') THEN 1 WHEN number IS NOT NULL THEN 2 END
+         WHEN number[3] NOT IN ('2', '3') THEN 2 - TRY_CAST(number[9] AS TINYINT) % 2
+    END::TINYINT AS number_sex,
+    TRY_CAST(CASE WHEN $space = 'fr' THEN substring(number, 2, 2) ELSE left(number, 2) END AS SMALLINT) AS number_year,
+    CASE WHEN $space = 'fr' THEN TRY_CAST(substring(number, 4, 2) AS SMALLINT)
+         ELSE TRY_CAST(substring(number, 3, 2) AS SMALLINT) % 20 END AS number_month,
+    CASE WHEN $space = 'fr' AND length(number_text) IN (13, 15) THEN left(number_text, 13)
+         WHEN $space = 'be' AND length(number_text) = 11 THEN number_text END AS number_as_written,
+    CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt
+FROM numbers
+"""
+
+# One row per distinct set of traits, named by its first record. Records that say too little to be called the same stay
+# apart.
 _NODES = """
-CREATE OR REPLACE TEMP TABLE record_nodes AS
-WITH keyed AS (
-    SELECT record, hash(
+CREATE OR REPLACE TEMP TABLE record_traits AS
+SELECT record, hash(
         number, number_is_checked, number_as_written, ntt, france_travail_id, caf_matricule, local_id, surname,
-        used_surname, given_tokens, sex, year, month, day, birth_place_code, birth_place_name, residence_code,
+        used_surname, given_name, sex, year, month, day, birth_place_code, birth_place_name, residence_code,
         postal_code, email, phone,
         CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL THEN record END
     ) AS traits
-    FROM standard
-)
-SELECT record, min(record) OVER (PARTITION BY traits) AS node FROM keyed;
+FROM standard;
+CREATE OR REPLACE TEMP TABLE repeated AS
+WITH same AS (SELECT traits, min(record) AS node, count(*) AS records FROM record_traits GROUP BY traits)
+SELECT record, node, records FROM record_traits JOIN same USING (traits) WHERE records > 1;
+CREATE OR REPLACE TEMP TABLE record_nodes AS
+SELECT record, coalesce(node, record) AS node FROM standard LEFT JOIN repeated USING (record);
 CREATE OR REPLACE TEMP TABLE nodes AS
-SELECT record AS node, * EXCLUDE (record, record_id, partner)
-FROM standard WHERE record IN (SELECT node FROM record_nodes)
+SELECT record AS node, coalesce(records, 1) AS records, * EXCLUDE (record, node, records)
+FROM standard LEFT JOIN repeated USING (record) WHERE node IS NULL OR node = record;
+DROP TABLE record_traits; DROP TABLE repeated; DROP TABLE standard
+"""
+
+_FACES = """
+CREATE OR REPLACE TEMP TABLE {name} AS
+SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.compact, birth.compact) AS used_surname,
+    list_sort(list_distinct(list_concat(coalesce(birth.parts, []), coalesce(used.parts, [])))) AS surname_parts,
+    given.compact AS given, given.tokens AS given_tokens, given.first AS given_first, given.skeleton AS given_skeleton,
+    sex, year, month, day, is_approximate, birth_place_code, birth_place_name, residence_code, postal_code, email,
+    phone, number_sex, number_as_written, france_travail_id, caf_matricule
+FROM nodes
+LEFT JOIN names AS birth ON birth.code = birth_name
+LEFT JOIN names AS used ON used.code = used_name
+LEFT JOIN names AS given ON given.code = given_name
+WHERE node IN ({chosen})
 """
 
 
-def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> None:
-    """Make the temporary tables `standard` (one row per record, in order of `record_id`), `record_nodes` (record to
-    node) and `nodes` (one row per distinct set of traits) of one person space.
+def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> pa.Array:
+    """Make the temporary tables `nodes` (one row per distinct set of traits, named by its first record), `record_nodes`
+    (record to node), `names` (the spellings that nodes refer to) and `spellings` (code to text) of one person space.
 
-    `records` has the columns of `PERSON_SCHEMA`; a number of the other space is not read at all.
+    A record is known by its rank in the order of `record_id`; returns the ids in that order. `records` has the columns
+    of `PERSON_SCHEMA`; a number of the other space is not read at all.
     """
     connection.execute(SQL_MACROS)
     connection.execute(SEX_MACRO)
-    connection.register("arriving", records)
-    connection.execute("CREATE OR REPLACE TEMP TABLE canonical AS SELECT * FROM arriving")
-    connection.unregister("arriving")
-    connection.register("transliterated", _transliterated(connection))
-    connection.execute(_NAMES)
+    cells = {name: records[name].combine_chunks() for name in records.column_names}
+    order = pc.sort_indices(cells["record_id"])
+    rank = np.empty(len(records), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(records), dtype=np.int64)
+    names = _names(connection, [cells[name] for name in ("birth_name", "used_name", "first_names")])
+    year, month, day = _standard(connection, cells["birth_date"], _DATES)
+    (sex,) = _standard(connection, cells["sex"], _SEXES)
+    (postal_code,) = _standard(connection, cells["postal_code"], _POSTAL_CODES, {"space": space})
+    coded = {
+        "record": pa.array(rank), **names, "sex": sex, "year": year, "month": month, "day": day,
+        "birth_place_code": _standard(connection, cells["birth_place_code"], _CODES)[0],
+        "birth_place_name": _standard(connection, cells["birth_place_name"], _PLACES)[0],
+        "residence_code": _standard(connection, cells["residence_code"], _CODES)[0],
+        "postal_code": postal_code, "number_written": cells["nir" if space == "fr" else "niss"],
+        **{
+            name: cells[name]
+            for name in ("france_travail_id", "caf_matricule", "partner", "department_person_id", "email", "phone")
+        },
+    }  # fmt: skip
+    connection.register("coded", pa.table(coded))
     connection.execute(_STANDARD, {"space": space})
-    connection.unregister("transliterated")
+    connection.unregister("coded")
     connection.execute(_NODES)
-    connection.execute("DROP TABLE canonical; DROP TABLE names")
+    return cells["record_id"].take(order)
+
+
+def show_faces(connection: duckdb.DuckDBPyConnection, name: str, chosen: str) -> None:
+    """Make the temporary table `name`: the texts of the nodes that the query `chosen` gives, as people compare them."""
+    connection.execute(_FACES.format(name=name, chosen=chosen))
+
+
+def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> dict[str, pa.Array]:
+    """The columns of names as codes: of the name as written, and of each spelling that is compared for equality."""
+    encoded = pa.concat_arrays(columns).dictionary_encode()
+    _register_written(connection, encoded.dictionary)
+    connection.register("transliterated", _transliterated(connection))
+    names = connection.sql(_NAMES).to_arrow_table()
+    spelt = pa.concat_arrays([names[name].combine_chunks() for name in ("compact", "first", "skeleton")])
+    spelt = spelt.dictionary_encode()
+    compact, first, skeleton = (spelt.indices[start : start + len(names)] for start in _starts(len(names)))
+    for name, table in (
+        ("names", names),
+        ("spellings", pa.table({"code": _ranks(spelt.dictionary), "text": spelt.dictionary})),
+    ):
+        connection.register("arriving", table)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM arriving")
+        connection.unregister("arriving")
+    connection.unregister("transliterated")
+    connection.unregister("written")
+    birth, used, given = (encoded.indices[start : start + len(columns[0])] for start in _starts(len(columns[0])))
+    birth_compact, used_compact = compact.take(birth), compact.take(used)
+    return {
+        "birth_name": birth,
+        "used_name": used,
+        "given_name": given,
+        "surname": pc.coalesce(birth_compact, used_compact),
+        "used_surname": pc.coalesce(used_compact, birth_compact),
+        "given": compact.take(given),
+        "given_first": first.take(given),
+        "given_skeleton": skeleton.take(given),
+    }
+
+
+def _standard(
+    connection: duckdb.DuckDBPyConnection, column: pa.Array, query: str, parameters: dict[str, str] | None = None
+) -> list[pa.Array]:
+    """The columns that `query` gives for each distinct text of `column` (`written`), spread over the column again."""
+    encoded = column.dictionary_encode()
+    _register_written(connection, encoded.dictionary)
+    found = connection.sql(query, params=parameters).to_arrow_table()
+    connection.unregister("written")
+    return [one.combine_chunks().take(encoded.indices) for one in found.columns]
+
+
+def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array) -> None:
+    connection.register("written", pa.table({"code": _ranks(texts), "written": texts}))
+
+
+def _ranks(values: pa.Array) -> pa.Array:
+    return pa.array(np.arange(len(values), dtype=np.int32))
+
+
+def _starts(length: int) -> tuple[int, int, int]:
+    return 0, length, 2 * length
 
 
 def _transliterated(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """The names that stripping accents does not bring to ASCII (œ, ß, ł, other scripts), and their transliteration."""
+    foreign = connection.execute(
+        "SELECT code, written FROM written WHERE regexp_matches(strip_accents(written), '[^\x00-\x7f]') ORDER BY code"
+    ).fetchall()
     from anyascii import anyascii
 
-    written = [
-        value
-        for (value,) in connection.execute(
-            "SELECT DISTINCT written"
-            " FROM (SELECT unnest([birth_name, used_name, first_names]) AS written FROM canonical)"
-            " WHERE regexp_matches(strip_accents(written), '[^\\x00-\\x7F]') ORDER BY written"
-        ).fetchall()
-    ]
     return pa.table(
-        {"written": written, "ascii": [anyascii(value) for value in written]},
-        schema=pa.schema([("written", pa.string()), ("ascii", pa.string())]),
+        {"code": [code for code, _ in foreign], "ascii": [anyascii(text) for _, text in foreign]},
+        schema=pa.schema([("code", pa.int32()), ("ascii", pa.string())]),
     )

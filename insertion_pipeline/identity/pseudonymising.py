@@ -10,15 +10,22 @@ identifier does not pass even then. The pseudonym is HMAC-SHA-256 of the person'
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.storage import arrow_type
 from insertion_pipeline.identity import records
 from insertion_pipeline.identity.records import Rows
-from insertion_pipeline.identity.resolving import SPACES, Resolution, persons_file, residences_file
+from insertion_pipeline.identity.resolving import (
+    SPACES,
+    Resolution,
+    months_by_version,
+    persons_file,
+    residences_file,
+)
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, ContractTable, Registry, Source
@@ -71,29 +78,65 @@ def pseudonymise(
     *,
     rows: Rows = records.conformed_rows,
 ) -> Mapping[str, int]:
-    """Write the pseudonymised tables of a source for a month; returns the number of rows of each.
+    """Write the pseudonymised tables of a source for one month; returns the number of rows of each."""
+    return pseudonymise_months(lake, registry, resolution, source, [month], rows=rows).get(month, {})
 
-    One row per conformed row, in the order of partner, delivery and line. Raises `ValueError` for a month that the
-    resolution did not draw on: nobody would be known there.
+
+def pseudonymise_months(
+    lake: Lake,
+    registry: Registry,
+    resolution: Resolution,
+    source: str,
+    months: Sequence[Month],
+    *,
+    rows: Rows = records.conformed_rows,
+) -> Mapping[Month, Mapping[str, int]]:
+    """Write the pseudonymised tables of a source, a file per table and month; returns their numbers of rows.
+
+    One row per conformed row, in the order of partner, delivery and line. Months before the first contract have none.
+    Raises `ValueError` for a month that the resolution did not draw on: nobody would be known there.
     """
-    if month not in resolution.months:
-        raise ValueError(f"{month} is not among the resolved months")
+    if unknown := sorted(set(months) - set(resolution.months)):
+        raise ValueError(f"{unknown[0]} is not among the resolved months")
     declared = registry.source(source)
-    if month < declared.first_month:
-        return {}
-    written: dict[str, int] = {}
+    written: dict[Month, dict[str, int]] = {}
     connection = lake.connect(sealed_spill=True)
     try:
         _open_identities(connection, lake)
-        for table in declared.version_for(month).resources:
-            query = _query(connection, lake, registry, declared, table, month, rows)
-            content = connection.sql(query, params={"last_day": month.last_day, "month": str(month)}).to_arrow_table()
-            content = content.cast(schema(table))
-            lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
-            written[table.name] = len(content)
+        for together in months_by_version(declared, sorted(set(months))):
+            for table in declared.version_for(together[-1]).resources:
+                query = _query(connection, lake, registry, declared, table, together, rows)
+                for month, content in _month_by_month(connection.sql(query).to_arrow_reader(), table, together):
+                    lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
+                    written.setdefault(month, {})[table.name] = content.num_rows
     finally:
         connection.close()
     return written
+
+
+def _month_by_month(
+    rows: pa.RecordBatchReader, table: ContractTable, months: Sequence[Month]
+) -> Iterator[tuple[Month, pa.Table]]:
+    """Rows that come ordered by month, as one table per month, the months without rows among them."""
+    waiting: list[pa.RecordBatch] = []
+    remaining = list(months)
+    for batch in rows:
+        while batch.num_rows:
+            text = batch["_month"][0].as_py()
+            while str(remaining[0]) < text:
+                yield remaining.pop(0), _as_declared(waiting, table)
+                waiting = []
+            last = pc.index(pc.not_equal(batch["_month"], text), True).as_py()
+            length = batch.num_rows if last < 0 else last
+            waiting.append(batch.slice(0, length))
+            batch = batch.slice(length)
+    for month in remaining:
+        yield month, _as_declared(waiting, table)
+        waiting = []
+
+
+def _as_declared(batches: Sequence[pa.RecordBatch], table: ContractTable) -> pa.Table:
+    return pa.Table.from_batches(batches).cast(schema(table)) if batches else schema(table).empty_table()
 
 
 def withdraw(lake: Lake, registry: Registry, source: str, month: Month) -> None:
@@ -118,10 +161,10 @@ def _query(
     registry: Registry,
     source: Source,
     table: ContractTable,
-    month: Month,
+    months: Sequence[Month],
     rows: Rows,
 ) -> str:
-    months = (month,)
+    """SQL of the pseudonymised rows of `months`, which stand under one version of the contract, month after month."""
     if table.insertion.persons:
         relation = records.described_rows(lake, connection, registry, source, table, months, rows)
         known = f"(SELECT * FROM {relation} AS described JOIN persons USING (record_id))"
@@ -136,12 +179,12 @@ def _query(
     fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
     return f"""
         SELECT {fields}person, person_sex,
-            CASE WHEN person_birth_date <= $last_day::DATE THEN date_sub('year', person_birth_date, $last_day::DATE) END
-                AS person_age,
-            person_residence, _partner, _space, $month AS _month, _delivery
-        FROM {known} AS known
-        LEFT JOIN (SELECT person_id, person_residence FROM residences WHERE month = $month) AS lived USING (person_id)
-        ORDER BY _partner, _delivery, _member, _line
+            CASE WHEN person_birth_date <= month_end THEN date_sub('year', person_birth_date, month_end) END AS person_age,
+            person_residence, _partner, _space, _month, _delivery
+        FROM (SELECT *, last_day((_month || '-01')::DATE) AS month_end FROM {known}) AS known
+        LEFT JOIN (SELECT person_id, month AS _month, person_residence FROM residences) AS lived
+            USING (person_id, _month)
+        ORDER BY _month, _partner, _delivery, _member, _line
     """
 
 
@@ -161,7 +204,7 @@ def _through_local_key(
     the persons of its SPIE extract) within what the partner delivered for the month.
     """
     described = registry.source(table.insertion.local_person_source or source.name)
-    within = "_delivery" if described.name == source.name else "_partner"
+    within = "_delivery" if described.name == source.name else "_partner, _month"
     describing = [
         other for other in records.tables_with_persons(described, months[-1]) if other.insertion.local_person_key
     ]
@@ -175,9 +218,9 @@ def _through_local_key(
     ]
     if not selects:
         selects = [
-            f"""SELECT NULL::VARCHAR AS {within}, NULL::VARCHAR AS p_key,
+            f"""SELECT {within}, NULL::VARCHAR AS p_key,
             NULL::STRUCT(person_id VARCHAR, person VARCHAR, person_sex VARCHAR, person_birth_date DATE) AS who
-            WHERE false"""
+            FROM {relation} AS nobody WHERE false"""
         ]
     key = records.local_key(table)
     keyed = f"(SELECT *, {key} AS p_key FROM {relation})"

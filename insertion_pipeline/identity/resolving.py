@@ -130,7 +130,7 @@ def _gather(
         )"""
     )
     for source in registry.sources.values():
-        for version_months in _by_version(source, months):
+        for version_months in months_by_version(source, months):
             for table in records.tables_with_persons(source, version_months[-1]):
                 relation = records.described_rows(lake, connection, registry, source, table, version_months, rows)
                 connection.execute(
@@ -141,7 +141,7 @@ def _gather(
                 )
 
 
-def _by_version(source: Source, months: Sequence[Month]) -> list[list[Month]]:
+def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Month]]:
     """The months grouped by the version of the contract in force, those before the first one left out."""
     groups: dict[Month, list[Month]] = {}
     for month in months:

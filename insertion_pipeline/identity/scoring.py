@@ -27,13 +27,26 @@ _FUNCTIONS = {
     "spark": {"jw": "jaro_winkler", "overlap": "arrays_overlap"},
 }
 
+# Given and surname in each other's place, to the letter on one side at least; further given names may follow.
+_SWAPPED = " OR ".join(
+    f"((starts_with(given_{one}, surname_{other}) OR starts_with(given_{one}, used_surname_{other}))"
+    " AND ("
+    + " OR ".join(
+        f"{{jw}}({given}_{other}, {surname}_{one}) >= 0.85"
+        for given in ("given", "given_first")
+        for surname in ("surname", "used_surname")
+    )
+    + "))"
+    for one, other in (("l", "r"), ("r", "l"))
+)
+
 # The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.
 _COMPARISONS: dict[str, dict[str, str]] = {
     "surname": {
         "null": "surname_l IS NULL OR surname_r IS NULL",
         "exact": "surname_l = surname_r",
         "crossed": "used_surname_l = used_surname_r OR surname_l = used_surname_r OR used_surname_l = surname_r",
-        "swapped": "given_first_l IN (surname_r, used_surname_r) AND given_first_r IN (surname_l, used_surname_l)",
+        "swapped": _SWAPPED,
         "part": "{overlap}(surname_parts_l, surname_parts_r)",
         "close": "{jw}(surname_l, surname_r) >= 0.92 OR {jw}(used_surname_l, used_surname_r) >= 0.92",
         "near": "{jw}(surname_l, surname_r) >= 0.86 OR {jw}(used_surname_l, used_surname_r) >= 0.86",
@@ -42,7 +55,7 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "null": "given_l IS NULL OR given_r IS NULL",
         "exact": "given_l = given_r",
         "first": "given_first_l = given_first_r",
-        "swapped": "given_first_l IN (surname_r, used_surname_r) AND given_first_r IN (surname_l, used_surname_l)",
+        "swapped": _SWAPPED,
         "other": "{overlap}(given_tokens_l, given_tokens_r)",
         "close": "given_skeleton_l = given_skeleton_r OR {jw}(given_l, given_r) >= 0.92"
                  " OR {jw}(given_first_l, given_first_r) >= 0.90",
@@ -189,7 +202,7 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
 
 
 def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) -> None:
-    """Weigh the pairs of the temporary table `candidates` (join_key_l, join_key_r, match_key) of rows of `nodes`.
+    """Weigh the pairs of the temporary table `candidates` (join_key_l, join_key_r, match_key) of rows of `faces`.
 
     Makes the temporary table `scored` (node_l, node_r, weight in log2 odds), those of at least `above`.
     """
@@ -205,7 +218,7 @@ def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) 
 
 
 def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, version: str = "trained") -> Model:
-    """Learn the parameters from the table `nodes`: u from random pairs, m from `labels` (a column of `nodes` that says
+    """Learn the parameters from the table `faces`: u from random pairs, m from `labels` (a column of `faces` that says
     who is who) or else by expectation maximisation. Not reproducible to the bit: freeze what it returns.
     """
     from splink import block_on
@@ -244,7 +257,7 @@ def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
     logging.getLogger("splink").setLevel(logging.ERROR)
     api = DuckDBAPI(connection)
     nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
-    linker = Linker(api.register("nodes"), settings_of(model, nodes), log_level=None, validate_settings=False)
+    linker = Linker(api.register("faces"), settings_of(model, nodes), log_level=None, validate_settings=False)
     for column in sorted(set(_BY_RARITY.values())):
         connection.execute(_frequency_sql(column), {"prior": _PRIOR_FREQUENCY[column], "persons": _PRIOR_PERSONS})
         linker.table_management.register_term_frequency_lookup(api.register(f"frequency_of_{column}"), column)
@@ -255,7 +268,8 @@ def _frequency_sql(column: str) -> str:
     """How often a name occurs: counted in the data at hand, drawn towards a prior where they are few."""
     return f"""
         CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
-        SELECT {column},
-            (count(*) + $persons * $prior) / ((SELECT count({column}) FROM nodes) + $persons) AS tf_{column}
-        FROM nodes WHERE {column} IS NOT NULL GROUP BY {column}
+        WITH counted AS (SELECT {column} AS code, count(*) AS bearers FROM nodes WHERE code IS NOT NULL GROUP BY code)
+        SELECT text AS {column},
+            (bearers + $persons * $prior) / ((SELECT sum(bearers) FROM counted) + $persons) AS tf_{column}
+        FROM counted JOIN spellings USING (code)
     """
