@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from insertion_pipeline.contracts.cells import (
     Cell,
@@ -61,8 +62,17 @@ class TableRules:
             found[subject, BROKEN] = Verdict("rule-error", rule.severity, fields, rule.code, wording_of_rule(rule))
         return found
 
-    def query(self, relation: str, present: Collection[str], month: Month | None, month_expression: str | None) -> str:
+    def query(
+        self,
+        relation: str,
+        present: Collection[str],
+        month: Month | Literal["stated"] | None,
+        month_expression: str | None,
+    ) -> str:
         """SQL that judges `relation`, whose columns of text are `present`, in one pass and without sorting.
+
+        With `stated` for a month, `relation` has its bounds too, as columns of `MONTH_BOUNDS`: the text of the query
+        is then the same for every month.
 
         One row per row of `relation`, in its order: the typed fields (null where the cell has a flaw), `_line`,
         `_member`, `_units`, `_month` (from `month_expression`, over the typed fields), `_is_rejected`, and, for rows
@@ -86,7 +96,11 @@ class TableRules:
         raw_columns = "".join(f", {quoted(step.name)} AS {step.raw}" for step in judged)
         flaws = f"list_filter([{', '.join(entries)}], lambda entry: entry.flaw <> 0)"
         return f"""
-WITH cleaned AS (SELECT _line, _member, _units{_also(step.clean for step in steps)}{raw_columns} FROM {relation}),
+WITH cleaned AS (
+    SELECT _line, _member, _units{_also(MONTH_BOUNDS if month == "stated" else ())}
+        {_also(step.clean for step in steps)}{raw_columns}
+    FROM {relation}
+),
 tested AS (SELECT *{_also(step.test for step in steps if step.plain)} FROM cleaned),
 texts AS (SELECT *{_also(step.mend for step in steps if step.cell.changes_text)} FROM tested),
 typed AS (SELECT *{_also(step.parse for step in judged)} FROM texts),
@@ -189,6 +203,8 @@ class _Steps:
             yield f"{self.flaw} IN ({', '.join(flaws)})"
 
 
+#: What row rules may compare dates with: the first and the last day of the delivered month.
+MONTH_BOUNDS = ("_month_start", "_month_end")
 #: The flaw of a row rule: it does not hold.
 BROKEN = 1
 NO_FLAWS = "CAST(NULL AS STRUCT(subject INTEGER, flaw UTINYINT, value VARCHAR)[])"
@@ -209,8 +225,10 @@ def table_rules(table: ContractTable, registry: Registry, month: Month | None) -
     return TableRules(table, cells, table.insertion.rules)
 
 
-def _month_bounds(month: Month | None) -> tuple[str, str]:
+def _month_bounds(month: Month | Literal["stated"] | None) -> tuple[str, ...]:
     """What row rules may compare dates with: the delivered month's first and last day, null when none is known."""
+    if month == "stated":
+        return MONTH_BOUNDS
     if month is None:
         return "CAST(NULL AS DATE) AS _month_start", "CAST(NULL AS DATE) AS _month_end"
     return f"DATE '{month.first_day}' AS _month_start", f"DATE '{month.last_day}' AS _month_end"

@@ -10,31 +10,32 @@ loses its value and keeps its row; a cell, a rule or a month that blocks rejects
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA, Finding, findings_table
-from insertion_pipeline.contracts.rules import TableRules, duplicates_query, orphans_query, table_rules
+from insertion_pipeline.contracts.rules import MONTH_BOUNDS, TableRules, duplicates_query, orphans_query, table_rules
 from insertion_pipeline.contracts.storage import accepted_schema
 from insertion_pipeline.ingestion.accounts import Account, AccountsDoNotBalance
 from insertion_pipeline.ingestion.extracts import label
 from insertion_pipeline.ingestion.reading import Member, Reading
+from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import ContractTable, Registry, Source
 
 #: A cumulative file dropped in a month may already hold the first rows of the next one.
 _MONTHS_AHEAD = 1
-#: Optimising the query over a wide table takes a second; below this many rows, running it as it is takes less.
-_WORTH_OPTIMISING = 200_000
+#: A row whose month nothing in it states is of the delivered month, which the statement is given.
+_DELIVERED_MONTH = "strftime(_month_start, '%Y-%m')"
 #: How much of a line that could not be cut is shown to the depositor.
 _SHOWN_CHARACTERS = 200
 
@@ -78,42 +79,58 @@ class _Table:
     def survivors(self) -> pa.Table:
         """The rows accepted so far, typed."""
         schema = accepted_schema(self.contract)
-        return self.judged.filter(pc.invert(self.is_rejected)).select(schema.names).cast(schema)
+        rows = self.judged.select(schema.names)
+        return (rows.filter(pc.invert(self.is_rejected)) if pc.any(self.is_rejected).as_py() else rows).cast(schema)
 
     def reject(self, mask: pa.ChunkedArray | pa.Array) -> None:
         """Reject the rows of `mask` too."""
         self.is_rejected = pc.or_(self.is_rejected, mask)
 
 
-def conform(reading: Reading, source: Source, month: Month | None, registry: Registry, lake: Lake) -> Conformed:
+def conform(
+    reading: Reading,
+    source: Source,
+    month: Month | None,
+    registry: Registry,
+    lake: Lake,
+    *,
+    statements: Statements | None = None,
+) -> Conformed:
     """The reading judged by the contract of `source` in force in `month`.
 
-    `month` may be null for a source whose content states it. Raises `KeyError` for a month before the first contract,
+    `month` may be null for a source whose content states it. `statements`: those of the deliveries before this one,
+    which then need not be planned again. Raises `KeyError` for a month before the first contract,
     `AccountsDoNotBalance` when the reading's rows and accounts disagree.
     """
-    with lake.connect(sealed_spill=True) as connection:
-        findings: list[pa.Table] = [findings_table(reading.findings)]
-        stated = month or reading.stated_month or _month_of_content(connection, reading, source, registry)
-        if stated is None:
-            findings.append(findings_table([_month_is_missing(source)]))
-        contract = source.version_for(stated or source.latest_month)
-        tables = {
-            table.name: _judged(connection, table, reading.tables[table.name], source, stated, registry)
-            for table in contract.resources
-            if table.name in reading.tables
-        }
-        of_rows = [_unreadable(reading, source)]
-        for table in tables.values():
-            of_rows.append(_cell_findings(connection, table))
-            about_months, about_rows = _wrong_months(table, source, stated)
-            findings.append(about_months)
-            of_rows.append(about_rows)
-        of_rows.extend([_duplicates(connection, table) for table in tables.values()])
-        survivors = {name: table.survivors for name, table in tables.items()}
-        for table in tables.values():
-            of_rows.extend(_orphans(connection, table, survivors))
-        territories = _territories(connection, source, survivors)
-        ordered = _in_file_order(connection, [*of_rows, _oddities(reading)])
+    with contextlib.ExitStack() as stack:
+        at_work = stack.enter_context((statements or stack.enter_context(Statements.opened(lake))).at_work())
+        return _conformed(at_work, reading, source, month, registry)
+
+
+def _conformed(
+    statements: Statements, reading: Reading, source: Source, month: Month | None, registry: Registry
+) -> Conformed:
+    findings: list[pa.Table] = [findings_table(reading.findings)]
+    stated = month or reading.stated_month or _month_of_content(statements, reading, source, registry)
+    if stated is None:
+        findings.append(findings_table([_month_is_missing(source)]))
+    contract = source.version_for(stated or source.latest_month)
+    tables = {
+        table.name: _judged(statements, table, reading.tables[table.name], source, stated, registry)
+        for table in contract.resources
+        if table.name in reading.tables
+    }
+    of_rows = [_unreadable(reading, source)]
+    for table in tables.values():
+        of_rows.append(_cell_findings(table))
+        about_months, about_rows = _wrong_months(table, source, stated)
+        findings.append(about_months)
+        of_rows.append(about_rows)
+    of_rows.extend([_duplicates(statements, table) for table in tables.values()])
+    survivors = {name: table.survivors for name, table in tables.items()}
+    for table in tables.values():
+        of_rows.extend(_orphans(statements, table, survivors))
+    ordered = _in_file_order(statements, [*of_rows, _oddities(reading)])
     return Conformed(
         accepted=survivors,
         rejected={name: _as_read(table) for name, table in tables.items()},
@@ -121,7 +138,7 @@ def conform(reading: Reading, source: Source, month: Month | None, registry: Reg
         members=_accounts(reading, tables),
         month=stated,
         span=_span(source, stated, survivors),
-        territories=territories,
+        territories=_territories(statements, source, survivors),
     )
 
 
@@ -142,7 +159,7 @@ def verdict_of(conformed: Conformed, source: Source) -> int:
 
 
 def _judged(
-    connection: duckdb.DuckDBPyConnection,
+    statements: Statements,
     contract: ContractTable,
     read: pa.Table,
     source: Source,
@@ -150,16 +167,21 @@ def _judged(
     registry: Registry,
 ) -> _Table:
     rules = table_rules(contract, registry, month)
-    constant = "CAST(NULL AS VARCHAR)" if month is None or source.insertion.extent != "month" else f"'{month}'"
-    expression = _month_expression(source, contract) or constant
-    connection.register("reading", read)
-    query = rules.query("reading", read.column_names, month, expression)
-    if read.num_rows < _WORTH_OPTIMISING:
-        connection.execute("PRAGMA disable_optimizer")
-    judged = _in_order_of(read, connection.sql(query).to_arrow_table())
-    connection.execute("PRAGMA enable_optimizer")
-    connection.unregister("reading")
+    otherwise = _DELIVERED_MONTH if source.insertion.extent == "month" else None
+    judged = _in_order_of(
+        read, _answer(statements, rules, read, month, _month_expression(source, contract) or otherwise)
+    )
     return _Table(contract, rules, read, judged, judged["_is_rejected"])
+
+
+def _answer(
+    statements: Statements, rules: TableRules, read: pa.Table, month: Month | None, month_expression: str | None
+) -> pa.Table:
+    """What the rules say of each row, in no order."""
+    present = read.column_names
+    for name, day in zip(MONTH_BOUNDS, (month.first_day, month.last_day) if month else (None, None), strict=True):
+        read = read.append_column(name, pa.repeat(pa.scalar(day, pa.date32()), read.num_rows))
+    return statements.run(rules.query(statements.place("reading", read), present, "stated", month_expression))
 
 
 def _in_order_of(read: pa.Table, judged: pa.Table) -> pa.Table:
@@ -183,7 +205,8 @@ def _in_order_of(read: pa.Table, judged: pa.Table) -> pa.Table:
 def _places(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Where each row stands in the delivery, as one number that ascends with member and line."""
     member, line = (table[name].combine_chunks().to_numpy().astype(np.int64) for name in ("_member", "_line"))
-    return (member << 40) | line
+    places: np.ndarray[Any, np.dtype[np.int64]] = (member << 40) | line
+    return places
 
 
 def _month_expression(source: Source, contract: ContractTable) -> str | None:
@@ -195,9 +218,7 @@ def _month_expression(source: Source, contract: ContractTable) -> str | None:
     return period.month_expression if words & {field.name for field in contract.stored_fields} else None
 
 
-def _month_of_content(
-    connection: duckdb.DuckDBPyConnection, reading: Reading, source: Source, registry: Registry
-) -> Month | None:
+def _month_of_content(statements: Statements, reading: Reading, source: Source, registry: Registry) -> Month | None:
     """The one month that the rows speak of, when the contract says that the content states it and it does."""
     if source.insertion.period.stated_by != "content":
         return None
@@ -206,11 +227,10 @@ def _month_of_content(
         expression = _month_expression(source, contract)
         if contract.name not in reading.tables or expression is None:
             continue
-        connection.register("reading", reading.tables[contract.name])
-        rules = table_rules(contract, registry, None)
-        query = rules.query("reading", reading.tables[contract.name].column_names, None, expression)
-        spoken |= {text for (text,) in connection.execute(f"SELECT DISTINCT _month FROM ({query})").fetchall() if text}
-        connection.unregister("reading")
+        judged = _answer(
+            statements, table_rules(contract, registry, None), reading.tables[contract.name], None, expression
+        )
+        spoken |= {text for text in pc.unique(judged["_month"]).to_pylist() if text}
     months = [Month.parse(text) for text in sorted(spoken)]
     return months[0] if len(months) == 1 and months[0] >= source.first_month else None
 
@@ -255,56 +275,56 @@ def _wrong_months(table: _Table, source: Source, month: Month | None) -> tuple[p
     return nothing, _repeated(finding, table.contract, rows, value="_month")
 
 
-def _cell_findings(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.Table:
+def _cell_findings(table: _Table) -> pa.Table:
     """One finding per flaw of a cell and per broken row rule."""
     flagged = table.judged.select(["_member", "_line", "_flaws"]).filter(pc.is_valid(table.judged["_flaws"]))
-    connection.register("flagged", flagged)
-    connection.register("verdicts", _verdicts(table))
-    connection.register("labels", _labels(table.contract, flagged["_member"]))
-    found = connection.sql(
-        """
-        WITH flaws AS (SELECT _member, _line, unnest(_flaws) AS flaw FROM flagged)
-        SELECT code, severity, message, expected, remedy, file, table_name AS "table", _line AS line, field,
-            flaw.value AS value, rule, CAST(1 AS BIGINT) AS count
-        FROM flaws JOIN labels USING (_member)
-            JOIN verdicts ON verdicts.subject = flaw.subject AND verdicts.flaw_number = flaw.flaw
-        """
-    ).to_arrow_table()
-    for name in ("flagged", "verdicts", "labels"):
-        connection.unregister(name)
-    return found.cast(FINDINGS_SCHEMA)
+    if not flagged.num_rows:
+        return FINDINGS_SCHEMA.empty_table()
+    flagged = flagged.combine_chunks()
+    flaws = pc.list_flatten(flagged["_flaws"]).combine_chunks()
+    rows = flagged.select(["_member", "_line"]).take(pc.list_parent_indices(flagged["_flaws"]))
+    subject, flaw = flaws.field("subject"), flaws.field("flaw")
+    said = _findings_of_verdicts(table).take(
+        pc.index_in(_verdict_key(subject, flaw), value_set=_verdict_keys(table.rules))
+    )
+    columns = {"file": _labels(table.contract, rows["_member"]), "line": rows["_line"], "value": flaws.field("value")}
+    return _with_columns(said, columns)
 
 
-def _verdicts(table: _Table) -> pa.Table:
-    rows = [
-        {
-            "subject": subject,
-            "flaw_number": flaw,
-            "code": verdict.code,
-            "severity": verdict.severity,
-            "message": verdict.wording.message,
-            "expected": verdict.wording.expected,
-            "remedy": verdict.wording.remedy,
-            "table_name": table.contract.name,
-            "field": verdict.field,
-            "rule": verdict.rule,
-        }
-        for (subject, flaw), verdict in table.rules.verdicts.items()
-    ]
-    names = ("code", "severity", "message", "expected", "remedy", "table_name", "field", "rule")
-    numbers = [("subject", pa.int32()), ("flaw_number", pa.uint8())]
-    schema = pa.schema([*numbers, *((name, pa.string()) for name in names)])
-    return pa.Table.from_pylist(rows, schema=schema)
+def _verdict_key(subject: pa.Array, flaw: pa.Array) -> pa.Array:
+    """Subject and flaw as one number."""
+    return pc.add(pc.multiply(subject.cast(pa.int32()), pa.scalar(256, pa.int32())), flaw.cast(pa.int32()))
 
 
-def _labels(contract: ContractTable, members: pa.ChunkedArray) -> pa.Table:
-    """How findings call each member."""
-    ranks = pc.unique(members).to_pylist()
-    names = [label(rank, contract) for rank in ranks]
-    return pa.table({"_member": pa.array(ranks, pa.int32()), "file": pa.array(names, pa.string())})
+def _verdict_keys(rules: TableRules) -> pa.Array:
+    return pa.array([256 * subject + flaw for subject, flaw in rules.verdicts], pa.int32())
 
 
-def _duplicates(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.Table:
+def _findings_of_verdicts(table: _Table) -> pa.Table:
+    """One row per verdict that the rules can give: what its findings say, but for where and of which value."""
+    return findings_table(
+        Finding(
+            verdict.code,
+            verdict.severity,
+            verdict.wording.message,
+            verdict.wording.expected,
+            verdict.wording.remedy,
+            table=table.contract.name,
+            field=verdict.field,
+            rule=verdict.rule,
+        )
+        for verdict in table.rules.verdicts.values()
+    )
+
+
+def _labels(contract: ContractTable, members: pa.ChunkedArray) -> pa.ChunkedArray:
+    """How findings call the member of each row."""
+    ranks = pc.unique(members)
+    names = pa.array([label(rank, contract) for rank in ranks.to_pylist()], pa.string())
+    return names.take(pc.index_in(members, value_set=ranks).combine_chunks())
+
+
+def _duplicates(statements: Statements, table: _Table) -> pa.Table:
     """Rows whose key another row has. They are rejected only where the contract says so."""
     keys = [table.contract.schema_.primaryKey] if table.contract.schema_.primaryKey else []
     keys += [(field.name,) for field in table.contract.stored_fields if field.constraints.unique]
@@ -314,9 +334,10 @@ def _duplicates(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.Tabl
         if not held:
             continue
         columns = [field.name for field in table.contract.stored_fields]
-        connection.register("survivors", table.survivors)
-        rows = connection.sql(duplicates_query("survivors", key, columns)).to_arrow_table()
-        connection.unregister("survivors")
+        survivors = statements.place("survivors", table.survivors)
+        rows = statements.run(duplicates_query(survivors, key, columns))
+        if not rows.num_rows:
+            continue
         labels = ", ".join(f"« {table.contract.field(name).label} »" for name in held)
         finding = Finding(
             "duplicate-key",
@@ -329,24 +350,21 @@ def _duplicates(connection: duckdb.DuckDBPyConnection, table: _Table) -> pa.Tabl
         )
         found.append(_repeated(finding, table.contract, rows))
         if severity == "blocking":
-            table.reject(_mask_of(connection, table, rows))
+            table.reject(_mask_of(table, rows))
     return pa.concat_tables(found)
 
 
-def _orphans(
-    connection: duckdb.DuckDBPyConnection, table: _Table, survivors: Mapping[str, pa.Table]
-) -> Iterator[pa.Table]:
+def _orphans(statements: Statements, table: _Table, survivors: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
     """Accepted rows that refer to a row that is not there. They stay: the reference may come in a later delivery."""
     for key in table.contract.schema_.foreignKeys:
         referenced = survivors.get(key.reference.resource)
         if referenced is None or not set(key.fields) <= set(table.read.column_names):
             continue
-        connection.register("child_rows", survivors[table.contract.name])
-        connection.register("parent_rows", referenced)
-        query = orphans_query("child_rows", key.fields, "parent_rows", key.reference.fields)
-        rows = connection.sql(query).to_arrow_table()
-        connection.unregister("child_rows")
-        connection.unregister("parent_rows")
+        children = statements.place("child_rows", survivors[table.contract.name])
+        parents = statements.place("parent_rows", referenced)
+        rows = statements.run(orphans_query(children, key.fields, parents, key.reference.fields))
+        if not rows.num_rows:
+            continue
         labels = ", ".join(f"« {table.contract.field(name).label} »" for name in key.fields)
         finding = Finding(
             "reference-error",
@@ -360,14 +378,10 @@ def _orphans(
         yield _repeated(finding, table.contract, rows, value="value")
 
 
-def _mask_of(connection: duckdb.DuckDBPyConnection, table: _Table, rows: pa.Table) -> pa.ChunkedArray:
+def _mask_of(table: _Table, rows: pa.Table) -> pa.ChunkedArray:
     """Which rows of the table stand among `rows` (`_member`, `_line`)."""
-    connection.register("all_rows", table.judged.select(["_member", "_line"]))
-    connection.register("some_rows", rows.select(["_member", "_line"]))
-    mask = connection.sql("SELECT (_member, _line) IN (FROM some_rows) AS mask FROM all_rows").to_arrow_table()["mask"]
-    connection.unregister("all_rows")
-    connection.unregister("some_rows")
-    return mask
+    every, some = _places(table.judged), _places(rows)
+    return pa.chunked_array([pa.array(np.isin(every, some))])
 
 
 # -- findings ----------------------------------------------------------------------------------------------------------
@@ -375,17 +389,16 @@ def _mask_of(connection: duckdb.DuckDBPyConnection, table: _Table, rows: pa.Tabl
 
 def _repeated(finding: Finding, contract: ContractTable, rows: pa.Table, *, value: str | None = None) -> pa.Table:
     """The same finding for each row of `rows` (`_member`, `_line`, and the column `value` when it is named)."""
-    repeated = findings_table([finding]).take(pa.array([0] * rows.num_rows, pa.int64()))
-    files = {rank: label(rank, contract) for rank in pc.unique(rows["_member"]).to_pylist()}
-    columns: dict[str, pa.ChunkedArray | pa.Array] = {
-        "line": rows["_line"],
-        "file": pa.array([files[rank] for rank in rows["_member"].to_pylist()], pa.string()),
-    }
-    if value is not None:
-        columns["value"] = rows[value]
+    repeated = findings_table([finding]).take(pa.repeat(pa.scalar(0, pa.int64()), rows.num_rows))
+    columns = {"file": _labels(contract, rows["_member"]), "line": rows["_line"]}
+    return _with_columns(repeated, columns | ({} if value is None else {"value": rows[value]}))
+
+
+def _with_columns(findings: pa.Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> pa.Table:
+    """The findings with other columns in place of their own."""
     for name, column in columns.items():
-        repeated = repeated.set_column(FINDINGS_SCHEMA.get_field_index(name), name, column)
-    return repeated.cast(FINDINGS_SCHEMA)
+        findings = findings.set_column(FINDINGS_SCHEMA.get_field_index(name), name, column)
+    return findings.cast(FINDINGS_SCHEMA)
 
 
 def _unreadable(reading: Reading, source: Source) -> pa.Table:
@@ -414,17 +427,18 @@ def _oddities(reading: Reading) -> pa.Table:
     return reading.oddities.cast(FINDINGS_SCHEMA)
 
 
-def _in_file_order(connection: duckdb.DuckDBPyConnection, findings: Sequence[pa.Table]) -> pa.Table:
+def _in_file_order(statements: Statements, findings: Sequence[pa.Table]) -> pa.Table:
     """The findings by member, line, field: the order in which a person goes through the file."""
     everything = pa.concat_tables(findings)
-    connection.register("found", everything)
-    ordered = connection.sql(
-        """
-        SELECT * FROM found
+    if everything.num_rows < 2:
+        return everything
+    found = statements.place("found", everything)
+    ordered = statements.run(
+        f"""
+        SELECT * FROM {found}
         ORDER BY TRY_CAST(split_part(file, ' ', 1) AS INTEGER), file, line, "table", field, code, rule, value
         """
-    ).to_arrow_table()
-    connection.unregister("found")
+    )
     return ordered.cast(FINDINGS_SCHEMA)
 
 
@@ -482,14 +496,10 @@ def _span(source: Source, month: Month | None, accepted: Mapping[str, pa.Table])
     return Span(min(months), max(months))
 
 
-def _territories(
-    connection: duckdb.DuckDBPyConnection, source: Source, accepted: Mapping[str, pa.Table]
-) -> frozenset[str]:
+def _territories(statements: Statements, source: Source, accepted: Mapping[str, pa.Table]) -> frozenset[str]:
     expression, table = source.insertion.territory_expression, source.insertion.period.table
     if expression is None or table is None or table not in accepted:
         return frozenset()
-    connection.register("stating", accepted[table])
-    rows = connection.execute(f"SELECT DISTINCT {expression} FROM stating").fetchall()
-    connection.unregister("stating")
-    return frozenset(text for (text,) in rows if text is not None)
-
+    stating = statements.place("stating", accepted[table])
+    rows = statements.run(f"SELECT DISTINCT {expression} AS territory FROM {stating}")
+    return frozenset(text for text in rows["territory"].to_pylist() if text is not None)

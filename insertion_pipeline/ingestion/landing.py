@@ -26,6 +26,7 @@ from insertion_pipeline.ingestion.judging import Judgement, judge
 from insertion_pipeline.ingestion.receipts import Receipt, append, commit_lock
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake, write_json
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import Registry, Source
@@ -71,6 +72,7 @@ def deliver(
     archive_password: str | None = None,
     limits: Limits | None = None,
     confirm: str | None = None,
+    statements: Statements | None = None,
 ) -> Answer:
     """Receive a file, or the files of a bundle. The same bytes for the same month give the same receipt again.
 
@@ -83,8 +85,9 @@ def deliver(
     if known is not None and (known.status != "refused" or _judged_the_same(known, registry)):
         return Answer(known, is_repeated=True)
     judgement = judge(
-        bytes_sent.paths, partner, source, month, registry, lake, archive_password=archive_password, limits=limits
-    )
+        bytes_sent.paths, partner, source, month, registry, lake,
+        archive_password=archive_password, limits=limits, statements=statements,
+    )  # fmt: skip
     if judgement.is_refused or judgement.conformed is None or judgement.source is None:
         return Answer(_refuse(judgement, bytes_sent, registry, lake), judgement.findings)
     receipt = _receipt(judgement, bytes_sent, registry, lake)
@@ -101,11 +104,12 @@ def deliver_many(
     limits: Limits | None = None,
 ) -> Iterator[Answer]:
     """Receive deposits one after the other, in their order."""
-    for one in deposits:
-        yield deliver(
-            one.delivery, one.partner, one.source, one.month, registry, lake,
-            archive_password=archive_password, limits=limits,
-        )  # fmt: skip
+    with Statements.opened(lake) as statements:
+        for one in deposits:
+            yield deliver(
+                one.delivery, one.partner, one.source, one.month, registry, lake,
+                archive_password=archive_password, limits=limits, statements=statements,
+            )  # fmt: skip
 
 
 def declare_nothing(partner: str, source: str, month: Month, registry: Registry, lake: Lake) -> Receipt:
