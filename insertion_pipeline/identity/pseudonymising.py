@@ -179,7 +179,8 @@ def _query(
     fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
     return f"""
         SELECT {fields}person, person_sex,
-            CASE WHEN person_birth_date <= month_end THEN date_sub('year', person_birth_date, month_end) END AS person_age,
+            CASE WHEN person_birth_date <= month_end THEN date_sub('year', person_birth_date, month_end) END
+                AS person_age,
             person_residence, _partner, _space, _month, _delivery
         FROM (SELECT *, last_day((_month || '-01')::DATE) AS month_end FROM {known}) AS known
         LEFT JOIN (SELECT person_id, month AS _month, person_residence FROM residences) AS lived

@@ -115,27 +115,27 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
         yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
         for source in sources:
             with without_values():
-                for month in drawn_on:
-                    rows = _pseudonymise(lake, declarations, resolution, source, month)
-                    if month in chosen:
-                        context.add_asset_metadata(
-                            {"dagster/partition_row_count": sum(rows.values()), **rows},
-                            asset_key=pseudonymised_key(source.name),
-                            partition_key=str(month),
-                        )
+                counts = _pseudonymise(lake, declarations, resolution, source, drawn_on)
+                for month in chosen:
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": sum(counts[month].values()), **counts[month]},
+                        asset_key=pseudonymised_key(source.name),
+                        partition_key=str(month),
+                    )
             yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
 
     return identity
 
 
 def _pseudonymise(
-    lake: Lake, registry: Registry, resolution: Resolution, source: Source, month: Month
-) -> Mapping[str, int]:
-    """Write a source's pseudonymised tables for a month, or take them back when no delivery counts."""
-    if deliveries.effective(lake, source, month):
-        return pseudonymising.pseudonymise(lake, registry, resolution, source.name, month)
-    pseudonymising.withdraw(lake, registry, source.name, month)
-    return {}
+    lake: Lake, registry: Registry, resolution: Resolution, source: Source, months: Sequence[Month]
+) -> Mapping[Month, Mapping[str, int]]:
+    """Write a source's pseudonymised tables, and take back those of months in which no delivery counts."""
+    told = [month for month in months if deliveries.effective(lake, source, month)]
+    for month in set(months) - set(told):
+        pseudonymising.withdraw(lake, registry, source.name, month)
+    written = pseudonymising.pseudonymise_months(lake, registry, resolution, source.name, told)
+    return {month: written.get(month, {}) for month in months}
 
 
 def _speaks_of_persons(source: Source) -> bool:
