@@ -9,6 +9,7 @@ Files up to `ROWS_CHECKED` rows are checked whole, of larger ones every n-th row
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from insertion_pipeline.contracts.storage import arrow_schema
 from insertion_pipeline.ingestion import content, deliveries
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.lake import Lake, ParquetFile
-from insertion_pipeline.registry import Registry
+from insertion_pipeline.registry import ContractTable, Registry, Source
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
@@ -32,31 +33,36 @@ ROWS_CHECKED = 100_000
 
 @dataclass(frozen=True)
 class Countercheck:
-    """What pandera says of one delivery: rows looked at, and how many cells failed by table, field and check."""
+    """What pandera says of deliveries: rows looked at, and how many cells failed by table, field and check."""
 
     rows: int
     failures: Counter[tuple[str, str, str]]
 
 
-def countercheck(lake: Lake, registry: Registry, receipt: Receipt) -> Countercheck:
-    """Validate the accepted rows of an applied delivery. Imports pandas and pandera."""
-    source = registry.source(receipt.source)
+def countercheck(lake: Lake, registry: Registry, source: Source, receipts: Sequence[Receipt]) -> Countercheck:
+    """Validate the accepted rows of applied deliveries of `source`. Imports pandas and pandera.
+
+    Deliveries of the same month are validated together: the codes of dated lists are the same for all of them.
+    """
+    rows, failures = 0, Counter[tuple[str, str, str]]()
+    for month in sorted({receipt.month or source.latest_month for receipt in receipts}):
+        of_month = [receipt for receipt in receipts if (receipt.month or source.latest_month) == month]
+        for table in source.version_for(month).resources:
+            accepted = [_accepted(lake, registry, one, table) for one in of_month if one.rows.get(table.name)]
+            if not accepted:
+                continue
+            looked_at = pa.concat_tables([_thinned(one) for one in accepted])
+            rows += looked_at.num_rows
+            schema = typed_schema(table_rules(table, registry, month))
+            for (field, check), count in _failures(schema, looked_at).items():
+                failures[table.name, field, check] += count
+    return Countercheck(rows, failures)
+
+
+def _accepted(lake: Lake, registry: Registry, receipt: Receipt, table: ContractTable) -> pa.Table:
     key = content.existing_data_key(lake, registry.partner(receipt.partner), receipt.sha256)
     folder = deliveries.ensure(lake, registry, receipt)
-    rows, failures = 0, Counter[tuple[str, str, str]]()
-    for table in source.version_for(receipt.month or source.latest_month).resources:
-        if not receipt.rows.get(table.name):
-            continue
-        accepted = lake.read_parquet(
-            ParquetFile(folder / f"{table.name}.parquet", key), columns=arrow_schema(table).names
-        )
-        looked_at = _thinned(accepted)
-        rows += looked_at.num_rows
-        for (field, check), count in _failures(
-            typed_schema(table_rules(table, registry, receipt.month)), looked_at
-        ).items():
-            failures[table.name, field, check] += count
-    return Countercheck(rows, failures)
+    return lake.read_parquet(ParquetFile(folder / f"{table.name}.parquet", key), columns=arrow_schema(table).names)
 
 
 def _thinned(rows: pa.Table) -> pa.Table:

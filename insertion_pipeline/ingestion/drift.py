@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,9 +39,10 @@ EMPTY_SHARE_CHANGE, CODE_SHARE_SHIFT = 0.15, 0.25
 #: Below this many rows shares move by themselves: volumes alone are judged.
 ROWS_FOR_SHARES = 30
 
-#: One row per table (`field` is empty) and per stored field of it.
+#: One row per month and table (`field` is empty), and per stored field of it.
 PROFILE_SCHEMA = pa.schema(
     [
+        ("month", pa.string()),
         ("table", pa.string()),
         ("field", pa.string()),
         ("is_required", pa.bool_()),
@@ -80,35 +82,52 @@ class DriftReport:
         return not self.drifts
 
 
-def profile(lake: Lake, registry: Registry, source: Source, month: Month) -> pa.Table:
-    """The shape of `source` in `month` beside the month before: a table of `PROFILE_SCHEMA`, without any value."""
+def profile(lake: Lake, registry: Registry, source: Source, months: Sequence[Month]) -> pa.Table:
+    """The shape of `source` in each month beside the month before: a table of `PROFILE_SCHEMA`, without any value."""
     rows: list[dict[str, Any]] = []
-    before = month.plus(-1)
+    read = sorted({month.plus(step) for month in months for step in (-1, 0)})
     with lake.connect(sealed_spill=True) as connection:
-        for table in source.version_for(month).resources:
-            relation = conformed_rows(lake, connection, registry, source.name, table.name, [before, month])
-            rows.extend(_profile_of_table(connection, relation, table, month, before))
+        for table in source.version_for(read[-1]).resources:
+            relation = conformed_rows(lake, connection, registry, source.name, table.name, read)
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE conformed AS FROM {relation}")
+            for month in months:
+                rows.extend(
+                    {"month": str(month), **row} for row in _profile_of_table(connection, "conformed", table, month)
+                )
     return pa.Table.from_pylist(rows, schema=PROFILE_SCHEMA)
 
 
-def judge_drift(lake: Lake, registry: Registry, source: Source, month: Month) -> DriftReport:
-    """Profile `source` and validate the profile with its suite. Imports great-expectations (several seconds)."""
-    shape = profile(lake, registry, source, month)
-    suite = expectation_suite(source, month)
+def judge_drift(lake: Lake, registry: Registry, source: Source, months: Sequence[Month]) -> tuple[DriftReport, ...]:
+    """One report per month: the profile of `source`, validated by the suite. Imports great-expectations (seconds)."""
+    shape = profile(lake, registry, source, months)
     data_source = _context().data_sources.add_or_update_pandas(source.name)
-    definition = data_source.add_dataframe_asset("profile").add_batch_definition_whole_dataframe("month")
-    batch = definition.get_batch({"dataframe": shape.to_pandas()})
-    outcome = batch.validate(
-        suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["table", "field"]}
+    definition = data_source.add_dataframe_asset("profile").add_batch_definition_whole_dataframe("months")
+    suite = expectation_suite()
+    outcome = definition.get_batch({"dataframe": shape.to_pandas()}).validate(
+        suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["month", "table", "field"]}
     )
-    volumes = [row["rows"] for row in shape.to_pylist() if not row["field"]]
-    return DriftReport(source.name, month, sum(volumes), len(suite.expectations), tuple(_drifts(outcome.results)))
+    drifts = tuple(_drifts(outcome.results))
+    volumes: Counter[str] = Counter()
+    for row in shape.to_pylist():
+        volumes[row["month"]] += 0 if row["field"] else row["rows"]
+    return tuple(
+        DriftReport(
+            source.name,
+            month,
+            volumes[str(month)],
+            len(suite.expectations),
+            tuple(drift for told, drift in drifts if told in (str(month), "")),
+        )
+        for month in months
+    )
 
 
-def expectation_suite(source: Source, month: Month) -> ExpectationSuite:
-    """The suite of one source: what its contract promises of every month, and how far a month may stray.
+@functools.cache
+def expectation_suite() -> ExpectationSuite:
+    """What every month of a source must be: as its contract promises, and not far from the month before.
 
-    It is stated over the columns of `PROFILE_SCHEMA`, whose bounds come from the previous month.
+    It is stated over the columns of `PROFILE_SCHEMA`, whose bounds come from the contract and the previous month: one
+    suite for all sources.
     """
     silence_telemetry()
     import great_expectations as gx
@@ -120,7 +139,7 @@ def expectation_suite(source: Source, month: Month) -> ExpectationSuite:
 
     enough_rows, too_many_rows = judging("rows", "moins de lignes"), judging("rows", "plus de lignes")
     return gx.ExpectationSuite(
-        name=f"{source.name}-{month}",
+        name="month-on-month",
         expectations=[
             expect.ExpectTableColumnsToMatchSet(column_set=PROFILE_SCHEMA.names, meta=judging("columns", "profil")),
             expect.ExpectColumnPairValuesAToBeGreaterThanB(
@@ -169,19 +188,20 @@ def _context() -> EphemeralDataContext:
     return context
 
 
-def _drifts(results: Sequence[ExpectationValidationResult]) -> Iterator[Drift]:
+def _drifts(results: Sequence[ExpectationValidationResult]) -> Iterator[tuple[str, Drift]]:
+    """Each drift with the month that it is of; no month for what is wrong with the profile itself."""
     for result in results:
         if result.success:
             continue
         meta = result.expectation_config.meta
-        for place in result.result.get("unexpected_index_list") or [{"table": "", "field": ""}]:
-            yield Drift(place["table"], place["field"], meta["measure"], meta["message"])
+        for place in result.result.get("unexpected_index_list") or [{"month": "", "table": "", "field": ""}]:
+            yield place["month"], Drift(place["table"], place["field"], meta["measure"], meta["message"])
 
 
 def _profile_of_table(
-    connection: duckdb.DuckDBPyConnection, relation: str, table: ContractTable, month: Month, before: Month
+    connection: duckdb.DuckDBPyConnection, relation: str, table: ContractTable, month: Month
 ) -> Iterator[dict[str, Any]]:
-    fields = table.stored_fields
+    fields, before = table.stored_fields, month.plus(-1)
     filled = ", ".join(f'count("{field.name}")' for field in fields)
     counts = {
         month_text: counted
