@@ -99,8 +99,8 @@ def conform(
     """The reading judged by the contract of `source` in force in `month`.
 
     `month` may be null for a source whose content states it. `statements`: those of the deliveries before this one,
-    which then need not be planned again. Raises `KeyError` for a month before the first contract,
-    `AccountsDoNotBalance` when the reading's rows and accounts disagree.
+    which then need not be planned again. Rows of a month before the first contract are judged by that one: whoever
+    asked refuses the month. Raises `AccountsDoNotBalance` when the reading's rows and accounts disagree.
     """
     with contextlib.ExitStack() as stack:
         at_work = stack.enter_context((statements or stack.enter_context(Statements.opened(lake))).at_work())
@@ -114,7 +114,7 @@ def _conformed(
     stated = month or reading.stated_month or _month_of_content(statements, reading, source, registry)
     if stated is None:
         findings.append(findings_table([_month_is_missing(source)]))
-    contract = source.version_for(stated or source.latest_month)
+    contract = source.version_for(max(stated, source.first_month) if stated else source.latest_month)
     tables = {
         table.name: _judged(statements, table, reading.tables[table.name], source, stated, registry)
         for table in contract.resources
@@ -232,7 +232,7 @@ def _month_of_content(statements: Statements, reading: Reading, source: Source, 
         )
         spoken |= {text for text in pc.unique(judged["_month"]).to_pylist() if text}
     months = [Month.parse(text) for text in sorted(spoken)]
-    return months[0] if len(months) == 1 and months[0] >= source.first_month else None
+    return months[0] if len(months) == 1 else None
 
 
 def _wrong_months(table: _Table, source: Source, month: Month | None) -> tuple[pa.Table, pa.Table]:

@@ -164,6 +164,7 @@ def find_header(block: bytes, tables: Sequence[ContractTable], dialects: Sequenc
     """
     lines = block.split(b"\n", 4 * _HEADER_SEARCH_LINES)[: 4 * _HEADER_SEARCH_LINES]
     best: tuple[tuple[int, int, int], Header] | None = None
+    nothing_but_separators = False
     for dialect in dialects:
         number = seen = blank = 0
         while number < len(lines) and seen < _HEADER_SEARCH_LINES:
@@ -180,7 +181,10 @@ def find_header(block: bytes, tables: Sequence[ContractTable], dialects: Sequenc
             if best is None or merit > best[0]:
                 best = (merit, header)
             number, seen = number + units, seen + 1
-    return best[1] if best is not None else None
+        nothing_but_separators |= seen == 0
+    if best is None or (best[1].table is None and nothing_but_separators):
+        return None
+    return best[1]
 
 
 def _header_cells(lines: Sequence[bytes], dialect: Dialect) -> tuple[list[str], int]:
