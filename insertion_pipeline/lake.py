@@ -131,17 +131,19 @@ class Lake:
 
     # -- Parquet ---------------------------------------------------------------------------------------------------
 
-    def write_parquet(self, path: Path, table: pa.Table, *, key: bytes | None = None) -> None:
-        """Write `table` whole or not at all; under seal when a key is given."""
-        with self.parquet_writer(path, table.schema, key=key) as writer:
+    def write_parquet(self, path: Path, table: pa.Table, *, key: bytes | None = None, durable: bool = True) -> None:
+        """Write `table` whole or not at all; under seal when a key is given. `durable`: see `replacing`."""
+        with self.parquet_writer(path, table.schema, key=key, durable=durable) as writer:
             writer.write_table(table)
 
     @contextlib.contextmanager
-    def parquet_writer(self, path: Path, schema: pa.Schema, *, key: bytes | None = None) -> Iterator[pq.ParquetWriter]:
+    def parquet_writer(
+        self, path: Path, schema: pa.Schema, *, key: bytes | None = None, durable: bool = True
+    ) -> Iterator[pq.ParquetWriter]:
         """A writer for tables that come in chunks. The file appears, complete, when the block ends well."""
         properties = encryption.create_encryption_properties(footer_key=key) if key is not None else None
         with (
-            replacing(path) as partial,
+            replacing(path, durable=durable) as partial,
             pq.ParquetWriter(partial, schema, compression="zstd", encryption_properties=properties) as writer,
         ):
             yield writer
@@ -297,14 +299,18 @@ def _sealed_dataset(path: Path, key: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
+
+    `durable`: on the disk before it replaces anything. What can be made again, and is seen to be broken, need not be.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ The steps, each a column of the next query, so that a value is parsed once:
 from __future__ import annotations
 
 import enum
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,14 +116,14 @@ class Cell:
     def repairs(self) -> tuple[str, ...]:
         return self.field.insertion.repair
 
-    @property
+    @functools.cached_property
     def date_forms(self) -> tuple[str, ...]:
         """The forms that are no repair: the declared ones, and the ISO one, which spreadsheets' own dates come in."""
         iso = {"date": ("%Y-%m-%d",), "datetime": ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d"), "yearmonth": ("%Y-%m",)}
         declared = (self.field.format,) if self.field.format != "default" else ()
         return tuple(dict.fromkeys((*declared, *self.field.insertion.formats, *iso[self.field.type])))
 
-    @property
+    @functools.cached_property
     def plain_form(self) -> str | None:
         """The regular expression of a text that needs no repair, or nothing when any text may stand."""
         field = self.field
@@ -130,7 +131,7 @@ class Cell:
             return NIR_FORM if field.insertion.identifier == "nir" else "[0-9]{11}"
         return self.number_form if field.type in ("integer", "number") else field.constraints.pattern
 
-    @property
+    @functools.cached_property
     def number_form(self) -> str:
         """The regular expression of an integer or a number. A point is always understood as the decimal mark."""
         if self.field.type == "integer":
@@ -142,12 +143,12 @@ class Cell:
         """Repairs and doubtful numbers warn; the rest is as severe as the contract says."""
         return "warning" if flaw.is_repair or flaw in (Flaw.CHECKSUM, Flaw.FOREIGN) else self.field.severity
 
-    @property
+    @functools.cached_property
     def changes_text(self) -> bool:
         """Whether step 2 can do anything."""
         return bool(self.spellings or _mends_text(self))
 
-    @property
+    @functools.cached_property
     def tests_plainness(self) -> bool:
         """Whether it pays to see first that a text has its plain form, which nothing then has to mend."""
         return not self.spellings and _mends_text(self) and self.plain_form is not None
@@ -218,6 +219,8 @@ def cleaned_sql(cell: Cell) -> str:
     raw = quoted(cell.field.name)
     trimmed = f"trim({raw}, {literal(WHITE_SPACE)})"
     is_trim = f"{raw} >= '!' AND {raw} < chr(127) AND {raw}[-1] BETWEEN '!' AND '~'"
+    if cell.missing == ("",):
+        return f"CASE WHEN {raw} = '' THEN NULL WHEN {is_trim} THEN {raw} ELSE nullif({trimmed}, '') END"
     missing = _list(cell.missing)
     return (
         f"CASE WHEN {raw} = '' THEN NULL WHEN {is_trim} THEN CASE WHEN {raw} NOT IN ({missing}) THEN {raw} END"

@@ -26,12 +26,10 @@ _WORTH_OPTIMISING = 200_000
 class _Place:
     """What a statement reads under one name: whatever table lies here when it runs. Arrow streams it to DuckDB."""
 
-    def __init__(self, name: str, table: pa.Table) -> None:
+    def __init__(self, name: str, schema: pa.Schema) -> None:
         self.name = name
-        self.table = table
-
-    def empty(self) -> None:
-        self.table = self.table.schema.empty_table()
+        self.nothing = schema.empty_table()
+        self.table = self.nothing
 
     def __arrow_c_schema__(self) -> object:
         return self.table.schema.__arrow_c_schema__()
@@ -65,13 +63,13 @@ class Statements:
             yield self
         finally:
             for place in self._places.values():
-                place.empty()
+                place.table = place.nothing
 
     def place(self, name: str, table: pa.Table) -> str:
         """Where `table` can be read from: a SQL name, the same for every table of this name and these columns."""
         key = (name, table.schema)
         if key not in self._places:
-            self._places[key] = _Place(f"{name}_{len(self._places)}", table)
+            self._places[key] = _Place(f"{name}_{len(self._places)}", table.schema)
             self._connection.register(self._places[key].name, self._places[key])
         self._places[key].table = table
         return self._places[key].name
