@@ -25,7 +25,7 @@ def protected(*rows: dict[str, object]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def truth() -> pa.Table:
-    return population(400)
+    return population(1500, spread=25)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_the_check_of_small_cells_sees_what_it_must(truth: pa.Table) -> None:
     table = truth.select(COLUMNS)
     small = small_cells(table, small_registry())
     count = pc.sum(pc.and_(pc.equal(table["indicator_code"], "known"), pc.less(table["numerator"], 5))).as_py()
-    assert pc.sum(pc.equal(small["indicator_code"], "known")).as_py() == count > 100
+    assert pc.sum(pc.equal(small["indicator_code"], "known")).as_py() == count > 4
 
 
 def test_what_is_shown_is_the_truth(safe: SafeTable, truth: pa.Table) -> None:
@@ -197,17 +197,13 @@ def test_what_is_shown_is_the_truth(safe: SafeTable, truth: pa.Table) -> None:
     assert shown > 200
 
 
-def test_no_sensitive_cell_can_be_worked_out_by_linear_algebra(safe: SafeTable, truth: pa.Table) -> None:
-    """An attack by another road: dense rational rank by SVD over one indicator's whole table."""
-    rows = [row for row in truth.to_pylist() if row["indicator_code"] == "known"]
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_hidden_cell_can_be_worked_out_by_linear_algebra(seed: int) -> None:
+    """An attack by another road: dense rank by SVD over the whole table of one indicator."""
+    safe = protect(population(700, spread=18, seed=seed), small_registry())
+    rows = [row for row in safe.table.to_pylist() if row["indicator_code"] == "known"]
     position = {(row["territory_code"], row["breakdown"], row["modality"]): at for at, row in enumerate(rows)}
-    shown_keys = {
-        (row["territory_code"], row["breakdown"], row["modality"])
-        for row in safe.table.to_pylist()
-        if row["indicator_code"] == "known" and row["status"] == "published"
-    }
-    assert safe.certificate["withheld"] == []
-    hidden_keys = position.keys() - shown_keys
+    hidden_keys = [key for key, at in position.items() if rows[at]["status"] == "suppressed"]
     equations: dict[object, dict[int, float]] = {}
     wholes: dict[str, set[str]] = {}
     for link in safe.knowledge.links.to_pylist():
@@ -215,11 +211,12 @@ def test_no_sensitive_cell_can_be_worked_out_by_linear_algebra(safe: SafeTable, 
     for (territory, breakdown, modality), at in position.items():
         for whole in wholes.get(territory, ()):
             above = (whole.split("|")[0], breakdown, modality)
-            equations.setdefault(("territory", whole, breakdown, modality), {position[above]: -1.0})[at] = 1.0
+            if above in position:
+                equations.setdefault(("territory", whole, breakdown, modality), {position[above]: -1.0})[at] = 1.0
         if breakdown != "total":
             above = (territory, "total", "TOTAL")
             equations.setdefault(("cut", territory, breakdown), {position[above]: -1.0})[at] = 1.0
-    columns = {position[key]: rank for rank, key in enumerate(sorted(hidden_keys))}
+    columns = {position[key]: rank for rank, key in enumerate(hidden_keys)}
     matrix = np.zeros((len(equations), len(columns)))
     for number, terms in enumerate(equations.values()):
         for at, sign in terms.items():
@@ -228,7 +225,7 @@ def test_no_sensitive_cell_can_be_worked_out_by_linear_algebra(safe: SafeTable, 
     _, singular, rows_space = np.linalg.svd(matrix, full_matrices=False)
     basis = rows_space[singular > 1e-9]
     determined = np.abs((basis**2).sum(axis=0) - 1.0) < 1e-6
-    assert len(columns) > 100
+    assert len(columns) > 10
     assert not determined.any()
 
 
@@ -254,7 +251,9 @@ def test_where_every_commune_is_tiny_communes_are_left_out_and_country_figures_s
     rows = [value("known", f"FR-COM-{code}", "commune", 1) for code in communes]
     safe = protect(values_of([*rows, *(value("known", code, level, 12) for code, level in above)]), small_registry())
     assert statuses(safe.table) == {code: "published" for code, _ in above}
-    assert {"indicator_code": "known", "country": "FR", "part": "communes"} in safe.certificate["withheld"]
+    assert safe.certificate["withheld"] == [
+        {"indicator_code": "known", "country": "FR", "territory_level": "commune", "breakdown": "total"}
+    ]
 
 
 def test_an_empty_table_is_safe() -> None:

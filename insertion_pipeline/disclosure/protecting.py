@@ -20,7 +20,16 @@ from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.equations import HEADLINE_LEVELS, UNCUT, AddedUp, added_up, is_additive
 from insertion_pipeline.disclosure.hierarchies import territory_links
 from insertion_pipeline.disclosure.suppression import Booleans, Integers, Suppressor
-from insertion_pipeline.disclosure.thresholds import PUBLISHED, SHOWN, SUPPRESSED, TOO_FEW, Texts, Verdicts, texts
+from insertion_pipeline.disclosure.thresholds import (
+    ABSENT,
+    PUBLISHED,
+    SHOWN,
+    SUPPRESSED,
+    TOO_FEW,
+    Texts,
+    Verdicts,
+    texts,
+)
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Registry
 
@@ -34,6 +43,9 @@ COLUMNS: Final = (
 ORDER: Final = ("month", "indicator_code", "breakdown", "modality", "country", "territory_level", "territory_code")
 #: How wide the interval of a sensitive sum (hours, ETP, euros) must be, as a share of the sum.
 SUM_WIDTH_SHARE: Final = 0.10
+#: A part of the table is left out when so many of its values, and a larger share of them than this, are too small.
+SPARSE_VALUES: Final = 10
+SPARSE_SHARE: Final = 0.5
 #: What the result depends on beside the values: part of the certificate, and of a release's identity.
 PARAMETERS: Final[Mapping[str, Any]] = {
     "threshold": thresholds.DEFAULT_THRESHOLD,
@@ -43,10 +55,10 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "minimum_denominator": thresholds.MINIMUM_DENOMINATOR,
     "minimum_quantile": thresholds.MINIMUM_QUANTILE,
     "sum_width_share": SUM_WIDTH_SHARE,
+    "sparse_share": SPARSE_SHARE,
+    "sparse_values": SPARSE_VALUES,
     "zeros_published": True,
 }
-#: What may be left out of a table, in this order.
-_MENU: Final = ("communes, cut", "communes", "other territories below the department, cut")
 _MAKER: Final = object()
 
 
@@ -85,8 +97,8 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
     too, until it finds nothing. Raises `CannotProtect` when there is nothing left to hide, `ForbiddenBreakdown`.
     """
     values = values.sort_by([(name, "ascending") for name in ORDER])
+    values, withheld = _on_the_menu(values, registry)
     links = territory_links(registry, values)
-    values, withheld = _on_the_menu(values, registry, links)
     verdicts = thresholds.judge(values, registry)
     system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE)
     knowledge = _knowledge(values, verdicts, registry, system, links)
@@ -108,45 +120,24 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
     return SafeTable(table, knowledge, certificate, maker=_MAKER)
 
 
-def _on_the_menu(values: pa.Table, registry: Registry, links: pa.Table) -> tuple[pa.Table, list[dict[str, str]]]:
-    """The rows that are worth publishing, and the (indicator, country, part) that are not published at all.
+def _on_the_menu(values: pa.Table, registry: Registry) -> tuple[pa.Table, list[dict[str, str]]]:
+    """The rows that are worth publishing, and the parts of the table that are not published at all.
 
-    Where nearly every commune is small, showing which communes are not empty costs the figures of departments and
-    countries. Then the communes of that indicator are left out: first cut, then uncut, then the cuts of the other
-    small territories, as far as it takes to keep the headline figures.
+    A part is an indicator at one level of a country, uncut or by one breakdown. Where more than half of its values, ten
+    at least, are too small, the part is left out: it would say little but which places are not empty, and that alone
+    would cost the figures of departments and countries. Uncut figures of large territories are never left out.
     """
-    codes, countries = texts(values, "indicator_code"), texts(values, "country")
-    part = _parts_of_the_menu(values)
-    depth: dict[tuple[str, str], int] = {}
-    while True:
-        left_out = np.array([depth.get(key, 0) for key in zip(codes, countries, strict=True)], dtype=np.int64) > part
-        kept = values.filter(pa.array(~left_out))
-        verdicts = thresholds.judge(kept, registry)
-        primary: Booleans = verdicts.statuses == SUPPRESSED
-        system = added_up(kept, verdicts, registry, links, SUM_WIDTH_SHARE).system
-        costly = Suppressor(system).complete(primary) & ~primary & system.headlines
-        keys = set(zip(codes[~left_out][costly], countries[~left_out][costly], strict=True))
-        deeper = {key: depth.get(key, 0) + 1 for key in keys if depth.get(key, 0) < len(_MENU)}
-        if not deeper:
-            break
-        depth |= deeper
-    withheld = [
-        {"indicator_code": code, "country": country, "part": name}
-        for (code, country), deep in sorted(depth.items())
-        for name in _MENU[:deep]
-    ]
-    return kept, withheld
-
-
-def _parts_of_the_menu(values: pa.Table) -> Integers:
-    """Per row, the position in `_MENU` of the part that it belongs to; beyond the end when it is never left out."""
-    level, is_cut = texts(values, "territory_level"), texts(values, "breakdown") != UNCUT
-    is_small = np.isin(level, HEADLINE_LEVELS, invert=True)
-    part = np.full(len(values), len(_MENU), dtype=np.int64)
-    part[is_small & is_cut] = 2
-    part[level == "commune"] = 1
-    part[(level == "commune") & is_cut] = 0
-    return part
+    columns = [texts(values, name) for name in ("indicator_code", "country", "territory_level", "breakdown")]
+    parts, part = np.unique(np.stack(columns).astype(str), axis=1, return_inverse=True)
+    verdicts = thresholds.judge(values, registry)
+    shows = ~np.isin(verdicts.statuses, ABSENT)
+    present = np.bincount(part, weights=shows, minlength=parts.shape[1])
+    small = np.bincount(part, weights=verdicts.statuses == SUPPRESSED, minlength=parts.shape[1])
+    is_headline = np.isin(parts[2], HEADLINE_LEVELS) & (parts[3] == UNCUT)
+    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~is_headline
+    names = ("indicator_code", "country", "territory_level", "breakdown")
+    withheld = [dict(zip(names, one.tolist(), strict=True)) for one in parts.T[left_out]]
+    return values.filter(pa.array(~left_out[part])), withheld
 
 
 def _published(values: pa.Table, statuses: Texts) -> pa.Table:

@@ -28,10 +28,10 @@ Numbers = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 #: How often each line is read again with what the others said, at most.
-_PASSES = 60
+_PASSES = 15
 _SLIGHTLY = 1e-6
 #: How often room is made for cramped cells; some cannot have it without hiding headline figures.
-_PATIENCE = 40
+_PATIENCE = 12
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,16 @@ class Suppressor:
         starts = np.searchsorted(system.line, np.arange(system.line_count))
         self._starts: Integers = starts.astype(np.int64)
 
-    def complete(self, hidden_rows: Booleans) -> Booleans:
-        """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows."""
+    def complete(self, hidden_rows: Booleans, *, patience: int = _PATIENCE) -> Booleans:
+        """`hidden_rows` and what must be hidden beside them. Deterministic: ties fall by the order of the rows.
+
+        `patience`: how often room is made for cramped cells.
+        """
         hidden = self._lines_closed(hidden_rows)
         for attempt in itertools.count():
             found, cramped = self._exposed(self._system.visible(hidden))
             extended = self.extend(hidden, found)
-            if attempt < _PATIENCE:
+            if attempt < patience:
                 extended = self._roomier(extended, cramped)
             extended = self._lines_closed(extended)
             if np.array_equal(extended, hidden):

@@ -218,11 +218,18 @@ class _Page:
             f'<td class="number">{_number(float(statuses.get(code, 0)))}</td></tr>'
             for code in STATUS_LABELS
         ]
+        withheld = len(self._certificate["withheld"])
+        sparse = (
+            f"<p>{withheld} parties de la table (un indicateur, un niveau, une ventilation) ne sont pas publiées :"
+            " plus de la moitié de leurs valeurs y seraient masquées.</p>"
+            if withheld
+            else ""
+        )
         return (
             "<p>Une valeur qui reposerait sur trop peu de personnes est masquée, et avec elle celles qui permettraient"
             " de la retrouver par différence. Les zéros sont publiés. Un contrôle indépendant a cherché à recalculer"
             " chaque valeur masquée à partir de toutes les autres ; le détail est dans"
-            ' <a href="../certificate.json">le certificat</a>.</p>'
+            ' <a href="../certificate.json">le certificat</a>.</p>' + sparse
         ) + _table("Valeurs par statut, tous mois", ("Statut", "Code", "#Valeurs"), lines)
 
     def _dictionary(self) -> str:
