@@ -7,6 +7,7 @@ about persons comes from a release or is not shown; a value of a finding is show
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from insertion_pipeline.ingestion.accounts import Account
 
 if TYPE_CHECKING:
     from insertion_pipeline.cli import Ran
+    from insertion_pipeline.doctoring import Examined
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
@@ -86,14 +88,14 @@ def show_verdict(answer: Mapping[str, Any], about: About, *, is_deposit: bool = 
     name, colour = reporting.VERDICTS[answer["verdict"]], COLOURS[answer["verdict"]]
     said = reporting.outcome(answer, is_deposit=is_deposit)
     told = Table.grid(padding=(0, 2))
-    told.add_column(style="dim", no_wrap=True)
+    told.add_column(style="dim", no_wrap=True, width=9)
     told.add_column(overflow="fold")
     for title, text in (
         ("Fichier", ", ".join(about.files)), ("Type", about.source), ("Mois", answer["period"] or "non précisé"),
         ("Pris", said.taken), ("Non pris", said.left), ("Pourquoi", said.why), ("Que faire", said.to_do),
         ("Compte", reporting.account_of(answer)),
     ):  # fmt: skip
-        told.add_row(title, Text(reporting.typeset(text), style="bold" if title == "Que faire" else ""))
+        told.add_row(title, _set(text, 15, style="bold" if title == "Que faire" else ""))
     for member in answer["members"] if len(answer["members"]) > 1 else ():
         told.add_row("", Text(f"{member['file']} : {reporting.account_of(member)}", style="dim"))
     console.print(Panel(told, title=f"[bold {colour}]{name}[/]", title_align="left", border_style=colour))
@@ -123,18 +125,26 @@ def _paragraph(group: Group, about: About, file: str) -> Table:
     first, colour = group.first, "red" if group.is_blocking else "yellow"
     times = f"{number(group.count)} fois" if group.count > 1 else ""
     where = (file, group.title, about.column(first, most=3), times, group.where())
-    lines = [Text(reporting.typeset(first["message"])), Text(" · ".join(filter(None, where)), style="dim")]
+    lines = [_set(first["message"], 3), _set(" · ".join(filter(None, where)), 3, style="dim")]
     for title, text in (
         ("Attendu", group.expected),
         ("Valeurs" if len(group.values) > 1 else "Valeur", group.examples()),
     ):
         if text:
-            lines.append(Text.assemble((f"{title} : ", "dim"), reporting.typeset(text)))
+            lines.append(_set(f"{title} : {text}", 3))
+            lines[-1].stylize("dim", 0, len(title) + 2)
     if first["remedy"]:
-        lines.append(Text.assemble(("→ ", colour), reporting.typeset(first["remedy"])))
+        lines.append(_set(f"→ {first['remedy']}", 3))
+        lines[-1].stylize(colour, 0, 1)
     paragraph = Table.grid(padding=(0, 1))
     paragraph.add_row(mark, Paragraphs(*lines))
     return paragraph
+
+
+def _set(text: str, margin: int, *, style: str = "") -> Text:
+    """The text on lines that leave `margin` cells free. rich would break a line at a space that must not be broken."""
+    width = max(20, console.width - margin)
+    return Text(textwrap.fill(reporting.typeset(text), width, break_on_hyphens=False), style=style)
 
 
 _SHOWN_GROUPS = 40
@@ -242,6 +252,7 @@ def _progress() -> Progress:
 
 
 def show_simulation(written: SimulationReport) -> None:
+    """What a simulation wrote, and how to deposit it."""
     table = grid("Source", "Lignes", numbers=("Lignes",))
     for source, rows in sorted(written.rows_by_source.items()):
         table.add_row(source, number(rows))
@@ -418,3 +429,12 @@ def show_validation(answer: Mapping[str, Any]) -> None:
     )
     for path in answer["refused_samples"]:
         console.print(f"[red]✗[/] {path} : exemple refusé par son contrat")
+
+
+def show_examination(points: Sequence[Examined]) -> None:
+    """The state of the installation, and what to do."""
+    table = grid("", "Point", "État", "Que faire")
+    for one in points:
+        mark = Text("✓", style="green") if one.is_well else Text("✗", style="red")
+        table.add_row(mark, one.point, Text(one.state), Text(one.remedy))
+    console.print(table)

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA, Finding, findings_table
 from insertion_pipeline.contracts.rules import MONTH_BOUNDS, TableRules, duplicates_query, orphans_query, table_rules
 from insertion_pipeline.contracts.storage import accepted_schema
+from insertion_pipeline.expressions import columns_of
 from insertion_pipeline.ingestion.accounts import Account, AccountsDoNotBalance
 from insertion_pipeline.ingestion.extracts import label
 from insertion_pipeline.ingestion.reading import Member, Reading
@@ -241,7 +242,8 @@ def _wrong_months(table: _Table, source: Source, month: Month | None) -> tuple[p
     A file in which no row is of the month is refused whole, by one finding; a cumulative file may hold any past month.
     """
     nothing = FINDINGS_SCHEMA.empty_table()
-    if month is None or _month_expression(source, table.contract) is None:
+    expression = _month_expression(source, table.contract)
+    if month is None or expression is None:
         return nothing, nothing
     months = table.judged["_month"]
     if source.insertion.extent == "month":
@@ -262,6 +264,7 @@ def _wrong_months(table: _Table, source: Source, month: Month | None) -> tuple[p
         expected,
         "Retirez la ligne, ou déposez-la avec les autres lignes de son mois.",
         table=table.contract.name,
+        field=", ".join(sorted(columns_of(expression))),
     )
     if wrong == known:
         whole = replace(

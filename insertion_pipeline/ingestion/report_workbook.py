@@ -18,7 +18,7 @@ from typing import Any
 import xlsxwriter
 from xlsxwriter.utility import xl_rowcol_to_cell
 
-from insertion_pipeline.contracts.templates import FINDINGS_TITLE, VERDICT_TITLE, workbook_text
+from insertion_pipeline.contracts.templates import FINDINGS_TITLE, VERDICT_TITLE, sheet_name, workbook_text
 from insertion_pipeline.ingestion.replaying import Page
 from insertion_pipeline.ingestion.reporting import (
     COLUMNS,
@@ -59,7 +59,7 @@ def write_workbook(target: Path, answer: Answer, about: About, pages: Iterable[P
         book.set_properties({"title": VERDICT_TITLE, "created": epoch})
         styles = _Styles(book)
         first, listed = _landscape(book.add_worksheet("Verdict")), _Listed(book)
-        copies = [_copied(book, styles, page, answer["findings"], number) for number, page in enumerate(pages, start=1)]
+        copies = [_copied(book, styles, page, answer["findings"]) for page in pages]
         listed.write(styles, answer["findings"], about, copies)
         _verdict_sheet(first, styles, answer, about, copies)
 
@@ -128,14 +128,14 @@ class _Copy:
         return row, self.columns.get(name, 0) + (0 if self.is_whole else 1)
 
 
-def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row], number: int) -> _Copy:
+def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row]) -> _Copy:
     """Write one page: line n of the file in row n, or, of a long file, the lines that something is said of."""
     marks = _marks(page, findings)
     rows = iter(page.rows)
     beginning = list(itertools.islice(rows, _WHOLE_PAGE_LINES + 1))
     is_whole = len(beginning) <= _WHOLE_PAGE_LINES and page.header > 0
     is_long = len(beginning) > _WHOLE_PAGE_LINES
-    name = "".join(mark for mark in f"{number} {page.table.title or page.table.name}" if mark not in "[]:*?/\\'")[:31]
+    name = _free_name(sheet_name(page.table), book)
     copy = _Copy(page.file, name, page.columns, is_whole, {}, _MOST_COMMENTS)
     sheet = _landscape(book.add_worksheet(copy.sheet))
     sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{_SHEET_ROWS}"})
@@ -162,6 +162,13 @@ def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row], num
     if width and last > top:
         sheet.autofilter(top, 0, min(last, _SHEET_ROWS - 1), width - 1)
     return copy
+
+
+def _free_name(name: str, book: Any) -> str:
+    """The name, with a number when another sheet has it: spreadsheets tell names apart without regard to case."""
+    taken = {sheet.get_name().lower() for sheet in book.worksheets()}
+    names = (name if number == 1 else f"{name[:26]} ({number})" for number in itertools.count(1))
+    return next(one for one in names if one.lower() not in taken)
 
 
 def _marks(page: Page, findings: Sequence[Row]) -> dict[int, _Marks]:

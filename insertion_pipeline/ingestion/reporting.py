@@ -197,9 +197,16 @@ def typeset(text: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """The text on one line, cut with an ellipsis."""
-    line = " ".join(text.split())
+    """The text on one line, cut with an ellipsis; what does not show, or would command a terminal, by its number."""
+    line = visible(" ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """The text with `‹U+202E›` for each character that does not show: control, direction, private use."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() or mark.isspace() else f"‹U+{ord(mark):04X}›" for mark in text)
 
 
 def account_of(counts: Row) -> str:
@@ -235,7 +242,7 @@ class About:
         who, what = registry.partners.get(partner), registry.sources.get(source or "")
         tables = [table for version in what.versions for table in version.resources] if what is not None else []
         return cls(
-            [path.name for path in files],
+            [visible(path.name) for path in files],
             f"{who.name} ({partner})" if who is not None else partner,
             f"{what.title} ({what.name})" if what is not None else "non reconnu",
             {(table.name, one.name): one.label for table in tables for one in table.fields},
