@@ -121,7 +121,7 @@ class _Page:
             rows = self._current.get(country)
             if not rows:
                 continue
-            shown = [row for _, row in self._ordered(rows) if row["status"] == "published"][:9]
+            shown = list(_first_of_each(self._ordered(rows)))
             cards = "".join(
                 f'<li>{escape(self._label(row))}<span class="figure">{_number(row["value"])}'
                 f'<span class="unit"> {escape(_unit(row))}</span></span>'
@@ -292,6 +292,15 @@ class _Page:
     def _source_title(self, source: str) -> str:
         declared = self._registry.sources.get(source)
         return declared.title if declared else source
+
+
+def _first_of_each(ordered: Iterable[tuple[str, Row]]) -> Iterable[Row]:
+    """The first published rows of each family: six of the network, whose family comes first, two of the others."""
+    taken: Counter[str] = Counter()
+    for family, row in ordered:
+        if row["status"] == "published" and taken[family] < (6 if len(taken) <= 1 else 2):
+            taken[family] += 1
+            yield row
 
 
 def _table(caption: str, heads: Sequence[str], lines: Iterable[str]) -> str:
