@@ -13,29 +13,27 @@ from dataclasses import dataclass
 
 import duckdb
 
-#: Rule to the parts of its key. A key with a missing part is no key.
+#: Rule to the parts of its key. A key with a missing part is no key. `surname` stands for the birth name and for the
+#: used name: a node has a key for each, and the one may meet the other. Sum and distance say which two values, in
+#: whichever order.
 _RULES: dict[str, tuple[str, ...]] = {
     "surname and birth date": ("surname", "year", "month", "day"),
-    "used name and birth date": ("used_surname", "year", "month", "day"),
     "given name and birth date": ("given_first", "year", "month", "day"),
     "full name and birth year": ("surname", "given_first", "year"),
     "full name and birthday": ("surname", "given_first", "month", "day"),
-    "used full name and birth year": ("used_surname", "given_first", "year"),
-    "swapped names": ("least(surname, given)", "greatest(surname, given)", "year"),
-    "swapped used names": ("least(used_surname, given)", "greatest(used_surname, given)", "year"),
-    "sounds and birth month": ("surname_start", "given_skeleton", "year", "month"),
-    "day and month swapped": ("surname", "year", "least(month, day)", "greatest(month, day)"),
-    "full name and residence": ("surname", "given_first", "coalesce(postal_code, residence_code)"),
-    "full name and birth place": ("surname", "given_first", "birth_place_name"),
-    "sounds and residence": ("surname", "given_skeleton", "coalesce(postal_code, residence_code)"),
-    "birth date and residence": ("year", "month", "day", "coalesce(postal_code, residence_code)"),
-    "birth date and birth place": ("year", "month", "day", "birth_place_name"),
+    "swapped names": ("surname + given", "abs(surname - given)", "year"),
+    "sounds and birth month": ("surname_start", "sound", "year", "month"),
+    "day and month swapped": ("surname", "year", "month + day", "abs(month - day)"),
+    "sounds and residence": ("surname", "sound", "residence"),
+    "sounds and birth place": ("surname", "sound", "birth_place_name"),
+    "birth date, residence and initials": ("year", "month", "day", "residence", "initials"),
+    "birth date, birth place and initials": ("year", "month", "day", "birth_place_name", "initials"),
     "birth date and telephone": ("year", "month", "day", "phone"),
     "number as written": ("number_as_written",),
     "France Travail id": ("france_travail_id",),
     "household and given name": ("caf_matricule", "given_first"),
     "e-mail": ("email",),
-    "telephone and given name": ("phone", "given_skeleton"),
+    "telephone and given name": ("phone", "sound"),
 }
 
 #: Pairs that one key may make: a hundred namesakes born in one year, not ten thousand fillers.
@@ -45,8 +43,19 @@ PAIRS_PER_KEY = 20_000
 # What keys are made of. A pair of which both sides have a trusted number is not worth weighing.
 _GROUPED = """
 CREATE OR REPLACE TEMP TABLE grouped AS
-SELECT nodes.*, left(text, 3) AS surname_start, person_group, is_trusted
-FROM nodes JOIN groups USING (node) LEFT JOIN spellings ON spellings.code = surname
+WITH starts AS (
+    SELECT code, left(text, 3) AS start, left(text, 1) AS initial FROM spellings
+)
+SELECT node, person_group, is_trusted, surname, nullif(used_surname, surname) AS other_surname, given, given_first,
+    coalesce(given_skeleton, given_first) AS sound, year, month, day,
+    coalesce(postal_code, residence_code) AS residence, birth_place_name, number_as_written, france_travail_id,
+    caf_matricule, email, phone, birth.start AS surname_start,
+    CASE WHEN used.initial < forename.initial THEN used.initial || forename.initial
+        ELSE forename.initial || used.initial END AS initials
+FROM nodes JOIN groups USING (node)
+LEFT JOIN starts AS birth ON birth.code = surname
+LEFT JOIN starts AS used ON used.code = used_surname
+LEFT JOIN starts AS forename ON forename.code = given
 """
 
 _KEY_SIZES = """
@@ -111,10 +120,15 @@ def _keys(chosen: str, *, met_in: str | None = None) -> str:
     """The keys of the chosen nodes, all rules; with `met_in`, only those that stand in that table too."""
     selects = []
     for rank, parts in enumerate(_RULES.values()):
-        key = f"hash({rank}, {', '.join(parts)})"
-        present = " AND ".join(f"{part} IS NOT NULL" for part in parts)
-        met = f" AND {key} IN (SELECT key FROM {met_in} WHERE rule = {rank})" if met_in else ""
-        selects.append(
-            f"SELECT {rank} AS rule, {key} AS key, node, person_group FROM grouped WHERE {chosen} AND {present}{met}"
-        )
+        variants = [parts]
+        if any("surname" in part and "start" not in part for part in parts):
+            variants.append(tuple(part.replace("surname", "other_surname") for part in parts))
+        for variant in variants:
+            key = f"hash({rank}, {', '.join(variant)})"
+            present = " AND ".join(f"{part} IS NOT NULL" for part in variant)
+            met = f" AND {key} IN (SELECT key FROM {met_in} WHERE rule = {rank})" if met_in else ""
+            selects.append(
+                f"SELECT {rank} AS rule, {key} AS key, node, person_group FROM grouped"
+                f" WHERE {chosen} AND {present}{met}"
+            )
     return " UNION ALL ".join(selects)

@@ -206,7 +206,8 @@ WITH held AS (
     SELECT kind, value, nodes.* FROM holdings JOIN nodes USING (node) WHERE hands <= $hands
 )
 SELECT l.kind, l.value, l.node AS node_l, r.node AS node_r,
-    coalesce(l.surname = r.surname OR l.used_surname = r.used_surname, false) AND coalesce(l.given = r.given, false)
+    coalesce(l.surname IN (r.surname, r.used_surname) OR l.used_surname IN (r.surname, r.used_surname), false)
+        AND coalesce(l.given_first = r.given_first, false)
         AND same_day(l, r) AS is_plain,
     same_birth(l, r) AS birth_agrees, a_generation_apart(l, r) AS generation,
     same_day(l, r) AND NOT l.is_approximate AND l.number_is_checked AND r.number_is_checked

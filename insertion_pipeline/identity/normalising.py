@@ -130,8 +130,9 @@ SELECT * EXCLUDE (number_text),
     TRY_CAST(CASE WHEN $space = 'fr' THEN substring(number, 2, 2) ELSE left(number, 2) END AS SMALLINT) AS number_year,
     CASE WHEN $space = 'fr' THEN TRY_CAST(substring(number, 4, 2) AS SMALLINT)
          ELSE TRY_CAST(substring(number, 3, 2) AS SMALLINT) % 20 END AS number_month,
-    CASE WHEN $space = 'fr' AND length(number_text) IN (13, 15) THEN left(number_text, 13)
-         WHEN $space = 'be' AND length(number_text) = 11 THEN number_text END AS number_as_written,
+    CASE WHEN $space = 'fr' AND length(number_text) = 15 THEN left(number_text, 13)
+         WHEN length(number_text) BETWEEN 6 AND 20 AND ltrim(number_text, number_text[1]) <> '' THEN number_text
+    END AS number_as_written,
     CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt
 FROM numbers
 """
@@ -161,7 +162,8 @@ DROP TABLE record_traits; DROP TABLE repeated; DROP TABLE standard
 _FACES = """
 CREATE OR REPLACE TEMP TABLE {name} AS
 SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.compact, birth.compact) AS used_surname,
-    list_sort(list_distinct(list_concat(coalesce(birth.parts, []), coalesce(used.parts, [])))) AS surname_parts,
+    CASE WHEN birth.compact IS DISTINCT FROM used.compact THEN list_concat(birth.parts, used.parts)
+        ELSE coalesce(birth.parts, []) END AS surname_parts,
     given.compact AS given, given.tokens AS given_tokens, given.first AS given_first, given.skeleton AS given_skeleton,
     sex, year, month, day, is_approximate, birth_place_code, birth_place_name, residence_code, postal_code, email,
     phone, number_sex, number_as_written, france_travail_id, caf_matricule
