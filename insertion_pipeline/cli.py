@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.reporting import About
     from insertion_pipeline.lake import Lake
     from insertion_pipeline.month import Month, Span
-    from insertion_pipeline.orchestration.running import CheckOutcome
+    from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.publication.releasing import Release
     from insertion_pipeline.registry import Registry, Source
     from insertion_pipeline.settings import Settings
@@ -94,7 +94,7 @@ class _Doors(TyperGroup):
         wants_json = "--json" in (sys.argv[1:] if args is None else args)
         try:
             code = super().main(args, *further, **(options | {"standalone_mode": False}))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (every ending has an exit code)
             code, message = _ending(error)
             _say_ending(code, message, as_json=wants_json)
         sys.exit(int(code or ExitCode.DONE))
@@ -113,6 +113,8 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.USAGE, _WRONG_USAGE[name].format(error)
     if name == "AnotherRunHoldsTheLock":
         return ExitCode.LOCKED, f"Un autre traitement est en cours ({error}). Attendez sa fin, ou ajoutez --wait."
+    if name in ("RunFailed", "StepFailed"):
+        return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if "insertion_pipeline" in frame.filename]
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "hors du programme"
     return ExitCode.INTERNAL, f"Erreur interne ({name}, {where}). Rien n'a été modifié."
@@ -178,7 +180,7 @@ class Session:
         silence_telemetry()
         chosen = {"home": self.home, "data_sources": self.data_sources}
         try:
-            return Settings(**{name: value for name, value in chosen.items() if value is not None})
+            return Settings().model_copy(update={name: value for name, value in chosen.items() if value is not None})
         except ValueError as error:
             raise WrongUsage(f"Réglage refusé : {error}") from error
 
@@ -243,6 +245,7 @@ def globally(
     lang: Annotated[str, typer.Option(help="Langue des messages.")] = "fr",
     wait: Annotated[bool, typer.Option("--wait", help="Attendre la fin d'un autre traitement.")] = False,
 ) -> None:
+    """Read the global options."""
     if lang != "fr":
         raise WrongUsage(f"Langue {lang!r} non disponible : seule « fr » l'est.")
     ctx.obj = Session(home, data_sources, as_json, wait)
@@ -264,8 +267,7 @@ def _month(text: str | None) -> Month | None:
 
 
 def _session(ctx: typer.Context) -> Session:
-    session = ctx.obj
-    assert isinstance(session, Session)
+    session: Session = ctx.obj
     return session
 
 
@@ -499,33 +501,15 @@ def _span(month: str | None, months: str | None) -> Span | None:
     return Span.parse(text) if text else None
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a run came to: the release, and whether there was anything to do."""
-
-    release: Release
-    is_new: bool
-    run_id: str | None = None
-    checks: tuple[CheckOutcome, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The answer of `run --json`."""
-        return {
-            **self.release.to_json(),
-            "months": list(self.release.months),
-            "is_new": self.is_new,
-            "run_id": self.run_id,
-            "checks": [one.to_json() for one in self.checks],
-        }
-
-
-def _run(session: Session, asked: Span | None) -> Ran:
+def _run(session: Session, asked: Span | None) -> RunOutcome:
     """Make the release that ends with the months asked for, unless its inputs have already made it.
 
     Dagster is loaded when there is work only. The lock is held from the plan to the release.
     """
     from insertion_pipeline import screen
+    from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+    from insertion_pipeline.orchestration.warming import warm_up
     from insertion_pipeline.publication import releasing
 
     lake, registry = session.lake, session.registry
@@ -539,25 +523,31 @@ def _run(session: Session, asked: Span | None) -> Ran:
         inputs = releasing.inputs_of(lake, registry, planned.published, read=planned.read)
         existing = releasing.find(lake, inputs.release_id)
         if existing is not None:
-            return Ran(existing, is_new=False)
+            return RunOutcome(existing)
+        warm_up()
         lake.empty_spill()
         from insertion_pipeline.orchestration.running import run_months
 
         with screen.steps("Traitement", silent=session.as_json) as advance:
-            outcome = run_months(
+            run_id, checks = run_months(
                 lake, registry, session.settings, planned.span,
                 on_progress=lambda progress: advance(progress.done, progress.total, progress.step),
             )  # fmt: skip
-    return Ran(releasing.chosen(lake, inputs.release_id), True, outcome.run_id, outcome.checks)
+    return RunOutcome(releasing.chosen(lake, inputs.release_id), run_id, checks)
 
 
 @app.command()
 def demo(ctx: typer.Context) -> ExitCode:
     """Déposer tous les exemples, traiter leurs mois, publier, et montrer ce que cela donne."""
     from insertion_pipeline import screen
+    from insertion_pipeline.orchestration.warming import warm_up
 
     session = _session(ctx)
-    answers = list(_deposits(session, _samples(session.registry)))
+    answers = []
+    for answer in _deposits(session, _samples(session.registry)):
+        answers.append(answer)
+        if not answer.is_repeated:
+            warm_up()
     ran = _run(session, None)
     if session.as_json:
         say({"receipts": [answer.receipt.to_json() for answer in answers], **ran.to_json()})
@@ -596,7 +586,7 @@ def release_show(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCod
     if session.as_json:
         say({**chosen.to_json(), "manifest": dict(chosen.manifest)})
     else:
-        screen.show_release(chosen)
+        screen.show_release(chosen, session.registry)
     return ExitCode.DONE
 
 
@@ -782,21 +772,24 @@ def _written(session: Session, paths: Sequence[Path]) -> ExitCode:
 @app.command()
 def validate(ctx: typer.Context) -> ExitCode:
     """Vérifier les déclarations de data_sources/ et passer chaque exemple au contrôle."""
+    import tempfile
+
     from insertion_pipeline import screen
     from insertion_pipeline.indicators.catalogue import compile_catalogue
-    from insertion_pipeline.ingestion.judging import REFUSED, judge
+    from insertion_pipeline.ingestion.judging import judge
+    from insertion_pipeline.lake import Lake
 
     session = _session(ctx)
     registry = session.registry
     indicators = compile_catalogue(registry)
-    refused = []
     deposits = [(listing.parent, row) for listing in _samples(registry) for row in _rows_of(listing)]
-    for folder, row in screen.track(deposits, "Exemples", silent=session.as_json):
-        judged = judge(
-            folder / row["path"], row["partner"], row["source"], _month(row["month"]), registry, session.lake
-        )
-        if judged.verdict == REFUSED and not row.get("expected") == "refused":
-            refused.append(row["path"])
+    refused = []
+    with tempfile.TemporaryDirectory() as elsewhere:  # judging spills; it is not a reason to make a home
+        lake = Lake.open(Path(elsewhere))
+        for folder, row in screen.tracked(deposits, len(deposits), "Exemples", silent=session.as_json):
+            path, month = folder / row["path"], _month(row["month"])
+            if judge(path, row["partner"], row["source"], month, registry, lake).is_refused:
+                refused.append(row["path"])
     answer = {
         "partners": len(registry.partners),
         "sources": len(registry.sources),
@@ -847,7 +840,8 @@ def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serv
         "INSERTION_DATA_SOURCES": str(session.settings.data_sources.resolve()),
     }
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-p", str(port)]
-    return ExitCode.DONE if subprocess.run(command, env=environment, check=False).returncode == 0 else ExitCode.INTERNAL
+    ended = subprocess.run(command, env=environment, check=False)  # noqa: S603 (our own interpreter, our own arguments)
+    return ExitCode.DONE if ended.returncode == 0 else ExitCode.INTERNAL
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Dagster's door: `build_defs()`, nothing else. Nothing happens when this module is imported.
 
-A test calls `build_defs(settings)` on a home of its own; `dagster-webserver -w workspace.yaml` and `dg dev` call `defs`.
+A test calls `build_defs(settings)` on a home of its own; `dagster-webserver -w workspace.yaml` and `dg dev` call
+`defs`.
 """
 
 from __future__ import annotations

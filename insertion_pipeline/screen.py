@@ -26,11 +26,11 @@ from insertion_pipeline.ingestion import reporting
 from insertion_pipeline.ingestion.accounts import Account
 
 if TYPE_CHECKING:
-    from insertion_pipeline.cli import Ran
     from insertion_pipeline.doctoring import Examined
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
+    from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.publication.releasing import Headline, Release
     from insertion_pipeline.publication.verifying import Verification
     from insertion_pipeline.registry import Registry
@@ -171,28 +171,16 @@ def show_receipts(answers: Sequence[Answer], abouts: Sequence[About] = ()) -> No
                 "findings": answer.findings.to_pylist(),
             }  # fmt: skip
             show_verdict(verdict, about, is_deposit=True)
-    table = grid(
-        "N°",
-        "Partenaire",
-        "Fichier",
-        "Mois",
-        "Lignes",
-        "Acceptées",
-        "Rejetées",
-        "État",
-        "SHA-256",
-        numbers=("N°", "Lignes", "Acceptées", "Rejetées"),
-    )
-    for answer in answers:
-        receipt = answer.receipt
-        name, colour = STATUSES[receipt.status]
-        again = " (déjà reçu)" if answer.is_repeated else ""
-        table.add_row(
-            str(receipt.sequence), receipt.partner, receipt.source, str(receipt.month or "—"),
-            number(receipt.account.lines), number(receipt.account.accepted), number(receipt.account.rejected),
-            Text(name + again, style=colour), receipt.sha256 if len(answers) == 1 else receipt.sha256[:12],
-        )  # fmt: skip
-    console.print(table)
+    if abouts:
+        for answer in answers:
+            name, colour = STATUSES[answer.receipt.status]
+            again = " (déjà reçu : le même récépissé)" if answer.is_repeated else ""
+            received = answer.receipt.received_at[:16].replace("T", " à ")
+            told = Text(f"Récépissé n° {answer.receipt.sequence} : ", style="bold").append(name + again, style=colour)
+            console.print(told.append(f", le {received} UTC", style="not bold"))
+            console.print(Text(f"SHA-256 {answer.receipt.sha256}", style="dim"), soft_wrap=True)
+    else:
+        console.print(_receipts_table(answers))
     for answer in answers:
         if answer.receipt.status == "held":
             console.print(
@@ -200,6 +188,21 @@ def show_receipts(answers: Sequence[Answer], abouts: Sequence[About] = ()) -> No
                 f" insertion deliver --partner {answer.receipt.partner} --confirm {answer.receipt.sha256}",
                 style="yellow",
             )
+
+
+def _receipts_table(answers: Sequence[Answer]) -> Table:
+    numbers = ("N°", "Lignes", "Acceptées", "Rejetées")
+    table = grid("N°", "Partenaire", "Fichier", "Mois", "Lignes", "Acceptées", "Rejetées", "État", numbers=numbers)
+    for answer in answers:
+        receipt = answer.receipt
+        name, colour = STATUSES[receipt.status]
+        again = " (déjà reçu)" if answer.is_repeated else ""
+        table.add_row(
+            str(receipt.sequence), receipt.partner, receipt.source, str(receipt.month or "—"),
+            number(receipt.account.lines), number(receipt.account.accepted), number(receipt.account.rejected),
+            Text(name + again, style=colour),
+        )  # fmt: skip
+    return table
 
 
 # -- long work ---------------------------------------------------------------------------------------------------------
@@ -267,7 +270,7 @@ def show_simulation(written: SimulationReport) -> None:
 # -- runs and releases -------------------------------------------------------------------------------------------------
 
 
-def show_run(ran: Ran) -> None:
+def show_run(ran: RunOutcome) -> None:
     """What a run came to: its release, and the checks that ask a question."""
     release = ran.release
     if not ran.is_new:
@@ -280,8 +283,8 @@ def show_run(ran: Ran) -> None:
             console.print(f"[yellow]![/] {one.asset}, {one.check} : {one.description}")
 
 
-def show_demo(answers: Sequence[Answer], ran: Ran, registry: Registry) -> None:
-    """The tour: what came in, what was refused and why, how many persons, the headline figures, where the tables are."""
+def show_demo(answers: Sequence[Answer], ran: RunOutcome, registry: Registry) -> None:
+    """The tour: what came in, what was refused and why, how many persons, headline figures, where the tables are."""
     if not ran.is_new:
         console.print(Text("Rien de nouveau : tout était déjà déposé, traité et publié.", style="green"))
     console.rule("Ce qui est arrivé", align="left", style="dim")
@@ -289,7 +292,7 @@ def show_demo(answers: Sequence[Answer], ran: Ran, registry: Registry) -> None:
     console.rule("Ce qui a été refusé, et pourquoi", align="left", style="dim")
     console.print(_refusals(answers))
     console.rule("Ce que disent les indicateurs", align="left", style="dim")
-    console.print(_headlines(ran.release))
+    console.print(_headlines(ran.release, registry))
     console.rule("Où sont les tables", align="left", style="dim")
     _where(ran.release)
 
@@ -318,35 +321,44 @@ def _came_in(answers: Sequence[Answer], registry: Registry) -> Table:
 
 
 def _refusals(answers: Sequence[Answer]) -> Table:
-    """Findings by code, most frequent first, whole files refused before anything else: counts, never a value."""
-    table = grid("Constat", "Fois", "Fichiers", numbers=("Fois", "Fichiers"))
-    refused = [answer.receipt for answer in answers if answer.receipt.status == "refused"]
-    for receipt in refused:
-        table.add_row(f"Fichier refusé : {receipt.partner}, {receipt.source}, {receipt.month}", "1", "1", style="red")
+    """Files refused or with rejected rows, then what was found everywhere, by code: counts, never a value."""
+    table = grid("", "Fois", "Fichiers", numbers=("Fois", "Fichiers"))
     times: Counter[str] = Counter()
     files: Counter[str] = Counter()
     for answer in answers:
-        times.update(answer.receipt.findings)
-        files.update(answer.receipt.findings.keys())
-    for code, count in times.most_common(8):
-        table.add_row(TITLES.get(code, code), number(count), number(files[code]))
+        receipt = answer.receipt
+        times.update(receipt.findings)
+        files.update(receipt.findings.keys())
+        where = f"{receipt.partner}, {receipt.source}, {receipt.month}"
+        if receipt.status == "refused":
+            table.add_row(f"[red]Fichier refusé[/] : {where}", "", "1")
+        elif receipt.account.rejected:
+            table.add_row(f"[yellow]Lignes rejetées[/] : {where}", number(receipt.account.rejected), "1")
+    for code, count in times.most_common():
+        table.add_row(f"Constat : {TITLES.get(code, code).lower()}", number(count), number(files[code]))
     return table
 
 
-def _headlines(release: Release) -> Table:
+def _headlines(release: Release, registry: Registry) -> Table:
+    """The first indicators of the network and of each family, as published for the last month."""
     from insertion_pipeline.publication import releasing
 
-    table = grid("", "", "France", "Wallonie", title=release.months[-1], numbers=("France", "Wallonie"))
     by_code: dict[str, dict[str, Headline]] = {}
     for headline in releasing.headlines(release):
         by_code.setdefault(headline.indicator_code, {})[headline.country] = headline
-    for code, countries in list(by_code.items())[:_HEADLINES]:
-        label = next(iter(countries.values())).label
-        table.add_row(label, Text(code, style="dim"), *(_figure(countries.get(country)) for country in ("FR", "BE")))
+    table = grid("", "", "France", "Wallonie", title=release.months[-1], numbers=("France", "Wallonie"))
+    families = sorted(registry.indicator_families, key=lambda one: (one.family != "network", one.family))
+    for family in families:
+        codes = [indicator.code for indicator in family.indicators if indicator.code in by_code]
+        if codes:
+            table.add_row(Text(family.title, style="bold"))
+        for code in codes[: _NETWORK_HEADLINES if family.family == "network" else _FAMILY_HEADLINES]:
+            figures = (_figure(by_code[code].get(country)) for country in ("FR", "BE"))
+            table.add_row(f"  {registry.indicators[code].label}", Text(code, style="dim"), *figures)
     return table
 
 
-_HEADLINES = 16
+_NETWORK_HEADLINES, _FAMILY_HEADLINES = 7, 3
 _UNITS = {"%": "%", "persons": "", "hours": "h", "etp": "ETP", "eur": "€", "days": "j", "count": ""}
 _NOT_SHOWN = {
     "suppressed": "secret",
@@ -394,13 +406,13 @@ def show_releases(every: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def show_release(release: Release) -> None:
+def show_release(release: Release, registry: Registry) -> None:
     """What a release holds: tables, statuses, where it is."""
     table = grid("Table", "Lignes", "SHA-256", numbers=("Lignes",))
     for name, noted in release.manifest["tables"].items():
         table.add_row(name, number(noted["rows"]), noted["sha256"][:16])
     console.print(table)
-    console.print(_headlines(release))
+    console.print(_headlines(release, registry))
     _where(release)
 
 

@@ -102,7 +102,7 @@ def judge_drift(lake: Lake, registry: Registry, source: Source, months: Sequence
     shape = profile(lake, registry, source, months)
     data_source = _context().data_sources.add_or_update_pandas(source.name)
     definition = data_source.add_dataframe_asset("profile").add_batch_definition_whole_dataframe("months")
-    suite = expectation_suite()
+    suite = expectation_suite(source, max(months))
     outcome = definition.get_batch({"dataframe": shape.to_pandas()}).validate(
         suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["month", "table", "field"]}
     )
@@ -122,26 +122,27 @@ def judge_drift(lake: Lake, registry: Registry, source: Source, months: Sequence
     )
 
 
-@functools.cache
-def expectation_suite() -> ExpectationSuite:
+def expectation_suite(source: Source, month: Month) -> ExpectationSuite:
     """What every month of a source must be: as its contract promises, and not far from the month before.
 
-    It is stated over the columns of `PROFILE_SCHEMA`, whose bounds come from the contract and the previous month: one
-    suite for all sources.
+    It is stated over the columns of `PROFILE_SCHEMA`, whose bounds come from the contract and the previous month.
     """
     silence_telemetry()
     import great_expectations as gx
-    from great_expectations import expectations as expect
+    import great_expectations.expectations.core as expect
     from great_expectations.expectations.row_conditions import Column
 
     def judging(measure: str, message: str) -> dict[str, str]:
         return {"measure": measure, "message": message}
 
+    tables = [table.name for table in source.version_for(month).resources]
     enough_rows, too_many_rows = judging("rows", "moins de lignes"), judging("rows", "plus de lignes")
     return gx.ExpectationSuite(
-        name="month-on-month",
+        name=f"{source.name}, month on month",
         expectations=[
-            expect.ExpectTableColumnsToMatchSet(column_set=PROFILE_SCHEMA.names, meta=judging("columns", "profil")),
+            expect.ExpectColumnDistinctValuesToEqualSet(
+                column="table", value_set=tables, meta=judging("table", "une table du contrat manque au profil")
+            ),
             expect.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A="rows",
                 column_B="rows_floor",
@@ -193,7 +194,7 @@ def _drifts(results: Sequence[ExpectationValidationResult]) -> Iterator[tuple[st
     for result in results:
         if result.success:
             continue
-        meta = result.expectation_config.meta
+        meta = result.expectation_config.meta if result.expectation_config is not None else {}
         for place in result.result.get("unexpected_index_list") or [{"month": "", "table": "", "field": ""}]:
             yield place["month"], Drift(place["table"], place["field"], meta["measure"], meta["message"])
 

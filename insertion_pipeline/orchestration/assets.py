@@ -43,14 +43,17 @@ SPAN_IN_ONE_RUN = dg.BackfillPolicy.single_run()
 
 
 def conformed_key(source: str) -> dg.AssetKey:
+    """The accepted rows of a source."""
     return dg.AssetKey(["conformed", source])
 
 
 def pseudonymised_key(source: str) -> dg.AssetKey:
+    """The pseudonymised rows of a source."""
     return dg.AssetKey(["pseudonymised", source])
 
 
 def fact_key(fact: str) -> dg.AssetKey:
+    """The rows of a fact."""
     return dg.AssetKey(["facts", fact])
 
 
@@ -279,6 +282,7 @@ def plan_of(context: dg.AssetExecutionContext, lake: Lake) -> Plan:
 
 
 def account_metadata(account: Account) -> dict[str, int]:
+    """Where the units of a source's files went."""
     return {"lines": account.lines, "accepted": account.accepted, "rejected": account.rejected}
 
 

@@ -4,7 +4,6 @@ Belongs here: calls into the core's own checks, and their results as Dagster sho
 of any kind. A blocking check stops the assets below it, in this run and, through `whenever_delivered`, in others.
 """
 
-
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -33,6 +33,7 @@ def monthly(registry: Registry, through: Month | None = None) -> dg.MonthlyParti
 
 
 def delivery_key(source: str) -> dg.AssetKey:
+    """The grid of a source."""
     return dg.AssetKey(["deliveries", source])
 
 
@@ -87,6 +88,7 @@ def newest_reported(instance: dg.DagsterInstance) -> int:
 
 
 def mark_reported(instance: dg.DagsterInstance, sequence: int) -> None:
+    """Remember that receipts up to `sequence` are on the grid."""
     instance.daemon_cursor_storage.set_cursor_values({_REPORTED: str(sequence)})
 
 

@@ -34,14 +34,10 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
             assets.release_asset(),
         ]
         grids = [grid.delivery_grid(source, registry, months) for source in sources]
-        policies = {"owners": OWNERS, "automation_condition": automation.whenever_delivered()}
         return dg.Definitions(
             assets=[
                 *(spec.replace_attributes(owners=OWNERS) for spec in grids),
-                *(
-                    definition.map_asset_specs(lambda spec: spec.replace_attributes(**policies))
-                    for definition in materialised
-                ),
+                *(definition.map_asset_specs(_under_policy) for definition in materialised),
             ],
             asset_checks=[
                 *(check for source in sources for check in checks.source_checks(source)),
@@ -63,3 +59,8 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
             },
             executor=dg.in_process_executor,
         )
+
+
+def _under_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The policies of everything that runs make."""
+    return spec.replace_attributes(owners=OWNERS, automation_condition=automation.whenever_delivered())

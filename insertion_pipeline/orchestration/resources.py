@@ -85,7 +85,7 @@ class Writer(dg.ConfigurableResource["Writer"]):
 
 
 class PublishingDatabase(dg.ConfigurableResource["PublishingDatabase"]):
-    """dagster-duckdb's connection, for the one DuckDB file that is written: the release's, attached while it is built."""
+    """dagster-duckdb's connection, for the one DuckDB file that is written: a release's, attached while it is built."""
 
     memory_limit_mb: int = 4096
     threads: int = 2

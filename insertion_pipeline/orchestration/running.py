@@ -11,22 +11,24 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.lake import Lake, write_json
 from insertion_pipeline.month import Span
 from insertion_pipeline.orchestration import grid
 from insertion_pipeline.orchestration.assets import LAST_MONTH_TAG
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
+from insertion_pipeline.orchestration.outcomes import CheckOutcome
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import REPOSITORY, Settings, silence_telemetry
 
 if TYPE_CHECKING:
-    from dagster._core.events.log import EventLogEntry
+    from dagster import AssetCheckEvaluation, EventLogEntry
 
 
 class RunFailed(Exception):
@@ -40,29 +42,6 @@ class Progress:
     done: int
     total: int
     step: str
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """What a check said in this run."""
-
-    asset: str
-    check: str
-    passed: bool
-    is_blocking: bool
-    description: str
-
-    def to_json(self) -> dict[str, Any]:
-        """One check in `run --json`."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """A run that ended well."""
-
-    run_id: str
-    checks: tuple[CheckOutcome, ...]
 
 
 def dagster_home(lake: Lake) -> Path:
@@ -83,57 +62,70 @@ def run_months(
     span: Span,
     *,
     on_progress: Callable[[Progress], None] | None = None,
-) -> RunOutcome:
-    """Run the monthly job over `span` as one in-process Dagster run. The caller holds the writer's lock.
+) -> tuple[str, tuple[CheckOutcome, ...]]:
+    """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
-    Raises `RunFailed` when a blocking check stops it, and whatever a step raises.
+    The caller holds the writer's lock. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a
+    blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     dagster_home(lake)
     definitions = code_location(settings, through=span.last, lock_is_held=True)
     run_id = str(uuid.uuid4())
-    with warnings.catch_warnings(), dg.DagsterInstance.get() as instance:
-        warnings.simplefilter("ignore")
-        grid.report_new_receipts(instance, lake, registry)
-        if on_progress is not None:
-            instance.add_event_listener(run_id, _listener(on_progress))
-        result = definitions.resolve_job_def(MONTHLY_JOB).execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            raise_on_error=True,
-            tags={
-                "dagster/asset_partition_range_start": str(span.first),
-                "dagster/asset_partition_range_end": str(span.last),
-                LAST_MONTH_TAG: str(span.last),
-            },
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-    checks = tuple(
-        CheckOutcome(
-            asset=evaluation.asset_key.to_user_string(),
-            check=evaluation.check_name,
-            passed=evaluation.passed,
-            is_blocking=bool(evaluation.blocking),
-            description=evaluation.description or "",
-        )
-        for evaluation in result.get_asset_check_evaluations()
+    steps = _Steps(on_progress)
+    try:
+        with warnings.catch_warnings(), dg.DagsterInstance.get() as instance:
+            warnings.simplefilter("ignore")
+            grid.report_new_receipts(instance, lake, registry)
+            instance.add_event_listener(run_id, steps.listen)
+            result = definitions.resolve_job_def(MONTHLY_JOB).execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                tags={
+                    "dagster/asset_partition_range_start": str(span.first),
+                    "dagster/asset_partition_range_end": str(span.last),
+                    LAST_MONTH_TAG: str(span.last),
+                },
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+    except DagsterAssetCheckFailedError:
+        raise RunFailed(f"contrôle bloquant non tenu à l'étape {steps.current}, run {run_id}") from None
+    finally:
+        write_json(lake.runs / run_id / "steps.json", steps.seconds)
+    return run_id, tuple(_outcome(evaluation) for evaluation in result.get_asset_check_evaluations())
+
+
+def _outcome(evaluation: AssetCheckEvaluation) -> CheckOutcome:
+    return CheckOutcome(
+        asset=evaluation.asset_key.to_user_string(),
+        check=evaluation.check_name,
+        passed=evaluation.passed,
+        is_blocking=bool(evaluation.blocking),
+        description=evaluation.description or "",
     )
-    return RunOutcome(run_id, checks)
 
 
-def _listener(on_progress: Callable[[Progress], None]) -> Callable[[EventLogEntry], None]:
-    """Turns the run's events into progress. Steps in all are counted as the plan names them."""
-    planned: set[str] = set()
-    ended: set[str] = set()
+class _Steps:
+    """Listens to a run: which step is at work, how long each one took, how many are left."""
 
-    def listen(entry: EventLogEntry) -> None:
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+        self.on_progress = on_progress
+        self.planned: set[str] = set()
+        self.began: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.current = ""
+
+    def listen(self, entry: EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None or event.step_key is None:
             return
-        planned.add(event.step_key)
-        if event.is_step_success:
-            ended.add(event.step_key)
-        if event.is_step_start or event.is_step_success:
-            on_progress(Progress(len(ended), len(planned), event.step_key))
-
-    return listen
+        self.planned.add(event.step_key)
+        if event.is_step_start:
+            self.began[event.step_key] = entry.timestamp
+            self.current = event.step_key
+        elif event.is_step_success or event.is_step_failure:
+            self.seconds[event.step_key] = round(entry.timestamp - self.began[event.step_key], 3)
+        else:
+            return
+        if self.on_progress is not None:
+            self.on_progress(Progress(len(self.seconds), len(self.planned), self.current))

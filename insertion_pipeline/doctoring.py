@@ -1,0 +1,104 @@
+"""The state of an installation, point by point, with what to do where something is wrong.
+
+Belongs here: looking. Does not belong here: mending, and anything about one delivery or one person.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+
+from insertion_pipeline.lake import HOME_VERSION
+from insertion_pipeline.registry import InvalidDataSources, load_registry
+from insertion_pipeline.settings import Settings
+
+#: What a year of a national network takes in a home, in gigabytes.
+FREE_SPACE_GB = 10
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One point looked at. `remedy` is empty where all is well."""
+
+    point: str
+    is_well: bool
+    state: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """One point of `doctor --json`."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Examined]:
+    """Every point, in the order in which a newcomer meets them."""
+    return [
+        *_programs(),
+        *_declarations(settings),
+        *_home(settings),
+        *_keys(settings),
+        *_space(settings),
+    ]
+
+
+def _programs() -> Iterator[Examined]:
+    is_recent = sys.version_info >= (3, 11)
+    remedy = "" if is_recent else "Installez Python 3.11 ou plus récent, puis refaites « make setup »."
+    yield Examined("Python", is_recent, platform.python_version(), remedy)
+    yield Examined("DuckDB", True, duckdb.__version__)
+
+
+def _declarations(settings: Settings) -> Iterator[Examined]:
+    """The declarations, and how long each source's persons are kept."""
+    try:
+        registry = load_registry(settings.data_sources)
+    except InvalidDataSources as error:
+        yield Examined("Déclarations", False, str(error), "Corrigez le fichier nommé, puis « insertion validate ».")
+        return
+    counts = (len(registry.partners), len(registry.sources), len(registry.indicators))
+    yield Examined("Déclarations", True, "{} partenaires, {} sources, {} indicateurs".format(*counts))
+    for source in registry.sources.values():
+        kept = source.insertion.retention_months
+        state = f"octets {kept['raw']} mois, identifiants {kept['identifiers']} mois, faits {kept['facts']} mois"
+        yield Examined(f"Conservation de {source.name}", True, state)
+
+
+def _home(settings: Settings) -> Iterator[Examined]:
+    version = settings.home / "VERSION"
+    if not version.is_file():
+        yield Examined("Base", True, f"{settings.home} : encore vide, créée au premier dépôt")
+        return
+    found = version.read_text(encoding="ascii").strip()
+    is_current = found == str(HOME_VERSION)
+    remedy = "" if is_current else "Lancez « insertion migrate », ou installez la version du programme qui l'a écrite."
+    yield Examined("Base", is_current, f"{settings.home}, version {found}", remedy)
+    left = [path for area in ("spill", "sealed/spill") for path in (settings.home / area).glob("*")]
+    yield Examined("Fichiers temporaires", True, f"{len(left)}, vidés au prochain traitement")
+
+
+def _keys(settings: Settings) -> Iterator[Examined]:
+    folder = settings.home / "secrets"
+    keys = sorted(folder.glob("*.key"))
+    if not keys:
+        is_well = not settings.is_production
+        remedy = "" if is_well else "Installez les clés de cette base : la production n'en crée jamais."
+        yield Examined("Clés", is_well, "aucune encore", remedy)
+        return
+    exposed = [path.name for path in keys if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    remedy = f"chmod 600 {folder}/*.key" if exposed else ""
+    yield Examined("Clés", not exposed, f"{len(keys)}, {'lisibles par d’autres' if exposed else 'à vous seul'}", remedy)
+
+
+def _space(settings: Settings) -> Iterator[Examined]:
+    existing = next(path for path in (settings.home.resolve(), *settings.home.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    is_enough = free >= FREE_SPACE_GB
+    remedy = "" if is_enough else f"Libérez de la place : {FREE_SPACE_GB} Go suffisent à un an d'un réseau national."
+    yield Examined("Espace libre", is_enough, f"{free:.0f} Go", remedy)
