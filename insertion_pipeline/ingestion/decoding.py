@@ -61,7 +61,7 @@ def blocks(path: Path, encoding: Encoding, *, line_bytes: int, file: str = "") -
             raise refusal(
                 "encoding-error",
                 "Le fichier contient des caractères nuls : ce n'est pas un fichier texte, ou il est abîmé.",
-                remedy="Exporter de nouveau au format CSV.",
+                remedy="Exportez de nouveau au format CSV.",
                 file=file,
                 line=line + block[: block.index(b"\0")].count(b"\n"),
             )
@@ -100,7 +100,7 @@ def _utf8(path: Path, encoding: Encoding, file: str) -> Iterator[bytes]:
                         "encoding-error",
                         "Un caractère ne se lit pas dans l'encodage du fichier.",
                         expected="UTF-8, UTF-16 ou windows-1252, le même d'un bout à l'autre",
-                        remedy="Enregistrer le fichier en « CSV UTF-8 ».",
+                        remedy="Enregistrez le fichier en « CSV UTF-8 ».",
                         file=file,
                         line=where,
                     ) from None
@@ -140,7 +140,7 @@ def _long_line(line: int, line_bytes: int, file: str) -> Exception:
         "limit-exceeded",
         "Une ligne dépasse la longueur permise.",
         expected=f"au plus {line_bytes // 1024} Ko par ligne",
-        remedy="Vérifier l'export : les fins de ligne manquent peut-être.",
+        remedy="Vérifiez l'export : les fins de ligne manquent peut-être.",
         file=file,
         line=line,
     )
@@ -206,7 +206,7 @@ def _mixed(path: Path, file: str) -> Exception:
         "encoding-error",
         "Le fichier mélange deux encodages : cette ligne ne se lit pas comme les autres.",
         expected="UTF-8, UTF-16 ou windows-1252, le même d'un bout à l'autre",
-        remedy="Enregistrer tout le fichier en « CSV UTF-8 », sans coller de lignes d'un autre export.",
+        remedy="Enregistrez tout le fichier en « CSV UTF-8 », sans coller de lignes d'un autre export.",
         file=file,
         line=minority[0] if minority else None,
     )

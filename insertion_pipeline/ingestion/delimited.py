@@ -458,7 +458,7 @@ class _TableReader:
                 "warning",
                 record.remark[1],
                 expected=f"{self._columns.count} cellules sur une ligne",
-                remedy="La ligne est lue telle quelle, rien n'en est perdu ; corriger l'export si possible.",
+                remedy="La ligne est lue telle quelle, rien n'en est perdu ; corrigez l'export si possible.",
                 file=label(self._rank, table),
                 table=table.name,
                 line=record.line,

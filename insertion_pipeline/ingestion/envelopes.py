@@ -123,7 +123,7 @@ def unpack(
                 "limit-exceeded",
                 f"Le fichier dépasse {limits.file_bytes // _MEBIBYTE} Mo.",
                 expected=f"au plus {limits.file_bytes // _MEBIBYTE} Mo",
-                remedy="Compresser le fichier, ou le déposer en plusieurs parties.",
+                remedy="Compressez le fichier, ou déposez-le en plusieurs parties.",
             )
         yield from opener.open(path, path.name, depth=0, owned=False)
 
@@ -150,7 +150,7 @@ class _Opener:
             raise refusal(
                 "unreadable-archive",
                 "L'archive en contient d'autres sur plus de trois niveaux.",
-                remedy="Déposer les fichiers dans une seule archive.",
+                remedy="Déposez les fichiers dans une seule archive.",
             )
         members = {"zip": self._zip, "gzip": self._gzip, "tar": self._tar}[kind](path)
         found = False
@@ -158,7 +158,7 @@ class _Opener:
             found = True
             yield from self.open(member, inner or name, depth=depth + 1, owned=True)
         if not found:
-            raise refusal("empty-file", "L'archive est vide.", remedy="Vérifier l'export, puis déposer de nouveau.")
+            raise refusal("empty-file", "L'archive est vide.", remedy="Vérifiez l'export, puis déposez de nouveau.")
         if owned:
             path.unlink(missing_ok=True)
 
@@ -250,7 +250,7 @@ class _Opener:
             raise refusal(
                 "truncated-file",
                 "Le fichier compressé est incomplet : sa fin manque.",
-                remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.",
+                remedy="Refaites l'export ou le transfert, puis déposez le fichier entier.",
             ) from error
         except (zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
             raise _broken_archive() from error
@@ -276,7 +276,7 @@ class _Opener:
             raise refusal(
                 "limit-exceeded",
                 f"L'archive grossit plus de {limits.ratio} fois en s'ouvrant.",
-                remedy="Déposer le fichier sans le compresser.",
+                remedy="Déposez le fichier sans le compresser.",
             )
 
 
@@ -328,7 +328,7 @@ def _ole_workbook(path: Path) -> Kind:
             "archive-password",
             "Le classeur est protégé par un mot de passe.",
             remedy="Dans Excel : Fichier, Informations, Protéger le classeur, Chiffrer avec mot de passe, "
-            "effacer le mot de passe, puis enregistrer et déposer de nouveau.",
+            "effacez le mot de passe, puis enregistrez et déposez de nouveau.",
         )
     if "Workbook".encode("utf-16-le") not in content and "Book".encode("utf-16-le") not in content:
         raise _unsupported("un document bureautique qui n'est pas un classeur")
@@ -351,7 +351,7 @@ def _dangerous_member() -> Exception:
     return refusal(
         "unreadable-archive",
         "L'archive contient un lien ou un chemin qui sort de l'archive.",
-        remedy="Refaire l'archive avec les seuls fichiers à déposer.",
+        remedy="Refaites l'archive avec les seuls fichiers à déposer.",
     )
 
 
@@ -359,7 +359,7 @@ def _broken_archive() -> Exception:
     return refusal(
         "unreadable-archive",
         "L'archive est abîmée : elle ne s'ouvre pas.",
-        remedy="Refaire l'archive ou le transfert, puis déposer de nouveau.",
+        remedy="Refaites l'archive ou le transfert, puis déposez de nouveau.",
     )
 
 
@@ -367,7 +367,7 @@ def _locked(message: str) -> Exception:
     return refusal(
         "archive-password",
         message,
-        remedy="Déposer l'archive sans mot de passe, ou convenir du mot de passe avec l'exploitant.",
+        remedy="Déposez l'archive sans mot de passe, ou convenez du mot de passe avec l'exploitant.",
     )
 
 
@@ -376,5 +376,5 @@ def _unsupported(name: str) -> Exception:
         "unsupported-format",
         f"Le fichier est {name} : ce format n'est pas pris en charge.",
         expected="un fichier CSV, XLSX, XLS, ODS ou XML, éventuellement compressé (zip, gzip, tar)",
-        remedy="Exporter de nouveau dans l'un de ces formats.",
+        remedy="Exportez de nouveau dans l'un de ces formats.",
     )

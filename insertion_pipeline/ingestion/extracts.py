@@ -101,7 +101,7 @@ def oddities_of(rows: pa.Table, columns: Sequence[str], *, file: str, table: str
             "warning",
             "La cellule contient une formule ou des caractères invisibles ; elle est gardée comme du texte.",
             expected="un texte ordinaire",
-            remedy="Vérifier la cellule dans le fichier d'origine et retirer ces caractères s'ils sont là par erreur.",
+            remedy="Vérifiez la cellule dans le fichier d'origine et retirez ces caractères s'ils sont là par erreur.",
             file=file,
             table=table,
             field=column,

@@ -145,7 +145,7 @@ def _controlled(extract: Extract, announced: int, file: str) -> Extract:
         "blocking",
         f"La ligne FIN annonce {announced} lignes de données, il y en a {found + extract.unreadable.num_rows}.",
         expected=f"{announced} lignes de données",
-        remedy="Le fichier est sans doute tronqué : refaire l'export ou le transfert.",
+        remedy="Le fichier est sans doute tronqué : refaites l'export ou le transfert.",
         file=file,
         table=extract.table or "",
     )

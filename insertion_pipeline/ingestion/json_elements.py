@@ -117,7 +117,7 @@ def _text(path: Path, limits: Limits, file: str) -> str:
             "limit-exceeded",
             f"Le lot dépasse {most >> 20} Mo.",
             expected=f"au plus {most >> 20} Mo par lot",
-            remedy="Déposer les lots tels qu'ils ont été échangés avec l'ASP, un par un.",
+            remedy="Déposez les lots tels qu'ils ont été échangés avec l'ASP, un par un.",
             file=file,
         )
     encoding = decoding.encoding_of(path, file=file)
@@ -147,7 +147,7 @@ def _elements(text: str, array: str, file: str) -> Iterator[tuple[str, Any]]:
             "Le fichier JSON n'est pas un lot de fiches salarié.",
             file=file,
             expected=f"un objet qui contient le tableau « {array} »",
-            remedy="Déposer le lot (ou son fichier retour) tel qu'il a été échangé avec l'ASP.",
+            remedy="Déposez le lot (ou son fichier retour) tel qu'il a été échangé avec l'ASP.",
         )
 
 
@@ -214,14 +214,14 @@ def _malformed(text: str, error: Exception, file: str) -> UnreadableDelivery:
                 "Le fichier JSON est incomplet : sa fin manque.",
                 file=file,
                 line=line,
-                remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.",
+                remedy="Refaites l'export ou le transfert, puis déposez le fichier entier.",
             )
         return refusal(
             "unsupported-format",
             "Le fichier JSON est mal formé.",
             file=file,
             line=line,
-            remedy="Déposer le lot tel qu'il a été échangé avec l'ASP, sans le modifier.",
+            remedy="Déposez le lot tel qu'il a été échangé avec l'ASP, sans le modifier.",
         )
     if isinstance(error, RecursionError):
         return refusal("limit-exceeded", "Le fichier JSON imbrique trop de niveaux.", file=file)
@@ -309,7 +309,7 @@ class _Harvest:
                         "blocking",
                         f"Le champ « {one.label} » manque dans toutes les fiches.",
                         expected=f"un champ « {one.insertion.path or one.name} »",
-                        remedy="Refaire l'extraction avec ce champ, même vide.",
+                        remedy="Refaites l'extraction avec ce champ, même vide.",
                         file=file,
                         table=self.table.name,
                         field=one.name,
@@ -320,7 +320,7 @@ class _Harvest:
                 "warning",
                 "Un champ n'est pas prévu ; il n'est ni lu ni gardé.",
                 expected="un champ du format",
-                remedy="Corriger son nom s'il désigne un champ du format, sinon ne rien faire.",
+                remedy="Corrigez son nom s'il désigne un champ du format, sinon ne faites rien.",
                 file=file,
                 table=self.table.name,
                 line=line,

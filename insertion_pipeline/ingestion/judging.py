@@ -191,7 +191,7 @@ def _partner(registry: Registry, code: str) -> Partner:
                 "blocking",
                 "Ce partenaire n'est pas inscrit.",
                 expected="le code d'un partenaire inscrit",
-                remedy="Vérifier le code du partenaire, ou demander son inscription à l'exploitant.",
+                remedy="Vérifiez le code du partenaire, ou demandez son inscription à l'exploitant.",
             )
         ) from None
 
@@ -209,13 +209,15 @@ def _source(case: _Case, partner: Partner, name: str | None) -> Source:
 
 
 def _not_theirs(own: Sequence[Source], found: Source | None) -> Finding:
-    what = f"un fichier « {found.title} »" if found is not None else "d'un type inconnu"
+    message = "Le type du fichier n'est pas reconnu : il n'est d'aucun de ceux que ce partenaire dépose."
+    if found is not None:
+        message = f"Le fichier est un fichier « {found.title} », que ce partenaire ne dépose pas."
     return Finding(
         "wrong-source",
         "blocking",
-        f"Le fichier est {what}, que ce partenaire ne dépose pas.",
+        message,
         expected=" ou ".join(f"« {source.title} »" for source in own) or "aucun fichier",
-        remedy="Vérifier le fichier, le type annoncé et le code du partenaire.",
+        remedy="Vérifiez le fichier, les titres de ses colonnes et le code du partenaire.",
     )
 
 
@@ -225,7 +227,7 @@ def _another_source(announced: Source, actual: Source) -> Finding:
         "blocking",
         f"Le fichier est un fichier « {actual.title} », il est annoncé comme « {announced.title} ».",
         expected=f"un fichier « {announced.title} »",
-        remedy="Corriger le type annoncé, ou déposer l'autre fichier.",
+        remedy="Corrigez le type annoncé, ou déposez l'autre fichier.",
     )
 
 
@@ -241,7 +243,7 @@ def _month_in_contract(partner: Partner, source: Source, month: Month | None) ->
                 "blocking",
                 f"Le mois {month} n'est pas couvert par le format « {source.title} » pour ce partenaire.",
                 expected=f"un mois à partir de {first}" + (f", jusqu'à {partner.until}" if partner.until else ""),
-                remedy="Vérifier le mois déclaré.",
+                remedy="Vérifiez le mois déclaré.",
                 value=str(month),
             )
         )
@@ -322,7 +324,7 @@ def _other_territory(stated: str, partner: Partner) -> Finding:
         "blocking",
         f"Le fichier concerne le territoire {stated}, celui du partenaire est {partner.territory_code}.",
         expected=f"des données de {partner.territory_code}",
-        remedy="Vérifier le fichier et le code du partenaire.",
+        remedy="Vérifiez le fichier et le code du partenaire.",
         value=stated,
     )
 
@@ -333,7 +335,7 @@ def _month_missing(source: Source) -> Finding:
         "blocking",
         f"Un fichier « {source.title} » ne dit pas quel mois il concerne.",
         expected="un mois au format AAAA-MM, par exemple 2026-09",
-        remedy="Préciser le mois du dépôt.",
+        remedy="Précisez le mois du dépôt.",
     )
 
 

@@ -151,7 +151,7 @@ def _unpacked(
         raise refusal(
             "empty-file",
             "Le fichier est vide.",
-            remedy="Vérifier l'export ; s'il n'y a rien à déclarer ce mois-ci, le dire par un dépôt « néant ».",
+            remedy="Vérifiez l'export ; s'il n'y a rien à déclarer ce mois-ci, dites-le par un dépôt « néant ».",
         )
     with _folder(spill) as folder:
         for unpacked in envelopes.unpack(paths, folder, limits=limits, password=password):
@@ -232,7 +232,7 @@ def _about_members(extracts: Sequence[Extract], source: Source, tables: Sequence
             "empty-file",
             "blocking",
             "Le fichier est vide.",
-            remedy="Vérifier l'export ; s'il n'y a rien à déclarer, le dire par un dépôt « néant ».",
+            remedy="Vérifiez l'export ; s'il n'y a rien à déclarer, dites-le par un dépôt « néant ».",
         )
         return
     if not held:
@@ -241,7 +241,7 @@ def _about_members(extracts: Sequence[Extract], source: Source, tables: Sequence
             "blocking",
             f"Le contenu n'est pas celui d'un fichier « {source.title} » : aucune de ses colonnes n'a été trouvée.",
             expected=", ".join(field.label for field in tables[0].fields if not field.insertion.header_optional),
-            remedy="Vérifier le type de fichier annoncé, et que les titres des colonnes sont sur la première ligne.",
+            remedy="Vérifiez le type de fichier annoncé, et que les titres des colonnes sont sur la première ligne.",
         )
         return
     if source.insertion.envelope == "fluxiae":
@@ -252,7 +252,7 @@ def _about_members(extracts: Sequence[Extract], source: Source, tables: Sequence
                 "extra-table",
                 "warning",
                 f"Le fichier ou la feuille n° {rank} du dépôt n'est pas prévu ; il n'est pas lu.",
-                remedy="Ne rien faire s'il s'agit d'une notice, sinon corriger les titres de ses colonnes.",
+                remedy="Ne faites rien s'il s'agit d'une notice, sinon corrigez les titres de ses colonnes.",
                 file=label(rank, None),
             )
     if all(extract.account.accepted + extract.account.rejected == 0 for extract in extracts if extract.table):
@@ -260,7 +260,7 @@ def _about_members(extracts: Sequence[Extract], source: Source, tables: Sequence
             "empty-file",
             "blocking",
             "Le fichier ne contient que des titres de colonnes.",
-            remedy="S'il n'y a rien à déclarer ce mois-ci, le dire par un dépôt « néant ».",
+            remedy="S'il n'y a rien à déclarer ce mois-ci, dites-le par un dépôt « néant ».",
         )
 
 
@@ -274,7 +274,7 @@ def _about_views(held: Sequence[str], tables: Sequence[ContractTable], members: 
                 "blocking",
                 f"La vue {name} se trouve {held.count(table.name)} fois dans le lot.",
                 expected="chaque vue une seule fois",
-                remedy="Garder la plus récente.",
+                remedy="Gardez la plus récente.",
                 table=table.name,
             )
         elif table.name not in held and table.insertion.required and members > 1:
@@ -283,7 +283,7 @@ def _about_views(held: Sequence[str], tables: Sequence[ContractTable], members: 
                 "blocking",
                 f"La vue {name} manque dans le lot.",
                 expected="toutes les vues du lot",
-                remedy="Ajouter la vue, ou déposer une vue seule.",
+                remedy="Ajoutez la vue, ou déposez une vue seule.",
                 table=table.name,
             )
 
@@ -293,7 +293,7 @@ def _wrong_kind(source: Source, expected: str) -> UnreadableDelivery:
         "wrong-source",
         f"Le contenu n'est pas celui d'un fichier « {source.title} ».",
         expected=expected,
-        remedy="Vérifier le type de fichier annoncé.",
+        remedy="Vérifiez le type de fichier annoncé.",
     )
 
 

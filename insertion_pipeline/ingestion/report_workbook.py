@@ -36,7 +36,7 @@ from insertion_pipeline.ingestion.reporting import (
 )
 
 #: Longer pages come back without the lines that nothing is said of: a spreadsheet would not open them with pleasure.
-_WHOLE_PAGE_LINES = 100_000
+_WHOLE_PAGE_LINES = 20_000
 #: What a worksheet can hold.
 _SHEET_ROWS, _SHEET_COLUMNS = 1_048_576, 16_384
 #: Beyond these a workbook opens slowly, or not at all (65 530 links): cells keep their colour, findings their line.

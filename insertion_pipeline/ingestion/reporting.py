@@ -148,8 +148,20 @@ def outcome(answer: Answer, *, is_deposit: bool = False) -> Outcome:
         "Rien : le fichier est refusé, rien n'en est gardé.",
         f"Tout le fichier{whole_size}.",
         f"{_refusing(answer)}{noted}",
-        f"Suivez la colonne « Que faire » ci-dessous, puis {again.replace(' : il remplacera le précédent', '')}.",
+        _mending(answer, again.replace(" : il remplacera le précédent", "")),
     )
+
+
+def _mending(answer: Answer, again: str) -> str:
+    """What to do about a refused file: what its own findings say, or else to correct its lines."""
+    blocking = [one for one in answer["findings"] if one["severity"] == "blocking"]
+    whole = [one["remedy"] for one in blocking if one["line"] is None or not answer["accepted"] + answer["rejected"]]
+    remedies = list(dict.fromkeys(remedy for remedy in whole if remedy))[:_MOST_REMEDIES]
+    return " ".join([*(remedies or ["Corrigez les lignes rejetées dans votre fichier."]), f"Puis {again}."])
+
+
+#: Remedies that a sentence can hold; the findings give each its own.
+_MOST_REMEDIES = 3
 
 
 def _all_lines(data: int) -> str:
@@ -217,7 +229,9 @@ def account_of(counts: Row) -> str:
     ]  # fmt: skip
     numbers = [counts[name] for name in ("accepted", "rejected", "blank", "header_footer")]
     told = [part for part, number in zip(parts, numbers, strict=True) if number]
-    return f"{several(counts['lines'], 'ligne')}" + (f" : {', '.join(told)}" if told else "")
+    if not counts["lines"]:
+        return "aucune ligne lue"
+    return f"{several(counts['lines'], 'ligne')} : {', '.join(told)}"
 
 
 def _agreeing(count: int, word: str) -> str:

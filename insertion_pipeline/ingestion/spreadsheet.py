@@ -106,13 +106,13 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
         raise refusal(
             "archive-password",
             "Le classeur est protégé par un mot de passe.",
-            remedy="Retirer le mot de passe dans le tableur, enregistrer, puis déposer de nouveau.",
+            remedy="Retirez le mot de passe dans le tableur, enregistrez, puis déposez de nouveau.",
         ) from None
     except (CalamineError, zipfile.BadZipFile) as error:
         raise refusal(
             "unreadable-archive",
             "Le classeur est abîmé : il ne s'ouvre pas.",
-            remedy="Ouvrir le classeur dans un tableur, l'enregistrer de nouveau, puis le déposer.",
+            remedy="Ouvrez le classeur dans un tableur, enregistrez-le de nouveau, puis déposez-le.",
         ) from error
 
 
@@ -139,7 +139,7 @@ def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
                     "limit-exceeded",
                     "La feuille s'étend sur trop de cellules.",
                     expected=f"au plus {limits.columns} colonnes",
-                    remedy="Copier les seules lignes et colonnes remplies dans un nouveau classeur.",
+                    remedy="Copiez les seules lignes et colonnes remplies dans un nouveau classeur.",
                 )
 
 
@@ -212,7 +212,7 @@ def _outside(line: int, width: int, file: str, table: ContractTable) -> Finding:
         "warning",
         f"La ligne est remplie au-delà de la colonne {width}, qui est la dernière à porter un titre.",
         expected="une valeur sous un titre de colonne",
-        remedy="Déplacer la valeur dans sa colonne, ou l'effacer.",
+        remedy="Déplacez la valeur dans sa colonne, ou effacez-la.",
         file=file,
         table=table.name,
         line=line,

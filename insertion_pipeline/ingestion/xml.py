@@ -263,7 +263,7 @@ def _persons(path: Path, paths: _Paths, flow: _Flow, file: str) -> Iterator[Mapp
             "wrong-source",
             "Le fichier XML n'est pas un flux bénéficiaires VRSB0801.",
             file=file,
-            remedy="Déposer le flux mensuel reçu de la CAF ou de la MSA.",
+            remedy="Déposez le flux mensuel reçu de la CAF ou de la MSA.",
         )
 
 
@@ -311,7 +311,7 @@ def _refuse_document_type(path: Path, file: str) -> None:
             "unsupported-format",
             "Le fichier XML déclare un type de document ou des entités.",
             expected="un flux VRSB0801 sans déclaration DOCTYPE",
-            remedy="Déposer le flux tel que la CAF ou la MSA l'a transmis.",
+            remedy="Déposez le flux tel que la CAF ou la MSA l'a transmis.",
             file=file,
         )
 
@@ -334,14 +334,14 @@ def _malformed(error: etree.XMLSyntaxError, file: str) -> UnreadableDelivery:
             "Le fichier XML est incomplet : sa fin manque.",
             file=file,
             line=line,
-            remedy="Refaire l'export ou le transfert, puis déposer le fichier entier.",
+            remedy="Refaites l'export ou le transfert, puis déposez le fichier entier.",
         )
     return refusal(
         "unsupported-format",
         "Le fichier XML est mal formé.",
         file=file,
         line=line,
-        remedy="Déposer le flux tel que la CAF ou la MSA l'a transmis, sans le modifier.",
+        remedy="Déposez le flux tel que la CAF ou la MSA l'a transmis, sans le modifier.",
     )
 
 
@@ -355,7 +355,7 @@ def _control(flow: _Flow, file: str, table: ContractTable) -> Iterator[Finding]:
             file=file,
             table=table.name,
             expected="un élément TransmissionFlux à la fin du flux",
-            remedy="Vérifier que le flux est entier.",
+            remedy="Vérifiez que le flux est entier.",
         )
     elif flow.households != flow.announced:
         yield Finding(
@@ -363,7 +363,7 @@ def _control(flow: _Flow, file: str, table: ContractTable) -> Iterator[Finding]:
             "blocking" if flow.households < flow.announced else "warning",
             f"Le flux annonce {flow.announced} dossiers et en contient {flow.households}.",
             expected=f"{flow.announced} dossiers",
-            remedy="Vérifier que le flux est entier, sinon le redemander à la CAF ou à la MSA.",
+            remedy="Vérifiez que le flux est entier, sinon redemandez-le à la CAF ou à la MSA.",
             file=file,
             table=table.name,
         )
@@ -383,7 +383,7 @@ def _stated_territory(codes: set[str], file: str) -> str | None:
             "Le flux contient les dossiers de plusieurs départements.",
             file=file,
             expected="les dossiers d'un seul département",
-            remedy="Déposer un flux par département.",
+            remedy="Déposez un flux par département.",
         )
     code = next(iter(codes), "")
     if len(code) == 3 and code.startswith("0"):
