@@ -340,6 +340,7 @@ class Indicator(_Declared):
     levels: tuple[Level, ...]
     breakdowns: tuple[str, ...] = ()
     additive_over_territories: bool = True
+    parts: tuple[str, ...] = Field(default=(), description="Indicators whose numerators sum to this one's.")
     threshold: int = Field(default=5, ge=1)
     minimum_denominator: int = 30
     sensitivity: Literal["ordinary", "sensitive"] = "ordinary"

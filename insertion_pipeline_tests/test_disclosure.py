@@ -236,6 +236,25 @@ def test_protection_does_not_depend_on_the_order_of_rows(safe: SafeTable, truth:
     assert again.certificate == safe.certificate
 
 
+def test_indicators_that_sum_to_another_are_protected_together() -> None:
+    whole, *parts = (
+        FAMILY.indicators[0].model_copy(
+            update={"code": code, "parts": ("lasting", "passing", "other") if not at else ()}
+        )
+        for at, code in enumerate(("exits", "lasting", "passing", "other"))
+    )
+    registry = Registry(
+        small_registry().folder, {}, {}, (FAMILY.model_copy(update={"indicators": (whole, *parts)}),), ""
+    )
+    counts = {"exits": 45, "lasting": 3, "passing": 12, "other": 30}
+    rows = [
+        {**value("known", "FR-DEP-08", "department", count), "indicator_code": code} for code, count in counts.items()
+    ]
+    table = protect(values_of(rows), registry).table
+    shown = {row["indicator_code"]: row["status"] for row in table.to_pylist()}
+    assert shown == {"exits": "published", "lasting": "suppressed", "passing": "suppressed", "other": "published"}
+
+
 def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
     rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
     safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())

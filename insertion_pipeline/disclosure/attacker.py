@@ -55,6 +55,8 @@ class Knowledge:
     links: pa.Table
     #: quantity, month, territory_code, breakdown, modality, along: sums known not to hold
     open_sums: pa.Table
+    #: whole_quantity, part_quantity, along: quantities that sum to another one
+    compositions: pa.Table
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,15 @@ cut AS (
     WHERE part.breakdown <> 'total' AND part.modality <> 'TOTAL'
         AND whole.breakdown = 'total' AND whole.modality = 'TOTAL'
 ),
-sums AS (SELECT * FROM territorial UNION ALL SELECT * FROM cut),
+composed AS (
+    SELECT whole.cell AS whole, part.cell AS part, compositions.along
+    FROM compositions
+    JOIN cell AS part ON part.quantity = compositions.part_quantity
+    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity AND whole.month = part.month
+        AND whole.territory_code = part.territory_code AND whole.breakdown = part.breakdown
+        AND whole.modality = part.modality
+),
+sums AS (SELECT * FROM territorial UNION ALL SELECT * FROM cut UNION ALL SELECT * FROM composed),
 binding AS (
     SELECT sums.* FROM sums
     JOIN cell AS total ON total.cell = sums.whole
@@ -192,6 +202,7 @@ def audit(connection: duckdb.DuckDBPyConnection, published: pa.Table, knowledge:
         "breakdowns": knowledge.breakdowns,
         "links": knowledge.links,
         "open_sums": knowledge.open_sums,
+        "compositions": knowledge.compositions,
     }
     for name, table in tables.items():
         connection.register(name, table)

@@ -36,6 +36,8 @@ LINKS_SCHEMA = pa.schema([(name, pa.string()) for name in ("month", "part", "par
 OPEN_SUMS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("quantity", "month", "territory_code", "breakdown", "modality", "along")]
 )
+#: One row per quantity that is a part of another one.
+COMPOSITIONS_SCHEMA = pa.schema([(name, pa.string()) for name in ("whole_quantity", "part_quantity", "along")])
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
 
 
@@ -65,7 +67,8 @@ def added_up(
     np.maximum.at(floors, cell, entries.floor)
     np.maximum.at(widths, cell, entries.width)
 
-    sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links)
+    composed = compositions(registry, quantities)
+    sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links, composed)
     (line, line_cell, line_sign), open_sums = _lines(sums, keyring, truth)
     derived, rate_line = _complements(entries, cell, keyring.count)
     first = int(line[-1]) + 1 if len(line) else 0
@@ -106,6 +109,21 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
                 root[later] = earlier
                 break
     return {term: ".".join(terms[root[position]]) for position, term in enumerate(terms)}
+
+
+def compositions(registry: Registry, quantities: Mapping[tuple[str, str], str]) -> pa.Table:
+    """Which quantities sum to which, by the word of the catalogue: one row per part (`COMPOSITIONS_SCHEMA`)."""
+    rows = [
+        {
+            "whole_quantity": quantities[code, _NUMERATOR],
+            "part_quantity": quantities[part, _NUMERATOR],
+            "along": f"parts of {code}",
+        }
+        for code, indicator in sorted(registry.indicators.items())
+        if indicator.parts and all((one, _NUMERATOR) in quantities for one in (code, *indicator.parts))
+        for part in indicator.parts
+    ]
+    return pa.Table.from_pylist(rows, schema=COMPOSITIONS_SCHEMA)
 
 
 def is_additive(registry: Registry, breakdown: str) -> bool:
@@ -236,7 +254,7 @@ class _Sums:
     names: tuple[str, ...]
 
 
-def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table) -> _Sums:
+def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table, composed: pa.Table) -> _Sums:
     quantity, month, territory, breakdown, modality = keys.parts
     *_, breakdowns, modalities = keys.names
     found: list[tuple[Integers, Integers, Integers]] = []
@@ -257,10 +275,17 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
         at = np.flatnonzero(adds_up[breakdown] & (modality != every))
         whole = keys.find(quantity[at], month[at], territory[at], np.full_like(at, uncut), np.full_like(at, every))
         add(at, whole, len(relations) + breakdown[at])
+    first = len(relations) + len(breakdowns)
+    composition_names = sorted(set(composed["along"].to_pylist()))
+    at_quantity = {name: position for position, name in enumerate(keys.names[0])}
+    for row in composed.to_pylist():
+        at = np.flatnonzero(quantity == at_quantity[row["part_quantity"]])
+        above = np.full_like(at, at_quantity[row["whole_quantity"]])
+        whole = keys.find(above, month[at], territory[at], breakdown[at], modality[at])
+        add(at, whole, np.full_like(at, first + composition_names.index(row["along"])))
     empty = np.zeros(0, dtype=np.int64)
     part, whole, along = (np.concatenate(columns) for columns in zip((empty,) * 3, *found, strict=True))
-    names = (*("<".join(levels) for levels in relations), *breakdowns)
-    return _Sums(part, whole, along, names)
+    return _Sums(part, whole, along, (*("<".join(levels) for levels in relations), *breakdowns, *composition_names))
 
 
 def _relations(keys: _CellKeys, links: pa.Table) -> dict[tuple[str, str], Integers]:

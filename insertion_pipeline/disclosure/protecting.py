@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from insertion_pipeline.disclosure import attacker, thresholds
 from insertion_pipeline.disclosure.attacker import Knowledge
-from insertion_pipeline.disclosure.equations import HEADLINE_LEVELS, UNCUT, AddedUp, added_up, is_additive
+from insertion_pipeline.disclosure.equations import HEADLINE_LEVELS, UNCUT, AddedUp, added_up, compositions, is_additive
 from insertion_pipeline.disclosure.hierarchies import territory_links
 from insertion_pipeline.disclosure.suppression import Booleans, Integers, Suppressor
 from insertion_pipeline.disclosure.thresholds import (
@@ -184,7 +184,7 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
             "adds_up": pa.array([is_additive(registry, name) for name in cuts], pa.bool_()),
         }
     )
-    return Knowledge(indicators, breakdowns, links, system.open_sums)
+    return Knowledge(indicators, breakdowns, links, system.open_sums, compositions(registry, system.quantities))
 
 
 def _exposed(audit: attacker.Audit, system: AddedUp) -> Integers:
@@ -221,8 +221,8 @@ def _certificate(
     return {
         "method": {
             "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means",
-            "secondary": "line by line over territories, additive breakdowns and rates, to a fixed point, then whatever"
-            " the attacker still reached",
+            "secondary": "line by line over territories, additive breakdowns, indicators that sum to another, rates;"
+            " then whatever the attacker still reached",
             "attacker": "elimination over all equations of the release (exact); intervals by bound propagation,"
             " hidden counts being at least 1",
         },

@@ -58,6 +58,7 @@ def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
                     "adds_up_over_territories": one.additive_over_territories,
                     "numerator_quantity": told.get("numerator_quantity"),
                     "denominator_quantity": told.get("denominator_quantity"),
+                    "parts": " ".join(one.parts),
                     "aliases": " ".join(one.aliases),
                 }
             )

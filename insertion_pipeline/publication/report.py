@@ -319,7 +319,7 @@ def _table(caption: str, heads: Sequence[str], lines: Iterable[str]) -> str:
 
 def _unit(row: Row) -> str:
     unit = str(row["unit"])
-    return UNIT_LABELS.get(unit, unit)
+    return "" if unit == "count" else UNIT_LABELS.get(unit, unit)
 
 
 def _month(text: str) -> str:

@@ -181,7 +181,24 @@ def _knowledge(read: Mapping[str, pa.Table]) -> attacker.Knowledge:
         cuts,
         pa.Table.from_pylist(spread, schema=schema),
         read["open_sums"],
+        _compositions(read["indicators"].to_pylist()),
     )
+
+
+def _compositions(indicators: list[dict[str, Any]]) -> pa.Table:
+    quantities = {row["code"]: row["numerator_quantity"] for row in indicators}
+    rows = [
+        {
+            "whole_quantity": quantities[row["code"]],
+            "part_quantity": quantities[part],
+            "along": f"parts of {row['code']}",
+        }
+        for row in indicators
+        if row["parts"] and all(quantities.get(one) for one in (row["code"], *row["parts"].split()))
+        for part in row["parts"].split()
+    ]
+    schema = pa.schema([(name, pa.string()) for name in ("whole_quantity", "part_quantity", "along")])
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _json(path: Path) -> Any:
