@@ -371,6 +371,36 @@ def test_a_workbook_keeps_its_numbers_and_dates(tmp_path: Path, home: Path) -> N
     assert list(comments_of(zipfile.ZipFile(report))) == ["I5"]
 
 
+def test_a_long_file_comes_back_as_its_marked_lines_and_says_so(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("insertion_pipeline.ingestion.report_workbook._WHOLE_PAGE_LINES", 100)
+    path, report = tmp_path / "siae.csv", tmp_path / "rapport.xlsx"
+    planted = as_text(path)
+    checked(home, path, *SEPTEMBER, "--report", report)
+    book = CalamineWorkbook.from_path(report)
+    copy = book.get_sheet_by_name("Salariés").to_python(skip_empty_area=False)
+    assert copy[0][:2] == ["Ligne", "Mois"]
+    assert [row[0] for row in copy[1:]] == sorted({line for line, _, _ in planted})
+    assert "seules les lignes signalées" in str(book.get_sheet_by_name("Verdict").to_python())
+    heads, *rows = book.get_sheet_by_name("Constats").to_python()[2:]
+    assert len(rows) == len(planted)
+    for row in rows:
+        place = re.fullmatch("([A-Z]+)([0-9]+)", row[heads.index("Voir")])
+        assert place is not None
+        assert copy[int(place[2]) - 1][0] == row[heads.index("Ligne")], "the link leads to the line"
+
+
+def test_a_flow_comes_back_as_a_table(tmp_path: Path, home: Path, registry: Registry) -> None:
+    samples = registry.folder / "department" / "samples" / "2026-10" / "dep-08"
+    report = tmp_path / "rapport.xlsx"
+    assert checked(home, samples / "RSABEM008_202610.xml", "--report", report, partner="dep-08").exit_code in (0, 1)
+    copy = CalamineWorkbook.from_path(report).get_sheet_by_index(2).to_python()
+    answer = answer_of(home, samples / "RSABEM008_202610.xml", partner="dep-08")
+    assert len(copy) - 1 == answer["accepted"] + answer["rejected"]
+    assert copy[0][0] == "Ligne"
+
+
 # -- sentences ---------------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +461,15 @@ def test_views_given_as_separate_files_are_one_delivery(tmp_path: Path, home: Pa
         for key in ("lines", "accepted", "rejected", "blank", "header_footer"):
             assert answer[key] == sum(member[key] for member in answer["members"])
         assert {one["file"] for one in answer["findings"] if one["line"]} <= {one["file"] for one in answer["members"]}
+
+
+def test_views_delivered_together_have_one_receipt(tmp_path: Path, home: Path) -> None:
+    given = ["--home", str(home), "deliver", *map(str, views(tmp_path)), "--partner", "asp", "--month", "2026-09"]
+    receipt = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
+    again = json.loads(CliRunner().invoke(app, [*given[:3], *reversed(given[3:6]), *given[6:], "--json"]).stdout)
+    assert isinstance(receipt, dict), "one delivery, one receipt"
+    assert receipt["sequence"] == again["sequence"] == 1, "the order in which files are named does not matter"
+    assert sorted(receipt["members"]) == ["ref_categorie_sort", "ref_motif_sort", "structure"]
 
 
 def test_other_files_are_judged_each_by_itself(tmp_path: Path, home: Path) -> None:

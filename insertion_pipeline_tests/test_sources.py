@@ -461,7 +461,7 @@ class TestSiaeMonthly:
         assert (first["heures_travaillees"], first["date_fin_contrat"], first["code_commune"]) == (110.5, None, "08409")
         assert (second["siret"], second["mois"]) == ("10002002300014", "2026-09")
         assert second["annexe_numero"] == "ACI59VXX2010", "the Nord numbers its annexes its own way"
-        assert ("period-mismatch", 4, "") in findings(judgement)
+        assert ("period-mismatch", 4, "mois") in findings(judgement)
 
 
 def view(table: ContractTable, *overrides: Mapping[str, str], begin: bool = True, end: bool = True) -> str:
