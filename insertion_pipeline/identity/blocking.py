@@ -9,6 +9,7 @@ thousand records under one filler name and birth date) makes none, and is report
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -35,6 +36,18 @@ _RULES: dict[str, tuple[str, ...]] = {
     "e-mail": ("email",),
     "telephone and given name": ("phone", "sound"),
 }
+
+#: Rules that a country cannot afford and a town can: used while the nodes are few.
+_WIDE_RULES: dict[str, tuple[str, ...]] = {
+    "surname and residence": ("surname", "residence"),
+    "given name and residence": ("given_first", "residence"),
+    "full name": ("surname", "given_first"),
+    "birth date": ("year", "month", "day"),
+    "given name and birth place": ("given_first", "birth_place_name"),
+    "surname and birth place": ("surname", "birth_place_name"),
+}
+#: How many nodes are few.
+_FEW_NODES = 20_000
 
 #: Pairs that one key may make: a hundred namesakes born in one year, not ten thousand fillers.
 PAIRS_PER_KEY = 20_000
@@ -103,8 +116,12 @@ def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_P
     Reads `nodes` and `groups` (node, person_group, is_trusted). Returns the keys that broke the budget.
     """
     connection.execute(_GROUPED)
-    connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys("NOT is_trusted"))
-    connection.execute("CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys("is_trusted", met_in="doubtful_keys"))
+    are_few = connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0] <= _FEW_NODES
+    rules = {**_RULES, **_WIDE_RULES} if are_few else _RULES
+    connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys(rules, "NOT is_trusted"))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys(rules, "is_trusted", met_in="doubtful_keys")
+    )
     connection.execute(_KEY_SIZES)
     connection.execute(_CANDIDATES, {"budget": pairs_per_key})
     crowded = connection.execute(
@@ -112,14 +129,14 @@ def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_P
         {"budget": pairs_per_key},
     ).fetchall()
     connection.execute("DROP TABLE grouped; DROP TABLE doubtful_keys; DROP TABLE trusted_keys; DROP TABLE key_sizes")
-    names = list(_RULES)
+    names = list(rules)
     return tuple(CrowdedKey(names[rule], nodes, pairs) for rule, nodes, pairs in crowded)
 
 
-def _keys(chosen: str, *, met_in: str | None = None) -> str:
+def _keys(rules: Mapping[str, tuple[str, ...]], chosen: str, *, met_in: str | None = None) -> str:
     """The keys of the chosen nodes, all rules; with `met_in`, only those that stand in that table too."""
     selects = []
-    for rank, parts in enumerate(_RULES.values()):
+    for rank, parts in enumerate(rules.values()):
         variants = [parts]
         if any("surname" in part and "start" not in part for part in parts):
             variants.append(tuple(part.replace("surname", "other_surname") for part in parts))

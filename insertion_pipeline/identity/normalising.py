@@ -166,8 +166,10 @@ SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.com
         ELSE coalesce(birth.parts, []) END AS surname_parts,
     given.compact AS given, given.tokens AS given_tokens, given.first AS given_first, given.skeleton AS given_skeleton,
     sex, year, month, day, is_approximate, birth_place_code, birth_place_name, residence_code, postal_code, email,
-    phone, number_sex, number_as_written, france_travail_id, caf_matricule
+    phone, number_sex, number_as_written, france_travail_id, caf_matricule,
+    nullif(regexp_replace(upper(strip_accents(address)), '[^0-9A-Z]+', ' ', 'g'), ' ') AS address
 FROM nodes
+JOIN addresses ON record = node
 LEFT JOIN names AS birth ON birth.code = birth_name
 LEFT JOIN names AS used ON used.code = used_name
 LEFT JOIN names AS given ON given.code = given_name
@@ -203,6 +205,7 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
             for name in ("france_travail_id", "caf_matricule", "partner", "department_person_id", "email", "phone")
         },
     }  # fmt: skip
+    connection.register("addresses", pa.table({"record": rank, "address": cells["address"]}))
     connection.register("coded", pa.table(coded))
     connection.execute(_STANDARD, {"space": space})
     connection.unregister("coded")

@@ -85,6 +85,11 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "department": "substr(coalesce(residence_code_l, postal_code_l), 1, 2)"
                       " = substr(coalesce(residence_code_r, postal_code_r), 1, 2)",
     },
+    "address": {
+        "null": "address_l IS NULL OR address_r IS NULL",
+        "exact": "address_l = address_r",
+        "close": "{jw}(address_l, address_r) >= 0.88",
+    },
     "contact": {
         "null": "(email_l IS NULL OR email_r IS NULL) AND (phone_l IS NULL OR phone_r IS NULL)",
         "email": "email_l = email_r",
@@ -176,6 +181,8 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
     """
     comparisons = []
     for comparison, conditions in _COMPARISONS.items():
+        if model is not None and comparison not in model.parameters:
+            continue  # learnt before this comparison was: the frozen model does without addresses
         levels: list[dict[str, Any]] = []
         for level, condition in [*conditions.items(), ("else", "ELSE")]:
             written = {"sql_condition": condition.format(**_FUNCTIONS[dialect]), "label_for_charts": level}
@@ -224,7 +231,7 @@ def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, v
     from splink import block_on
 
     linker = _linker(connection, None)
-    linker.training.estimate_u_using_random_sampling(max_pairs=5e6, seed=1, num_chunks=1, min_count_per_level=None)
+    linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1, num_chunks=1, min_count_per_level=None)
     if labels is not None:
         linker.training.estimate_m_from_label_column(labels)
     else:

