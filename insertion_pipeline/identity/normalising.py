@@ -164,6 +164,8 @@ CREATE OR REPLACE TEMP TABLE {name} AS
 SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.compact, birth.compact) AS used_surname,
     CASE WHEN birth.compact IS DISTINCT FROM used.compact THEN list_concat(birth.parts, used.parts)
         ELSE coalesce(birth.parts, []) END AS surname_parts,
+    [birth.compact, used.compact] AS surnames,
+    [given.tokens[1], array_to_string(given.tokens[1:2], ''), array_to_string(given.tokens[1:3], '')] AS given_starts,
     given.compact AS given, given.tokens AS given_tokens, given.first AS given_first, given.skeleton AS given_skeleton,
     sex, year, month, day, is_approximate, birth_place_code, birth_place_name, residence_code, postal_code, email,
     phone, number_sex, number_as_written, france_travail_id, caf_matricule,

@@ -28,16 +28,9 @@ _FUNCTIONS = {
 }
 
 # Given and surname in each other's place, to the letter on one side at least; further given names may follow.
-_SWAPPED = " OR ".join(
-    f"((starts_with(given_{one}, surname_{other}) OR starts_with(given_{one}, used_surname_{other}))"
-    " AND ("
-    + " OR ".join(
-        f"{{jw}}({given}_{other}, {surname}_{one}) >= 0.85"
-        for given in ("given", "given_first")
-        for surname in ("surname", "used_surname")
-    )
-    + "))"
-    for one, other in (("l", "r"), ("r", "l"))
+_SWAPPED = (
+    "({overlap}(given_starts_l, surnames_r) AND {jw}(given_first_r, used_surname_l) >= 0.85)"
+    " OR ({overlap}(given_starts_r, surnames_l) AND {jw}(given_first_l, used_surname_r) >= 0.85)"
 )
 
 # The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.

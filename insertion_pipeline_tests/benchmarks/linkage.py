@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def plain_splink(records: pa.Table, lake: Lake) -> pa.Table:
     connection.execute(
         """
         CREATE TABLE people AS SELECT record_id, lower(coalesce(birth_name, used_name)) AS surname,
-            lower(string_split(trim(first_names), ' ')[1]) AS given, birth_date, sex, postal_code, lower(email) AS email,
-            coalesce(nir, niss) AS number, birth_place_name
+            lower(string_split(trim(first_names), ' ')[1]) AS given, birth_date, sex, postal_code,
+            lower(email) AS email, coalesce(nir, niss) AS number, birth_place_name
         FROM given
         """
     )
@@ -123,7 +124,7 @@ def measured(label: str, method: Callable[[], pa.Table], truth: pa.Table) -> Eva
     linked = method()
     wall, used = time.perf_counter() - started, time.process_time() - cpu
     quality = evaluate(linked, truth)
-    print(
+    print(  # noqa: T201 (what a benchmark says)
         f"{label:<44} cluster P {quality.clusters.precision:.5f} R {quality.clusters.recall:.5f}"
         f" F1 {quality.clusters.f1:.5f} B3 {quality.b_cubed.f1:.5f} pairs {quality.pairs.f1:.5f}"
         f" | {quality.records} records, wall {wall:.1f} s, CPU {used:.1f} s",
@@ -146,21 +147,21 @@ def main() -> None:
         if options.what == "febrl":
             for name, files in (("febrl3", ("dataset3.csv",)), ("febrl4", ("dataset4a.csv", "dataset4b.csv"))):
                 records, truth = febrl(options.folder, files)
-                measured(f"{name}, ours, trained on it", lambda: link(records, lake, train=True), truth)
-                measured(f"{name}, plain Splink", lambda: plain_splink(records, lake), truth)
+                measured(f"{name}, ours, trained on it", partial(link, records, lake, train=True), truth)
+                measured(f"{name}, plain Splink", partial(plain_splink, records, lake), truth)
         elif options.what == "time":
             records, truth = person_records(options.persons, SEEDS[0])
-            measured("simulation, x1", lambda: link(records, lake), truth)
+            measured("simulation, x1", partial(link, records, lake), truth)
         else:
             for factor in options.factors:
                 for seed in options.seeds:
                     for names in MIXES:
                         records, truth = person_records(options.persons, seed, factor, names)
                         label = f"x{factor:g}, seed {seed}, {names}"
-                        measured(f"{label}, ours", lambda: link(records, lake), truth)
+                        measured(f"{label}, ours", partial(link, records, lake), truth)
                         if not options.no_splink:
-                            measured(f"{label}, plain Splink", lambda: plain_splink(records, lake), truth)
-        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+                            measured(f"{label}, plain Splink", partial(plain_splink, records, lake), truth)
+        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")  # noqa: T201
 
 
 if __name__ == "__main__":
