@@ -104,18 +104,28 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
     knowledge = _knowledge(values, verdicts, registry, system, links)
     suppressor = Suppressor(system.system)
     hidden: Booleans = suppressor.complete(verdicts.statuses == SUPPRESSED)
-    rounds = 1
+    blocks = system.system.blocks()
+    everywhere = np.ones(len(values), dtype=bool)
+    concerned, rounds, stalled, least = everywhere, 1, 0, len(values)
     while True:
-        table = _published(values, _statuses(verdicts, hidden))
+        table = _published(values, _statuses(verdicts, hidden)).filter(pa.array(concerned))
         with in_memory() as connection:
             audit = attacker.audit(connection, table, knowledge)
         exposed = _exposed(audit, system)
-        if not len(exposed):
+        if len(exposed):
+            stalled, least = (0, len(exposed)) if len(exposed) < least else (stalled + 1, least)
+            extended = hidden
+            for _ in range(2**stalled):  # one row at a time hides least; where that leads nowhere, more at once
+                extended = suppressor.extend(extended, exposed)
+            extended = suppressor.complete(extended)
+            if np.array_equal(extended, hidden):
+                raise CannotProtect(_block(audit, system, exposed))
+            hidden, rounds = extended, rounds + 1
+            concerned = np.isin(blocks, np.unique(blocks[system.system.rows_showing(exposed)]))
+        elif not concerned.all():
+            concerned, least = everywhere, len(values)  # the last word is an audit of everything together
+        else:
             break
-        extended: Booleans = suppressor.complete(suppressor.extend(hidden, exposed))
-        if np.array_equal(extended, hidden):
-            raise CannotProtect(_block(audit, system, exposed))
-        hidden, rounds = extended, rounds + 1
     certificate = {**_certificate(table, verdicts, system, audit, rounds), "withheld": withheld}
     return SafeTable(table, knowledge, certificate, maker=_MAKER)
 

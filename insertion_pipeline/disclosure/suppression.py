@@ -65,6 +65,34 @@ class System:
     def line_count(self) -> int:
         return int(self.line[-1]) + 1 if len(self.line) else 0
 
+    def rows_showing(self, cells: Integers) -> Booleans:
+        """Which rows show any of `cells`."""
+        wanted = np.zeros(self.cell_count, dtype=bool)
+        wanted[cells] = True
+        rows = np.zeros(self.row_count, dtype=bool)
+        rows[self.shown_row[wanted[self.shown_cell]]] = True
+        return rows
+
+    def blocks(self) -> Integers:
+        """Per row, the number of its block: no equation, rate or difference links the cells of two blocks."""
+        derived = np.flatnonzero(self.derived_from[:, 0] >= 0)
+        label = np.arange(self.cell_count)
+        row_label = np.full(self.row_count, self.cell_count, dtype=np.int64)
+        line_label = np.full(self.line_count, self.cell_count, dtype=np.int64)
+        while True:
+            before = label.copy()
+            np.minimum.at(line_label, self.line, label[self.line_cell])
+            np.minimum.at(label, self.line_cell, line_label[self.line])
+            np.minimum.at(row_label, self.shown_row, label[self.shown_cell])
+            np.minimum.at(label, self.shown_cell, row_label[self.shown_row])
+            for side in (0, 1):
+                origin = self.derived_from[derived, side]
+                least = np.minimum(label[derived], label[origin])
+                np.minimum.at(label, derived, least)
+                np.minimum.at(label, origin, least)
+            if np.array_equal(label, before):
+                return row_label
+
     def visible(self, hidden_rows: Booleans) -> Booleans:
         """Which cells anybody can read off the rows that are left."""
         shown = np.zeros(self.cell_count, dtype=bool)
@@ -107,12 +135,12 @@ class Suppressor:
     def extend(self, hidden_rows: Booleans, exposed: Integers) -> Booleans:
         """`hidden_rows` and, for each exposed cell, the cheapest visible row around it: in its lines, else beyond."""
         visible = self._system.visible(hidden_rows)
-        return hidden_rows | self._rows_showing(self._nearest_visible(exposed, visible))
+        return hidden_rows | self._system.rows_showing(self._nearest_visible(exposed, visible))
 
     def _roomier(self, hidden_rows: Booleans, cramped: Integers) -> Booleans:
         """`hidden_rows` and, for each cramped cell, the cheapest visible row of its own lines that is no headline."""
         visible = self._system.visible(hidden_rows) & ~self._spared
-        return hidden_rows | self._rows_showing(self._nearest_visible(cramped, visible, reach=0))
+        return hidden_rows | self._system.rows_showing(self._nearest_visible(cramped, visible, reach=0))
 
     def _lines_closed(self, hidden_rows: Booleans) -> Booleans:
         hidden = hidden_rows.copy()
@@ -122,7 +150,7 @@ class Suppressor:
             chosen = np.union1d(self._cheapest(visible, alone), self._cheapest(visible & ~self._spared, tight))
             if not len(chosen):
                 return hidden
-            hidden |= self._rows_showing(chosen)
+            hidden |= self._system.rows_showing(chosen)
 
     def _exposed(self, visible: Booleans) -> tuple[Integers, Integers]:
         """The sensitive cells that bounds, narrowed line after line, find exactly; and those left too little room."""
@@ -207,13 +235,6 @@ class Suppressor:
         found = np.unique(best[cells])
         nearest: Integers = self._by_rank[found[found < self._none]]
         return nearest
-
-    def _rows_showing(self, cells: Integers) -> Booleans:
-        wanted = np.zeros(self._system.cell_count, dtype=bool)
-        wanted[cells] = True
-        rows = np.zeros(self._system.row_count, dtype=bool)
-        rows[self._system.shown_row[wanted[self._system.shown_cell]]] = True
-        return rows
 
     def _ranked(self) -> Integers:
         """Cells from the cheapest to hide to the dearest; a zero, or a cell that no row shows, is never a candidate.
