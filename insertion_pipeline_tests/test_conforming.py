@@ -133,7 +133,7 @@ def test_the_content_states_the_month_when_the_depositor_does_not(siae) -> None:
 def test_a_file_of_another_month_is_refused_by_one_finding(siae) -> None:
     conformed, verdict = siae({}, {"prenom": "Dominique"}, month=Month.parse("2026-10"))
     assert verdict == 3
-    assert codes(conformed) == [("period-mismatch", None, "")]
+    assert codes(conformed) == [("period-mismatch", None, "mois")]
     assert conformed.findings["count"].to_pylist() == [2]
     assert conformed.account.accepted == 0
 
@@ -141,7 +141,7 @@ def test_a_file_of_another_month_is_refused_by_one_finding(siae) -> None:
 def test_one_row_of_another_month_is_rejected_alone(siae) -> None:
     conformed, verdict = siae({"mois": "2026-08"}, *({"prenom": f"Prénom{number}"} for number in range(9)))
     assert verdict == 2
-    assert codes(conformed) == [("period-mismatch", 2, "")]
+    assert codes(conformed) == [("period-mismatch", 2, "mois")]
     assert conformed.findings["value"].to_pylist() == ["2026-08"]
 
 
@@ -212,7 +212,7 @@ def test_a_bundle_is_checked_across_its_views(registry: Registry, lake: Lake) ->
     conformed = conform(reading, source, SEPTEMBER, registry, lake)
     assert codes(conformed) == [
         ("reference-error", 4, "emi_pph_id"),
-        ("period-mismatch", 5, ""),
+        ("period-mismatch", 5, "emi_sme_annee, emi_sme_mois"),
         ("range-error", 6, "emi_sme_mois"),
     ]
     assert conformed.accepted["etat_mensuel_indiv"]["_month"].to_pylist() == ["2026-07", "2026-09", "2026-09"]
