@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
 import dagster as dg
 import pytest
+from dagster import AssetCheckEvaluation
 
+from insertion_pipeline.definitions import build_defs
+from insertion_pipeline.indicators import catalogue
+from insertion_pipeline.ingestion import drift
+from insertion_pipeline.ingestion.counterchecking import Countercheck
+from insertion_pipeline.ingestion.landing import deliver
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration import checks
 from insertion_pipeline.orchestration.automation import whenever_delivered
+from insertion_pipeline.orchestration.discretion import StepFailed, without_values
+from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+from insertion_pipeline.registry import Registry, load_registry
+from insertion_pipeline.settings import Settings
 
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2026-01", fmt="%Y-%m", end_date="2026-12")
 DELIVERIES, CONFORMED, FACTS = (dg.AssetKey([name, "siae_monthly"]) for name in ("deliveries", "conformed", "facts"))
@@ -114,3 +131,192 @@ def test_a_blocking_check_that_failed_in_another_run_stops_what_follows(instance
     assert daemon.requested() == {}
     Chain(accounts_balance=True).conform(instance, "2026-03")
     assert daemon.requested() == {"facts": ["2026-03", "2026-04", "2026-05"]}
+
+
+# -- the code location -------------------------------------------------------------------------------------------------
+
+SEPTEMBER = Month(2026, 9)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home where one structure has delivered September."""
+    settings = Settings().model_copy(update={"home": tmp_path_factory.mktemp("orchestration") / "home"})
+    registry = load_registry(settings.data_sources)
+    (path,) = (registry.folder / "siae" / "samples" / "2026-09" / "siae-10").iterdir()
+    deliver(path, "siae-10", "siae_monthly", SEPTEMBER, registry, Lake.open(settings.home))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def location(settings: Settings) -> dg.Definitions:
+    return build_defs(settings, through=Month(2026, 10))
+
+
+def lineage_of(location: dg.Definitions) -> dict[str, list[str]]:
+    graph = location.resolve_asset_graph()
+    return {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+
+
+def test_loading_the_location_computes_and_writes_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    build_defs(Settings().model_copy(update={"home": home}))
+    assert not home.exists()
+
+
+def test_a_source_flows_from_its_deliveries_to_the_release(location: dg.Definitions) -> None:
+    lineage = lineage_of(location)
+    assert lineage["deliveries/cnaf_vrsb0801"] == []
+    assert lineage["conformed/cnaf_vrsb0801"] == ["deliveries/cnaf_vrsb0801"]
+    assert "conformed/cnaf_vrsb0801" in lineage["persons"]
+    assert lineage["pseudonymised/cnaf_vrsb0801"] == ["conformed/cnaf_vrsb0801", "persons"]
+    assert "pseudonymised/cnaf_vrsb0801" in lineage["facts/rsa_person_months"]
+    assert "facts/rsa_person_months" in lineage["indicator_values"]
+    assert lineage["release"] == ["indicator_values"]
+
+
+def test_every_delivered_source_and_every_fact_is_there(location: dg.Definitions, registry: Registry) -> None:
+    delivered = {name for partner in registry.partners.values() for name in partner.sources}
+    lineage = lineage_of(location)
+    for stage in ("deliveries", "conformed", "pseudonymised"):
+        assert {key.split("/")[1] for key in lineage if key.startswith(f"{stage}/")} == delivered
+    assert {key.split("/")[1] for key in lineage if key.startswith("facts/")} == set(catalogue.facts())
+
+
+def test_the_grid_crosses_partners_and_months_and_is_external(location: dg.Definitions) -> None:
+    node = location.resolve_asset_graph().get(dg.AssetKey(["deliveries", "department_list"]))
+    assert not node.is_materializable
+    cells = node.partitions_def.get_partition_keys()
+    assert {"2026-09|dep-08", "2026-10|dep-59"} <= set(cells)
+    assert not any("siae" in cell for cell in cells)
+
+
+def test_months_run_through_the_one_asked_for_whatever_the_clock(settings: Settings) -> None:
+    later = build_defs(settings, through=Month(2031, 5))
+    months = later.resolve_asset_graph().get(dg.AssetKey(["indicator_values"])).partitions_def.get_partition_keys()
+    assert months[-1] == "2031-05"
+
+
+def test_what_runs_make_is_owned_automated_and_backfilled_in_one_run(location: dg.Definitions) -> None:
+    graph = location.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert list(node.owners) == ["team:data"]
+        assert node.automation_condition is not None
+        assert node.automation_condition.get_label() == "whenever_delivered"
+        if node.partitions_def is not None:
+            assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_blocking_checks_are_those_that_a_release_depends_on(location: dg.Definitions) -> None:
+    graph = location.resolve_asset_graph()
+    blocking = {(key.asset_key.path[0], key.name): graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
+    assert {name for name, is_blocking in blocking.items() if is_blocking} == {
+        ("conformed", "accounts_balance"), ("conformed", "contract_holds"), ("indicator_values", "totals_hold"),
+        ("release", "no_small_cell"), ("release", "intact"),
+    }  # fmt: skip
+    assert {name for name, is_blocking in blocking.items() if not is_blocking} == {
+        ("conformed", "month_is_ordinary"), ("indicator_values", "units_have_delivered"),
+    }  # fmt: skip
+
+
+def test_the_columns_of_a_contract_are_shown(location: dg.Definitions, registry: Registry) -> None:
+    node = location.resolve_asset_graph().get(dg.AssetKey(["conformed", "siae_monthly"]))
+    shown = [column.name for column in node.metadata["dagster/column_schema"].columns]
+    (table,) = registry.source("siae_monthly").versions[0].resources
+    assert shown == [field.name for field in table.stored_fields]
+
+
+# -- the grid fills ----------------------------------------------------------------------------------------------------
+
+
+def tick(location: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"home": location.resources["home"]})
+    return location.resolve_sensor_def("deliveries")(context)
+
+
+def test_the_sensor_reports_each_receipt_once(location: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    result = tick(location, instance, None)
+    assert isinstance(result, dg.SensorResult)
+    (event,) = result.asset_events
+    assert isinstance(event, dg.AssetMaterialization)
+    assert (event.asset_key.path, str(event.partition)) == (["deliveries", "siae_monthly"], "2026-09|siae-10")
+    assert result.cursor == "1"
+    assert isinstance(tick(location, instance, result.cursor), dg.SkipReason)
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def verdict(settings: Settings, check: str, source: str = "siae_monthly") -> AssetCheckEvaluation:
+    """Run one check of a conformed source by itself, as somebody does from Dagster's page."""
+    location = build_defs(settings)
+    key = dg.AssetCheckKey(dg.AssetKey(["conformed", source]), check)
+    alone = dg.Definitions.merge(
+        location, dg.Definitions(jobs=[dg.define_asset_job("alone", dg.AssetSelection.checks(key))])
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = alone.resolve_job_def("alone").execute_in_process(instance=instance, raise_on_error=False)
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
+
+
+def test_checks_pass_on_an_honest_home(settings: Settings) -> None:
+    assert verdict(settings, "accounts_balance").passed
+    assert verdict(settings, "contract_holds").passed
+
+
+def test_an_account_out_of_balance_fails_its_check(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    (receipt,) = checks.receipts(Lake.open(settings.home))
+    lost = replace(receipt, account=replace(receipt.account, lines=receipt.account.lines + 1))
+    monkeypatch.setattr(checks, "receipts", lambda lake: (lost,))
+    failed = verdict(settings, "accounts_balance")
+    assert not failed.passed
+    assert failed.metadata["receipts out of balance"].value == [1]
+
+
+def test_rows_that_pandera_refuses_fail_their_check(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    flaw = ("salaries", "heures_travaillees", "less_than_or_equal_to(400)")
+    monkeypatch.setattr(checks, "countercheck", lambda *arguments: Countercheck(46, Counter({flaw: 2})))
+    failed = verdict(settings, "contract_holds")
+    assert not failed.passed
+    assert failed.metadata["failures"].records[0].data["cells"] == 2
+
+
+def test_a_strange_month_warns_and_names_the_field(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = drift.Drift("salaries", "rsa", "code_share_shift", "une autre répartition des codes")
+    report = drift.DriftReport("siae_monthly", SEPTEMBER, 46, 6, (strange,))
+    monkeypatch.setattr(drift, "judge_drift", lambda *arguments: (report,))
+    warned = verdict(settings, "month_is_ordinary")
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert warned.metadata["drifts"].records[0].data["field"] == "rsa"
+
+
+# -- discretion --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_step_says_where_and_never_with_what() -> None:
+    with pytest.raises(StepFailed) as raised, without_values():
+        raise ValueError("Could not convert string 'MARTIN Zoé' to INT32")
+    assert "ValueError" in str(raised.value)
+    assert "MARTIN" not in str(raised.value)
+    assert raised.value.__suppress_context__
+
+
+def test_our_own_exceptions_pass_as_they_are() -> None:
+    with pytest.raises(NothingDelivered, match="aucun dépôt"), without_values():
+        raise NothingDelivered("aucun dépôt")
+
+
+# -- planning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_made_of_delivered_months(settings: Settings) -> None:
+    lake = Lake.open(settings.home)
+    assert plan(lake).published == (SEPTEMBER,)
+    assert plan(lake, Month(2026, 12)).last == SEPTEMBER
+    with pytest.raises(NothingDelivered):
+        plan(lake, Month(2026, 8))

@@ -4,6 +4,8 @@ Belongs here: calls into the core's own checks, and their results as Dagster sho
 of any kind. A blocking check stops the assets below it, in this run and, through `whenever_delivered`, in others.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +16,9 @@ from insertion_pipeline.indicators.computing import coverage_path, values_path
 from insertion_pipeline.ingestion import deliveries, drift
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.counterchecking import countercheck
-from insertion_pipeline.ingestion.receipts import Receipt
+from insertion_pipeline.ingestion.receipts import Receipt, receipts
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration.assets import (
     INDICATOR_VALUES,
     RELEASE,
@@ -23,6 +27,7 @@ from insertion_pipeline.orchestration.assets import (
     months_of,
 )
 from insertion_pipeline.orchestration.discretion import without_values
+from insertion_pipeline.orchestration.planning import plan
 from insertion_pipeline.orchestration.resources import Home
 from insertion_pipeline.publication import releasing
 from insertion_pipeline.publication.verifying import verify
@@ -46,9 +51,10 @@ def _accounts_balance(source: Source) -> dg.AssetChecksDefinition:
     def accounts_balance(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
             lake, registry = home.lake(), home.registry()
-            received = _received(context, home, source)
+            months = _months(context, lake)
+            received, counting = _received(lake, source, months), _counting(lake, source, months)
             unbalanced = [one.sequence for one in received if not one.account.is_balanced]
-            altered = [one.sequence for one in received if deliveries.stored_rows(lake, registry, one) != one.rows]
+            altered = [one.sequence for one in counting if deliveries.stored_rows(lake, registry, one) != one.rows]
         total = sum((receipt.account for receipt in received), Account())
         return dg.AssetCheckResult(
             passed=not unbalanced and not altered,
@@ -72,7 +78,9 @@ def _contract_holds(source: Source) -> dg.AssetChecksDefinition:
     )
     def contract_holds(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
-            answer = countercheck(home.lake(), home.registry(), source, _received(context, home, source))
+            lake = home.lake()
+            counting = _counting(lake, source, _months(context, lake))
+            answer = countercheck(lake, home.registry(), source, counting)
         failures = answer.failures
         records = [
             dg.TableRecord({"table": table, "field": field, "check": check, "cells": cells})
@@ -95,7 +103,8 @@ def _month_is_ordinary(source: Source) -> dg.AssetChecksDefinition:
     )
     def month_is_ordinary(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
-            reports = drift.judge_drift(home.lake(), home.registry(), source, months_of(context))
+            lake = home.lake()
+            reports = drift.judge_drift(lake, home.registry(), source, _months(context, lake))
         drifts = [(report.month, one) for report in reports for one in report.drifts]
         rows = [
             dg.TableRecord({"month": str(month), "table": one.table, "field": one.field, "what": one.message})
@@ -115,16 +124,24 @@ def _month_is_ordinary(source: Source) -> dg.AssetChecksDefinition:
     return month_is_ordinary
 
 
-def _received(context: dg.AssetCheckExecutionContext, home: Home, source: Source) -> list[Receipt]:
-    """The deliveries that count for the months of this run, each once."""
-    lake = home.lake()
-    by_sequence = {
-        receipt.sequence: receipt
-        for month in months_of(context)
-        for receipt in deliveries.effective(lake, source, month)
-        if receipt.status == "applied"
-    }
-    return [by_sequence[sequence] for sequence in sorted(by_sequence)]
+def _months(context: dg.AssetCheckExecutionContext, lake: Lake) -> Sequence[Month]:
+    """The months of this run; those of the next release where a check is run by itself, which has no partition."""
+    if context.has_partition_key or context.has_partition_key_range:
+        return months_of(context)
+    return plan(lake).published
+
+
+def _received(lake: Lake, source: Source, months: Sequence[Month]) -> list[Receipt]:
+    """The deliveries accepted for these months, replaced ones included."""
+    accepted = (one for one in receipts(lake) if one.source == source.name and one.status == "applied")
+    return [one for one in accepted if one.month in months]
+
+
+def _counting(lake: Lake, source: Source, months: Sequence[Month]) -> list[Receipt]:
+    """The deliveries that count in these months, each once, whatever month they were made for."""
+    everything = receipts(lake)
+    numbers = {one.sequence for month in months for one in deliveries.effective(everything, source, month)}
+    return [one for one in everything if one.sequence in numbers and one.status == "applied"]
 
 
 def value_checks() -> list[dg.AssetChecksDefinition]:
@@ -141,7 +158,7 @@ def value_checks() -> list[dg.AssetChecksDefinition]:
             lake, registry = home.lake(), home.registry()
             failing = {
                 str(month): totals_that_do_not_hold(lake.read_parquet(values_path(lake, month)), registry, month)
-                for month in months_of(context)
+                for month in _months(context, lake)
             }
         return dg.AssetCheckResult(
             passed=not any(failing.values()),
@@ -156,7 +173,8 @@ def value_checks() -> list[dg.AssetChecksDefinition]:
     def units_have_delivered(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
             lake = home.lake()
-            grid = pa.concat_tables([lake.read_parquet(coverage_path(lake, month)) for month in months_of(context)])
+            months = _months(context, lake)
+            grid = pa.concat_tables([lake.read_parquet(coverage_path(lake, month)) for month in months])
         missing = grid.filter(pc.invert(grid["is_received"])).to_pylist()
         records = [
             dg.TableRecord({"month": one["month"], "unit": one["unit"], "source": one["source"]}) for one in missing
