@@ -278,7 +278,7 @@ def _starts(length: int) -> tuple[int, int, int]:
 def _transliterated(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """The names that stripping accents does not bring to ASCII (œ, ß, ł, other scripts), and their transliteration."""
     foreign = connection.execute(
-        "SELECT code, written FROM written WHERE regexp_matches(strip_accents(written), '[^\x00-\x7f]') ORDER BY code"
+        "SELECT code, written FROM written WHERE regexp_matches(strip_accents(written), '[^\\x00-\\x7F]') ORDER BY code"
     ).fetchall()
     from anyascii import anyascii
 
