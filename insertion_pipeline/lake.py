@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -175,6 +175,14 @@ class Lake:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         return connection
+
+    def shared_by(self, workers: int) -> Lake:
+        """This lake for one of several workers at once: an equal part of the memory and of the threads."""
+        return replace(
+            self,
+            memory_limit_mb=max(self.memory_limit_mb // workers, 256),
+            threads=max(self.threads // workers, 1),
+        )
 
     def scan(self, connection: duckdb.DuckDBPyConnection, files: Sequence[ParquetFile]) -> str:
         """SQL that reads `files` as one table, by column name.

@@ -13,7 +13,8 @@ import functools
 import importlib
 import threading
 
-_HEAVY = ("pandas", "dagster", "pandera.pandas", "great_expectations")
+#: In the order in which a run asks for them.
+_HEAVY = ("dagster", "alembic.command", "dagster_duckdb", "pandas", "pandera.pandas", "great_expectations")
 
 
 @functools.cache
