@@ -3,6 +3,7 @@
 The layers, from the top. A module imports only from layers below its own; `make check` enforces it.
 
     definitions · cli                     the doors: Dagster's, and the command line's
+    screen · doctoring                    what the command line shows; what an installation lacks
     orchestration | portal                Dagster over the core (the portal stands beside it); they never meet
     simulation                            a seeded population with the truth, for demos, tests and benchmarks
     publication                           releases: DuckDB, Parquet, CSV, dictionary, manifest
@@ -11,7 +12,7 @@ The layers, from the top. A module imports only from layers below its own; `make
     identity                              persons and pseudonyms
     ingestion                             landing, reading, conforming
     contracts                             a source rendered: SQL rules, pandera schema, templates, French messages
-    lake · registry · sealing · month · settings
+    lake · registry · sealing · expressions · month · settings
 """
 
 __version__ = "0.1.0"
