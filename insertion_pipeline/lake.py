@@ -193,11 +193,13 @@ class Lake:
         """
         if not files:
             raise ValueError("nothing to scan")
+        ordered = sorted(files, key=lambda one: str(one.path))
         selects = []
-        for file in sorted(files, key=lambda one: str(one.path)):
-            literal = "'" + str(file.path).replace("'", "''") + "'"
+        if unsealed := [_literal(file.path) for file in ordered if file.key is None]:
+            # one scan of many files: a union of as many scans takes longer to plan than small months take to read
+            selects.append(f"SELECT * FROM read_parquet([{', '.join(unsealed)}], union_by_name = true)")
+        for file in ordered:
             if file.key is None:
-                selects.append(f"SELECT * FROM read_parquet({literal})")
                 continue
             name = f"sealed_{hashlib.sha256(str(file.path).encode()).hexdigest()[:24]}"
             connection.register(name, _sealed_dataset(file.path, file.key))
@@ -246,6 +248,11 @@ class Lake:
             finally:
                 file.seek(0)
                 file.truncate()
+
+
+def _literal(path: Path) -> str:
+    """A path as a SQL literal."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 @contextlib.contextmanager
