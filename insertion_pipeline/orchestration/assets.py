@@ -34,6 +34,7 @@ from insertion_pipeline.publication.releasing import Release
 from insertion_pipeline.registry import ContractField, Registry, Source
 
 T = TypeVar("T")
+Part = TypeVar("Part")
 
 PERSONS = dg.AssetKey("persons")
 INDICATOR_VALUES = dg.AssetKey("indicator_values")
@@ -120,15 +121,19 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
             drawn_on = plan_of(context, lake).read
             resolution = resolving.resolve(lake, declarations, drawn_on)
         yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
-        for source in sources:
-            with without_values():
-                counts = _pseudonymise(lake, declarations, resolution, source, drawn_on)
+        with without_values():
+
+            def pseudonymise(lake: Lake, registry: Registry, source: Source) -> Mapping[Month, Mapping[str, int]]:
+                return _pseudonymise(lake, registry, resolution, source, drawn_on)
+
+            for source, counts in _side_by_side(writer, sources, pseudonymise):
                 for month in chosen:
                     context.add_asset_metadata(
                         {"dagster/partition_row_count": sum(counts[month].values()), **counts[month]},
                         asset_key=pseudonymised_key(source.name),
                         partition_key=str(month),
                     )
+        for source in sources:
             yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
 
     return identity
@@ -188,16 +193,16 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
 
 
 def _side_by_side(
-    writer: Writer, months: Sequence[Month], compute: Callable[[Lake, Registry, Month], T]
-) -> Iterator[tuple[Month, T]]:
-    """Compute months that do not depend on each other two at a time: small ones leave a core idle."""
+    writer: Writer, parts: Sequence[Part], compute: Callable[[Lake, Registry, Part], T]
+) -> Iterator[tuple[Part, T]]:
+    """Compute parts that do not depend on each other, one a thread: small ones leave cores idle."""
     lake, registry = writer.lake(), writer.registry()
-    workers = min(lake.threads, len(months))
+    workers = min(lake.threads, len(parts))
     if workers < 2:
-        yield from ((month, compute(lake, registry, month)) for month in months)
+        yield from ((part, compute(lake, registry, part)) for part in parts)
         return
     with ThreadPoolExecutor(workers) as pool:
-        yield from zip(months, pool.map(partial(compute, lake.shared_by(workers), registry), months), strict=True)
+        yield from zip(parts, pool.map(partial(compute, lake.shared_by(workers), registry), parts), strict=True)
 
 
 def _read_by(fact: Fact, sources: Set[str]) -> list[dg.AssetKey]:

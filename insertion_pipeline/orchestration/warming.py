@@ -1,6 +1,6 @@
 """The night's libraries, loaded beside the work that comes before they are needed.
 
-Belongs here: importing in the background. Does not belong here: importing anything at all when there is nothing to do.
+Belongs here: importing in the background. Does not belong here: anything that a run would not load anyway.
 
 Dagster, pandas, pandera and great-expectations take ten seconds to import on two cores; reading and judging deliveries
 happens in DuckDB meanwhile, which leaves Python free.
