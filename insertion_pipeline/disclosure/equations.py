@@ -279,6 +279,8 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
     composition_names = sorted(set(composed["along"].to_pylist()))
     at_quantity = {name: position for position, name in enumerate(keys.names[0])}
     for row in composed.to_pylist():
+        if not {row["part_quantity"], row["whole_quantity"]} <= at_quantity.keys():
+            continue  # an indicator without a single cell this time: nothing shows it
         at = np.flatnonzero(quantity == at_quantity[row["part_quantity"]])
         above = np.full_like(at, at_quantity[row["whole_quantity"]])
         whole = keys.find(above, month[at], territory[at], breakdown[at], modality[at])
