@@ -658,27 +658,33 @@ def link(
     records: Annotated[Path, typer.Argument(help="Fiches personnes canoniques, Parquet.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet à écrire : une ligne par fiche.", show_default=False)],
     train: Annotated[bool, typer.Option("--train", help="Apprendre le modèle sur ces fiches d'abord.")] = False,
+    evaluate: Annotated[
+        Path | None, typer.Option(help="Vérité (record_id, person_id) à laquelle comparer, Parquet.")
+    ] = None,
 ) -> ExitCode:
     """Rapprocher des fiches : lesquelles parlent de la même personne."""
     import pyarrow.parquet as pq
 
     from insertion_pipeline import screen
-    from insertion_pipeline.identity.linkage import UnusableRecords
-    from insertion_pipeline.identity.linkage import link as linked
+    from insertion_pipeline.identity import evaluating, linkage
 
     session = _session(ctx)
-    _require_files([records])
+    _require_files([records] if evaluate is None else [records, evaluate])
     try:
         with screen.working("Rapprochement", silent=session.as_json):
-            table = linked(pq.read_table(records), session.lake, train=train)
-    except UnusableRecords as error:
+            table = linkage.link(pq.read_table(records), session.lake, train=train)
+        measured = None if evaluate is None else evaluating.evaluate(table, pq.read_table(evaluate))
+    except linkage.UnusableRecords as error:
         raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None
+    except evaluating.TruthDoesNotFit as error:
+        raise WrongUsage(f"{evaluate} n'est pas la vérité de ces fiches : {error}") from None
     session.lake.write_parquet(out.resolve(), table)
     answer = {
         "records": table.num_rows,
         "persons": len(table["person_id"].unique()),
-        "needs_review": sum(value is True for value in table["needs_review"].to_pylist()),
+        "needs_review": table.filter(table["needs_review"]).num_rows,
         "out": str(out),
+        "evaluation": None if measured is None else measured.as_dict(),
     }
     if session.as_json:
         say(answer)

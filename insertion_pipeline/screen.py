@@ -426,11 +426,16 @@ def show_verification(verification: Verification) -> None:
 
 
 def show_link(answer: Mapping[str, Any]) -> None:
-    """How many persons the records speak of."""
+    """How many persons the records speak of, and how right that is where the truth is known."""
     console.print(
         f"{plural(answer['records'], 'fiche')}, {plural(answer['persons'], 'personne')},"
         f" {number(answer['needs_review'])} à revoir : {answer['out']}"
     )
+    if answer["evaluation"] is not None:
+        table = grid("Mesure", "Valeur", numbers=("Valeur",))
+        for name, value in answer["evaluation"].items():
+            table.add_row(name, f"{value:.4f}".replace(".", ",") if isinstance(value, float) else number(value))
+        console.print(table)
 
 
 def show_validation(answer: Mapping[str, Any]) -> None:

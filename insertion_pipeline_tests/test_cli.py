@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -237,6 +239,47 @@ def test_a_list_of_deliveries_goes_in_one_process(
     ended = insertion("deliver", "--from", listing, "--json")
     assert ended.code == 3
     assert [receipt["status"] for receipt in ended.answer] == ["applied", "applied", "refused"]
+
+
+# -- link --------------------------------------------------------------------------------------------------------------
+
+
+def person(record: str, partner: str, number: str | None, first_names: str) -> dict[str, str | None]:
+    return {
+        "record_id": record, "person_space": "fr", "partner_family": "siae", "partner": partner, "nir": number,
+        "birth_name": "SAINTE-MARIE", "first_names": first_names, "sex": "2", "birth_date": "1985-02-14",
+    }  # fmt: skip
+
+
+def test_link_writes_a_row_per_record_and_measures_itself(insertion: Door, tmp_path: Path) -> None:
+    number = "285025211200194"
+    rows = [
+        person("a", "siae-01", number, "ANNE"),
+        person("b", "dep-52", number, "ANNE"),
+        person("c", "dep-52", None, "PAUL"),
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "records.parquet")
+    truth = pa.table({"record_id": ["a", "b", "c"], "person_id": ["1", "1", "2"]})
+    pq.write_table(truth, tmp_path / "truth.parquet")
+    ended = insertion(
+        "link", tmp_path / "records.parquet", "--out", tmp_path / "persons.parquet",
+        "--evaluate", tmp_path / "truth.parquet", "--json",
+    )  # fmt: skip
+    assert ended.code == 0
+    assert (ended.answer["records"], ended.answer["persons"]) == (3, 2)
+    assert ended.answer["evaluation"]["records"] == 3
+    written = pq.read_table(tmp_path / "persons.parquet")
+    assert written.column_names == ["record_id", "person_id", "match_method", "match_weight", "needs_review"]
+    persons = dict(zip(written["record_id"].to_pylist(), written["person_id"].to_pylist(), strict=True))
+    assert persons["a"] == persons["b"] != persons["c"]
+
+
+def test_link_refuses_what_is_no_table_of_persons(insertion: Door, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "records.parquet")
+    ended = insertion("link", tmp_path / "records.parquet", "--out", tmp_path / "persons.parquet")
+    assert ended.code == 4
+    assert "fiches personnes" in ended.errors
+    assert not (tmp_path / "persons.parquet").exists()
 
 
 # -- failures and locks ------------------------------------------------------------------------------------------------
