@@ -2,34 +2,41 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+LOCKED := --quiet --require-hashes --no-deps --no-compile
+LOCKING := --python-version 3.11 --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --upgrade --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_TELEMETRY_DISABLED := 1
 
 .PHONY: setup demo test check dev lock
 
-setup: .venv/installed
+setup: .venv/tools
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --no-deps --no-compile --requirement requirements.lock
+	$(BIN)/pip install $(LOCKED) --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup
+.venv/tools: .venv/installed requirements-dev.lock
+	$(BIN)/pip install $(LOCKED) --requirement requirements-dev.lock
+	@touch $@
+
+demo: .venv/installed
 	$(BIN)/insertion demo
 
-test: setup
+test: .venv/tools
 	$(BIN)/pytest -n 2 --dist loadfile
 
-check: setup
+check: .venv/tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/insertion validate
 
-dev: setup
+dev: .venv/tools
 	$(BIN)/insertion dev
 
 lock:
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --no-strip-extras --no-emit-index-url --upgrade --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml $(LOCKING) --extra build --output-file requirements.lock
+	uv pip compile pyproject.toml $(LOCKING) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
