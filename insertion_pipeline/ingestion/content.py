@@ -122,6 +122,16 @@ def opened(lake: Lake, partner: Partner, sha256: str) -> Iterator[Path]:
         yield clear
 
 
+def has_bytes(lake: Lake, partner: Partner, sha256: str) -> bool:
+    """Whether the bytes of a content can still be opened."""
+    return _path(lake, partner.code, sha256).exists() and _path(lake, partner.code, sha256, ".key").exists()
+
+
+def discard_bytes(lake: Lake, partner: Partner, sha256: str) -> None:
+    """Destroy the bytes alone: the tables that were made of them stay, under the same key."""
+    _path(lake, partner.code, sha256).unlink(missing_ok=True)
+
+
 def discard(lake: Lake, partner: Partner, sha256: str) -> None:
     """Destroy the key, then the bytes: nothing sealed with that key opens again."""
     _path(lake, partner.code, sha256, ".key").unlink(missing_ok=True)

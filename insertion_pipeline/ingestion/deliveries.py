@@ -9,10 +9,14 @@ that covers the month; for a delta, all of them. A bundle's view delivered alone
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,11 +24,12 @@ import pyarrow as pa
 from insertion_pipeline import __version__
 from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA
 from insertion_pipeline.contracts.storage import sql_type
-from insertion_pipeline.ingestion import content
+from insertion_pipeline.ingestion import content, tombstones
 from insertion_pipeline.ingestion.conforming import Conformed
 from insertion_pipeline.ingestion.receipts import Receipt as Receipt
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.ingestion.tombstones import Remaining, Tombstones, remaining
 from insertion_pipeline.lake import Lake, ParquetFile, sha256_of, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, ContractTable, Partner, Registry, Source
@@ -211,11 +216,13 @@ def conformed_folder(lake: Lake, source: str, sha256: str, partner: str, month: 
     return lake.sealed / "conformed" / source / sha256 / f"{partner}.{month}"
 
 
-def write_conformed(folder: Path, lake: Lake, conformed: Conformed, key: bytes, contract: str) -> None:
+def write_conformed(folder: Path, lake: Lake, kept: Remaining, key: bytes, contract: str, entombed: Tombstones) -> None:
     """Keep a delivery's tables under its own key; `summary.json`, written last, says that all are there.
 
-    A loss of power may leave them incomplete: `ensure` sees it by their digests and makes them again.
+    `entombed`: the tombstones that `kept` obeys. A loss of power may leave the tables incomplete: `ensure` sees it by
+    their digests and makes them again.
     """
+    conformed = kept.conformed
     files: dict[str, pa.Table] = {}
     for name, rows in conformed.accepted.items():
         files[f"{name}.parquet"] = rows
@@ -225,16 +232,30 @@ def write_conformed(folder: Path, lake: Lake, conformed: Conformed, key: bytes, 
     for name, rows in files.items():
         lake.write_parquet(folder / name, rows, key=key, durable=False)
     digests = {name: sha256_of(folder / name) for name in sorted(files)}
-    write_json(folder / "summary.json", {"contract": contract, "files": digests})
+    summary = {"contract": contract, "files": digests, "hidden": dict(kept.hidden), "tombstones": entombed.version}
+    write_json(folder / "summary.json", summary)
 
 
 def ensure(lake: Lake, registry: Registry, receipt: Receipt) -> Path:
-    """The folder of an applied delivery's tables, rebuilt from its bytes when it is missing, altered or outdated."""
+    """The folder of a kept delivery's tables: whole, judged by the contract of today, without whoever was erased.
+
+    Made again from the bytes when tables are missing, altered or outdated; where the bytes are gone, tables that are
+    whole stay as they were judged. Raises `CannotRebuild`.
+    """
     source, partner = registry.source(receipt.source), registry.partner(receipt.partner)
     folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
     contract = contract_digest(registry, source, partner)
-    if not _is_whole(folder, contract):
+    summary = _summary(folder)
+    if (
+        summary is None
+        or not _is_whole(folder, summary)
+        or (summary.get("contract") != contract and content.has_bytes(lake, partner, receipt.sha256))
+    ):
         rebuild(lake, registry, receipt, folder, contract)
+        return folder
+    entombed = tombstones.load(lake).for_source(source, partner.space)
+    if summary.get("tombstones", "") != entombed.version:
+        _forget(lake, registry, receipt, folder, summary, entombed)
     return folder
 
 
@@ -249,11 +270,15 @@ def ensure_conformed(lake: Lake, registry: Registry, source: Source | str, month
 
 
 def stored_rows(lake: Lake, registry: Registry, receipt: Receipt) -> dict[str, int]:
-    """How many accepted rows of each table of an applied delivery are there, opened with its key."""
+    """How many accepted rows of each table of an applied delivery are accounted for, opened with its key.
+
+    Those of persons who were erased since are counted, and are not there.
+    """
     key = content.existing_data_key(lake, registry.partner(receipt.partner), receipt.sha256)
     folder = ensure(lake, registry, receipt)
+    hidden = (_summary(folder) or {}).get("hidden", {})
     return {
-        name: lake.read_parquet(ParquetFile(folder / f"{name}.parquet", key), columns=[]).num_rows
+        name: lake.read_parquet(ParquetFile(folder / f"{name}.parquet", key), columns=[]).num_rows + hidden.get(name, 0)
         for name in receipt.rows
     }
 
@@ -271,7 +296,51 @@ def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, cont
         raise CannotRebuild(f"delivery {receipt.sequence}: its bytes were erased") from None
     if judgement.conformed is None:
         raise CannotRebuild(f"delivery {receipt.sequence}: its contract no longer reads it")
-    write_conformed(folder, lake, judgement.conformed, key, contract)
+    entombed = tombstones.load(lake).for_source(registry.source(receipt.source), partner.space)
+    kept = remaining(lake, entombed, judgement.conformed, registry.source(receipt.source), partner, receipt.month)
+    write_conformed(folder, lake, kept, key, contract, entombed)
+    if not kept.is_whole:
+        content.discard_bytes(lake, partner, receipt.sha256)
+
+
+def forget(lake: Lake, registry: Registry) -> int:
+    """Take whoever has a tombstone out of every delivery that is kept, at once; returns how many deliveries changed.
+
+    Runs and reports do it by themselves for the deliveries that they open (`ensure`); an erasure does it for all.
+    """
+    changed = 0
+    for receipt in receipts(lake):
+        if receipt.status not in ("applied", "held") or receipt.source not in registry.sources:
+            continue
+        folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
+        before = _summary(folder)
+        with contextlib.suppress(CannotRebuild, content.ContentErased):
+            ensure(lake, registry, receipt)
+            after = _summary(folder)
+            changed += before is not None and after is not None and before["files"] != after["files"]
+    return changed
+
+
+def _forget(
+    lake: Lake, registry: Registry, receipt: Receipt, folder: Path, summary: Mapping[str, Any], entombed: Tombstones
+) -> None:
+    """Take persons out of tables that are there. The bytes they came from, which hold them too, are destroyed."""
+    source, partner = registry.source(receipt.source), registry.partner(receipt.partner)
+    key = content.existing_data_key(lake, partner, receipt.sha256)
+    tables = {name: lake.read_parquet(ParquetFile(folder / name, key)) for name in summary["files"]}
+    findings = tables.pop("findings.parquet")
+    rejected = {
+        name.removesuffix(".rejected.parquet"): tables.pop(name) for name in sorted(tables) if ".rejected." in name
+    }
+    accepted = {name.removesuffix(".parquet"): rows for name, rows in tables.items()}
+    stored = Conformed(accepted, rejected, findings, (), receipt.month, receipt.span, frozenset())
+    kept = remaining(lake, entombed, stored, source, partner, receipt.month)
+    if kept.is_whole:
+        write_json(folder / "summary.json", {**summary, "tombstones": entombed.version})
+        return
+    hidden = Counter(kept.hidden) + Counter(summary.get("hidden", {}))
+    write_conformed(folder, lake, replace(kept, hidden=dict(hidden)), key, str(summary["contract"]), entombed)
+    content.discard_bytes(lake, partner, receipt.sha256)
 
 
 def findings_of(lake: Lake, registry: Registry, receipt: Receipt) -> pa.Table:
@@ -281,12 +350,17 @@ def findings_of(lake: Lake, registry: Registry, receipt: Receipt) -> pa.Table:
     return lake.read_parquet(ParquetFile(ensure(lake, registry, receipt) / "findings.parquet", key))
 
 
-def _is_whole(folder: Path, contract: str) -> bool:
+def _summary(folder: Path) -> dict[str, Any] | None:
+    """What was written down when the tables of a delivery were complete, or nothing."""
     try:
-        summary: Mapping[str, object] = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads((folder / "summary.json").read_bytes())
     except (FileNotFoundError, ValueError):
-        return False
-    files = summary.get("files")
-    if summary.get("contract") != contract or not isinstance(files, dict):
-        return False
-    return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in files.items())
+        return None
+    return summary if isinstance(summary, dict) and isinstance(summary.get("files"), dict) else None
+
+
+def _is_whole(folder: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether every table that the summary names is there, unaltered."""
+    return all(
+        (folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in summary["files"].items()
+    )

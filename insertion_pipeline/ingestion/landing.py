@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.ingestion import content, deliveries
+from insertion_pipeline.ingestion import content, deliveries, tombstones
 from insertion_pipeline.ingestion.conforming import Conformed
 from insertion_pipeline.ingestion.content import Content
 from insertion_pipeline.ingestion.envelopes import Limits
@@ -217,10 +217,18 @@ def _without_values(findings: pa.Table) -> list[dict[str, object]]:
 
 
 def _keep(conformed: Conformed, receipt: Receipt, bytes_sent: Content, registry: Registry, lake: Lake) -> None:
-    """Write the bytes, then their rows, under the delivery's key. Nothing of it counts before the receipt stands."""
-    key = content.store(lake, registry.partner(receipt.partner), bytes_sent)
+    """Write the bytes, then their rows, under the delivery's key. Nothing of it counts before the receipt stands.
+
+    Tombstones come first: nothing of a person who was erased is written, not even for a moment.
+    """
+    source, partner = registry.source(receipt.source), registry.partner(receipt.partner)
+    entombed = tombstones.load(lake).for_source(source, partner.space)
+    kept = tombstones.remaining(lake, entombed, conformed, source, partner, receipt.month)
+    key = content.data_key(lake, partner, receipt.sha256)
+    if kept.is_whole:  # else the bytes hold somebody who was erased: their tables alone are kept
+        content.store(lake, partner, bytes_sent)
     folder = deliveries.conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
-    deliveries.write_conformed(folder, lake, conformed, key, receipt.contract)
+    deliveries.write_conformed(folder, lake, kept, key, receipt.contract, entombed)
 
 
 def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *, confirms: bool) -> Answer:
