@@ -6,27 +6,21 @@ not in the published tables. No cell is ever a formula.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import xlsxwriter
 
 from insertion_pipeline.publication import cataloguing
+from insertion_pipeline.publication.worksheets import Book, SheetColumn
 from insertion_pipeline.registry import Registry
 
 MAIN_WORKBOOK: Final = "indicateurs.xlsx"
 COMMUNE_FOLDER: Final = "communes"
-#: What a worksheet can hold; more rows go on to a second sheet, none is cut.
-_SHEET_ROWS: Final = 1_048_575
-#: Below this a workbook is made in memory, where each text is stored once: half the time and the size.
-_ROWS_IN_MEMORY: Final = 200_000
-_CREATED: Final = datetime(2000, 1, 1)  # noqa: DTZ001 (the format has no time zone; a workbook has no date of its own)
-_LEVEL_LABELS: Final = {
+LEVEL_LABELS: Final = {
     "commune": "Commune",
     "epci": "EPCI",
     "clpe": "Comité local pour l'emploi",
@@ -59,10 +53,26 @@ _SECRECY: Final = (
     "Une valeur qui reposerait sur trop peu de personnes est masquée, et avec elle celles qui permettraient de la"
     " retrouver. Les zéros sont publiés."
 )
-_COLUMNS: Final = (
-    ("Mois", 9), ("Niveau", 14), ("Code du territoire", 18), ("Territoire", 30), ("Code de l'indicateur", 32),
-    ("Indicateur", 48), ("Ventilation", 26), ("Modalité", 26), ("Numérateur", 12), ("Dénominateur", 13),
-    ("Valeur", 10), ("Unité", 11), ("Statut", 18), ("Couverture", 11), ("Maturité", 13),
+_NOTES: Final[Mapping[str, str]] = {
+    "Secret statistique": _SECRECY,
+    "Statuts": " ; ".join(f"{code} : {label}" for code, label in STATUS_LABELS.items()),
+    "Pays": "Les indicateurs de France et de Belgique se lisent côte à côte et ne s'additionnent jamais.",
+    "Personnes": "Une personne suivie plusieurs mois, ou par plusieurs acteurs, compte une fois dans chaque total :"
+    " ne pas additionner des mois, des ventilations ni des acteurs.",
+    "Couverture": "Part de la population des unités attendues dont les fichiers sont reçus. En dessous de 80 %, aucune"
+    " tendance ne peut être tirée.",
+    "Peu significatif": "Un rapport sur un dénominateur trop petit n'est pas affiché ; le dictionnaire donne le"
+    " minimum de chacun.",
+    "Données brutes": "Ni corrigées des variations saisonnières, ni redressées de la couverture. La maturité dit si"
+    " une valeur peut encore changer.",
+    "Définitions": "Feuilles « Dictionnaire », « Ventilations » et « Colonnes ».",
+}
+_VALUE_COLUMNS: Final = (
+    SheetColumn("Mois", 9), SheetColumn("Niveau", 14), SheetColumn("Code du territoire", 18),
+    SheetColumn("Territoire", 30), SheetColumn("Code de l'indicateur", 32), SheetColumn("Indicateur", 48),
+    SheetColumn("Ventilation", 26), SheetColumn("Modalité", 26), SheetColumn("Numérateur", 12, "number"),
+    SheetColumn("Dénominateur", 13, "number"), SheetColumn("Valeur", 10, "decimal"), SheetColumn("Unité", 11),
+    SheetColumn("Statut", 18), SheetColumn("Couverture", 11, "share"), SheetColumn("Maturité", 13),
 )  # fmt: skip
 
 
@@ -86,6 +96,22 @@ class Labels:
             },
         )
 
+    def modality_of(self, values: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+        """The label of each row's breakdown, and of its modality."""
+        pairs = pc.binary_join_element_wise(values["breakdown"], values["modality"], "\0")
+        both = {"\0".join(codes): labels for codes, labels in self.modalities.items()}
+        return (
+            labelled(pairs, {code: labels[0] for code, labels in both.items()}),
+            labelled(pairs, {code: labels[1] for code, labels in both.items()}),
+        )
+
+
+def labelled(codes: pa.ChunkedArray, labels: Mapping[str, str]) -> pa.ChunkedArray:
+    """The label of each code; the code itself where it has none."""
+    encoded = codes.combine_chunks().dictionary_encode()
+    named = pa.array([labels.get(code, code) for code in encoded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([named.take(encoded.indices)])
+
 
 def write_workbooks(
     folder: Path, release_id: str, tables: Mapping[str, pa.Table], registry: Registry
@@ -100,14 +126,12 @@ def write_workbooks(
     above = values.filter(pc.invert(is_commune))
     written = {MAIN_WORKBOOK: f"tous les niveaux sauf la commune : {len(above)} lignes, toutes"}
     _write(folder / MAIN_WORKBOOK, release_id, "Tous les niveaux sauf la commune", above, tables, registry, labels)
-    homes = _homes(tables["territory_links"])
     communes = values.filter(is_commune)
-    home = pa.array(
-        [homes.get(code, code[:2] + "-AUTRES") for code in communes["territory_code"].to_pylist()], pa.string()
-    )
     if len(communes):
         (folder / COMMUNE_FOLDER).mkdir()
-    for code in sorted(set(home.to_pylist())):
+    elsewhere = {code: code[:2] + "-AUTRES" for code in cataloguing.distinct(communes, "territory_code")}
+    home = labelled(communes["territory_code"], elsewhere | _homes(tables["territory_links"]))
+    for code in sorted(pc.unique(home).to_pylist()):
         rows = communes.filter(pc.equal(home, code))
         path = f"{COMMUNE_FOLDER}/indicateurs-{code}.xlsx"
         title = f"Communes : {labels.territories.get(code, code)}"
@@ -118,11 +142,11 @@ def write_workbooks(
 
 def _homes(links: pa.Table) -> dict[str, str]:
     """Each commune's department or province."""
-    return {
-        row["part"]: row["whole"]
-        for row in links.to_pylist()
-        if row["part_level"] == "commune" and row["whole_level"] in ("department", "province")
-    }
+    wanted = pc.and_(
+        pc.equal(links["part_level"], "commune"), pc.is_in(links["whole_level"], pa.array(["department", "province"]))
+    )
+    found = links.filter(wanted)
+    return dict(zip(found["part"].to_pylist(), found["whole"].to_pylist(), strict=True))
 
 
 def _write(
@@ -134,132 +158,68 @@ def _write(
     registry: Registry,
     labels: Labels,
 ) -> None:
-    options = {
-        "constant_memory": len(values) > _ROWS_IN_MEMORY,
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-    }
-    with xlsxwriter.Workbook(path, options) as book:
-        book.set_properties({"title": f"Indicateurs de l'insertion, {release_id}", "created": _CREATED})
-        formats = _Formats.of(book)
-        _cover(book, formats, release_id, title, cataloguing.distinct(values, "month"))
-        for family in registry.indicator_families:
-            codes = pa.array([one.code for one in family.indicators], pa.string())
-            rows = values.filter(pc.is_in(values["indicator_code"], codes))
-            _values_sheets(book, formats, family.title, rows, labels)
-        known = pa.array(list(registry.indicators), pa.string())
-        _values_sheets(
-            book, formats, "Autres", values.filter(pc.invert(pc.is_in(values["indicator_code"], known))), labels
-        )
-        _plain_sheet(book, formats, "Couverture", tables["coverage"], (9, 8, 20, 36, 20, 20, 20, 18, 10))
-        _plain_sheet(book, formats, "Dictionnaire", tables["indicators"], (34, 48, 80, 40, 40, 10, 10, 12, 16, 30))
-        _plain_sheet(book, formats, "Ventilations", tables["breakdowns"], (24, 24, 40, 40, 12, 10))
-        _plain_sheet(book, formats, "Colonnes", cataloguing.dictionary(), (20, 28, 10, 100))
+    book = Book(path, f"Indicateurs de l'insertion, {release_id}")
+    _cover(book, release_id, title, cataloguing.distinct(values, "month"))
+    rows = _rows(values, labels)
+    sheets = [(family.title, [one.code for one in family.indicators]) for family in registry.indicator_families]
+    for name, codes in sheets:
+        of_family = pc.is_in(values["indicator_code"], pa.array(codes, pa.string()))
+        if (found := rows.filter(of_family)).num_rows:
+            book.add_table(name, _VALUE_COLUMNS, found)
+    known = pc.is_in(values["indicator_code"], pa.array(list(registry.indicators), pa.string()))
+    if (others := rows.filter(pc.invert(known))).num_rows:
+        book.add_table("Autres", _VALUE_COLUMNS, others)
+    _add_plain(book, "Couverture", tables["coverage"], (9, 8, 20, 36, 20, 20, 20, 18, 10))
+    _add_plain(book, "Dictionnaire", tables["indicators"], (34, 48, 80, 40, 40, 10, 10, 12, 16, 30))
+    _add_plain(book, "Ventilations", tables["breakdowns"], (24, 24, 40, 40, 12, 10))
+    _add_plain(book, "Colonnes", cataloguing.dictionary(), (20, 28, 10, 100))
+    book.close()
 
 
-@dataclass(frozen=True)
-class _Formats:
-    title: Any
-    header: Any
-    wrapped: Any
-    whole: Any
-    decimal: Any
-    share: Any
-
-    @classmethod
-    def of(cls, book: xlsxwriter.Workbook) -> _Formats:
-        return cls(
-            title=book.add_format({"bold": True, "font_size": 16}),
-            header=book.add_format({"bold": True, "bg_color": "#1B3A57", "font_color": "#FFFFFF", "text_wrap": True}),
-            wrapped=book.add_format({"text_wrap": True, "valign": "top"}),
-            whole=book.add_format({"num_format": "#,##0.##"}),
-            decimal=book.add_format({"num_format": "#,##0.0"}),
-            share=book.add_format({"num_format": "0%"}),
-        )
-
-
-def _cover(book: xlsxwriter.Workbook, formats: _Formats, release_id: str, title: str, months: Sequence[str]) -> None:
-    sheet = book.add_worksheet("Lisez-moi")
+def _cover(book: Book, release_id: str, title: str, months: Sequence[str]) -> None:
+    sheet = book.xlsx.add_worksheet("Lisez-moi")
+    wrapped = book.xlsx.add_format({"text_wrap": True, "valign": "top"})
     sheet.hide_gridlines(2)
     sheet.set_column(0, 0, 26)
-    sheet.set_column(1, 1, 100, formats.wrapped)
-    sheet.write_string(0, 0, "Indicateurs partagés du réseau de l'insertion professionnelle", formats.title)
+    sheet.set_column(1, 1, 100, wrapped)
+    large = book.xlsx.add_format({"bold": True, "font_size": 16})
+    sheet.write_string(0, 0, "Indicateurs partagés du réseau de l'insertion professionnelle", large)
     lines = [
         ("Contenu", title),
         ("Publication", release_id),
         ("Mois", f"de {months[0]} à {months[-1]}" if months else "aucun"),
-        ("Secret statistique", _SECRECY),
-        ("Statuts", " ; ".join(f"{code} : {label}" for code, label in STATUS_LABELS.items())),
-        ("Pays", "Les indicateurs de France et de Belgique se lisent côte à côte et ne s'additionnent jamais."),
-        ("Définitions", "Feuilles « Dictionnaire », « Ventilations » et « Colonnes »."),
-    ]  # fmt: skip
+        *_NOTES.items(),
+    ]
     for row, (name, text) in enumerate(lines, start=2):
-        sheet.write_string(row, 0, name, formats.wrapped)
-        sheet.write_string(row, 1, text, formats.wrapped)
+        sheet.write_string(row, 0, name, wrapped)
+        sheet.write_string(row, 1, text, wrapped)
 
 
-def _values_sheets(book: xlsxwriter.Workbook, formats: _Formats, title: str, values: pa.Table, labels: Labels) -> None:
-    for number, start in enumerate(range(0, len(values), _SHEET_ROWS), start=1):
-        name = _sheet_name(title if number == 1 else f"{title} ({number})")
-        sheet = book.add_worksheet(name)
-        _head(sheet, formats, [column for column, _ in _COLUMNS], [width for _, width in _COLUMNS])
-        part = values.slice(start, _SHEET_ROWS)
-        for row, cells in enumerate(_cells(part, labels), start=1):
-            for column, cell in enumerate(cells):
-                if isinstance(cell, str):
-                    sheet.write_string(row, column, cell)
-                elif cell is not None:
-                    style = {10: formats.decimal, 13: formats.share}.get(column, formats.whole)
-                    sheet.write_number(row, column, cell, style)
-        sheet.autofilter(0, 0, len(part), len(_COLUMNS) - 1)
+def _rows(values: pa.Table, labels: Labels) -> pa.Table:
+    """The values as the sheets show them: one row per value, in the order of `_VALUE_COLUMNS`."""
+    breakdown, modality = labels.modality_of(values)
+    columns = [
+        values["month"],
+        labelled(values["territory_level"], LEVEL_LABELS),
+        values["territory_code"],
+        labelled(values["territory_code"], labels.territories),
+        values["indicator_code"],
+        labelled(values["indicator_code"], labels.indicators),
+        breakdown,
+        modality,
+        values["numerator"],
+        values["denominator"],
+        values["value"],
+        labelled(values["unit"], UNIT_LABELS),
+        labelled(values["status"], STATUS_LABELS),
+        values["coverage"],
+        values["maturity"],
+    ]
+    return pa.table(columns, names=[column.heading for column in _VALUE_COLUMNS])
 
 
-def _cells(values: pa.Table, labels: Labels) -> Iterator[tuple[str | float | None, ...]]:
-    for row in values.to_pylist():
-        cut = labels.modalities.get((row["breakdown"], row["modality"]), (row["breakdown"], row["modality"]))
-        yield (
-            row["month"],
-            _LEVEL_LABELS.get(row["territory_level"], row["territory_level"]),
-            row["territory_code"],
-            labels.territories.get(row["territory_code"], row["territory_code"]),
-            row["indicator_code"],
-            labels.indicators.get(row["indicator_code"], row["indicator_code"]),
-            cut[0],
-            cut[1],
-            row["numerator"],
-            row["denominator"],
-            row["value"],
-            UNIT_LABELS.get(row["unit"], row["unit"]),
-            STATUS_LABELS[row["status"]],
-            row["coverage"],
-            row["maturity"],
-        )
-
-
-def _plain_sheet(
-    book: xlsxwriter.Workbook, formats: _Formats, name: str, table: pa.Table, widths: Sequence[int]
-) -> None:
-    sheet = book.add_worksheet(name)
-    _head(sheet, formats, table.column_names, [*widths, *([16] * (len(table.column_names) - len(widths)))])
-    for row, record in enumerate(table.to_pylist(), start=1):
-        for column, cell in enumerate(record.values()):
-            if isinstance(cell, bool):
-                sheet.write_string(row, column, "oui" if cell else "non")
-            elif isinstance(cell, (int, float)):
-                sheet.write_number(row, column, cell)
-            elif cell is not None:
-                sheet.write_string(row, column, cell)
-    sheet.autofilter(0, 0, len(table), len(table.column_names) - 1)
-
-
-def _head(sheet: Any, formats: _Formats, names: Sequence[str], widths: Sequence[int]) -> None:
-    for column, width in enumerate(widths):
-        sheet.set_column(column, column, width)
-    sheet.freeze_panes(1, 0)
-    for column, name in enumerate(names):
-        sheet.write_string(0, column, name, formats.header)
-
-
-def _sheet_name(title: str) -> str:
-    """A title that a spreadsheet accepts: 31 characters, none of ``[]:*?/\\``."""
-    return "".join("-" if character in "[]:*?/\\" else character for character in title)[:31]
+def _add_plain(book: Book, name: str, table: pa.Table, widths: Sequence[int]) -> None:
+    """A table as it is, under the names of its columns."""
+    every = [*widths, *([16] * (len(table.column_names) - len(widths)))]
+    columns = [SheetColumn(heading, width) for heading, width in zip(table.column_names, every, strict=True)]
+    book.add_table(name, columns, table)

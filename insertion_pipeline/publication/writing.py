@@ -60,18 +60,38 @@ def write_duckdb(connection: duckdb.DuckDBPyConnection, path: Path, tables: Mapp
 
 
 def digest_of(table: pa.Table) -> str:
-    """SHA-256 of the rows in order: the same whatever file they were read from."""
+    """SHA-256 of the rows in order: the same whatever file they were read from.
+
+    Of each column: its name and a zero byte, one byte per row (1 where there is a value), then the values with nothing
+    for null: of text the lengths as 64-bit integers and the UTF-8 bytes, of numbers 64-bit values, all little-endian.
+    """
     whole = hashlib.sha256()
     for name in table.column_names:
+        column = table[name].combine_chunks()
         whole.update(name.encode() + b"\0")
-        column = table[name]
-        if pa.types.is_floating(column.type):
-            texts = [None if value is None else repr(float(value)) for value in column.to_pylist()]
+        whole.update(_bytes_of(pc.is_valid(column).cast(pa.uint8())))
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            texts = pc.fill_null(column, "").cast(pa.large_binary())
+            whole.update(_bytes_of(pc.binary_length(texts)))
+            whole.update(_content_of(texts))
         else:
-            texts = [None if value is None else str(value) for value in column.to_pylist()]
-        for text in texts:
-            whole.update(b"\0" if text is None else b"\1" + text.encode() + b"\0")
+            wide = pa.float64() if pa.types.is_floating(column.type) else pa.int64()
+            whole.update(_bytes_of(pc.fill_null(column.cast(wide), 0)))
     return whole.hexdigest()
+
+
+def _bytes_of(numbers: pa.Array) -> bytes:
+    content: bytes = numbers.to_numpy(zero_copy_only=False).tobytes()
+    return content
+
+
+def _content_of(texts: pa.Array) -> memoryview:
+    """The bytes of an array of texts, one after the other."""
+    _, offsets, content = texts.buffers()
+    if content is None:
+        return memoryview(b"")
+    ends = memoryview(offsets).cast("q")
+    return memoryview(content)[ends[texts.offset] : ends[texts.offset + len(texts)]]
 
 
 def totals_of(table: pa.Table) -> dict[str, float]:
