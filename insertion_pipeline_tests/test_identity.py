@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from insertion_pipeline.contracts.storage import accepted_schema
 from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.clustering import Edge, cluster
+from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
 from insertion_pipeline.identity.identifiers import nir_key
 from insertion_pipeline.identity.linkage import LINK_SCHEMA, UnusableRecords, canonical, link, link_space
@@ -182,7 +184,9 @@ class TestClustering:
         assert len(partitions) == 1
 
     def test_a_group_between_two_trusted_numbers_joins_one_of_them_only(self) -> None:
-        clusters, refused = cluster([Edge(20.0, 1, 2), Edge(19.0, 2, 3)], {1: 1, 3: 3}, threshold=9.0, unscored=-1.0)
+        clusters, refused = cluster(
+            [Edge(20.0, 1, 2), Edge(19.0, 2, 3)], {1: frozenset({1}), 3: frozenset({3})}, threshold=9.0, unscored=-1.0
+        )
         assert clusters.cluster(2) == 1
         assert clusters.cluster(3) == 3
         assert refused == [Edge(19.0, 2, 3)]
@@ -473,3 +477,62 @@ def test_names_swapped_with_further_given_names_are_one_person(lake: Lake) -> No
         lake,
     )
     assert len(set(persons_of(linked))) == 1
+
+
+class TestDecisions:
+    """What people decided about two records is obeyed, whatever the traits say."""
+
+    ELSEWHERE: ClassVar = {"partner": "siae-05", "email": "claire@exemple.fr"}
+
+    @staticmethod
+    def decided(*pairs: tuple[int, int, str]) -> pa.Table:
+        return pa.Table.from_pylist(
+            [
+                {"record_id_l": f"r{left:05d}", "record_id_r": f"r{right:05d}", "decision": decision}
+                for left, right, decision in pairs
+            ],
+            schema=DECISIONS_SCHEMA,
+        )
+
+    def test_two_records_that_nothing_joins_are_one_person_when_somebody_says_so(self, lake: Lake) -> None:
+        other = {"birth_name": "VALBRUNOT", "first_names": "ODILE", "birth_date": "1982-02-11", "sex": "2"}
+        linked = link(people(CLAIRE, other, {}), lake, decisions=self.decided((1, 0, "same")))
+        assert [one == persons_of(linked)[0] for one in persons_of(linked)] == [True, True, False]
+        assert linked["match_method"].to_pylist() == ["decision", "decision", "alone"]
+
+    def test_a_person_with_two_trusted_numbers_is_made_by_people_only(self, lake: Lake) -> None:
+        numbered = [{**CLAIRE, "nir": nir("2850308105123")}, {**CLAIRE, "nir": nir("2850308105124")}]
+        third = {**CLAIRE, "nir": nir("2850308105123"), "partner": "siae-05"}
+        linked = link(people(*numbered, third), lake, decisions=self.decided((0, 1, "same")))
+        assert len(set(persons_of(linked))) == 1
+
+    @pytest.mark.parametrize("number", [None, nir("2850308105123")], ids=["identical traits", "one number"])
+    def test_two_records_that_all_joins_are_two_persons_when_somebody_says_so(
+        self, lake: Lake, number: str | None
+    ) -> None:
+        rows = [{**CLAIRE, "nir": number, **self.ELSEWHERE} for _ in range(3)]
+        space = link_space(canonical(people(*rows)), "fr", lake, decisions=self.decided((0, 1, "different")))
+        first, second, third = persons_of(space.persons)
+        assert first != second
+        assert third in (first, second)
+        assert ("refused", "decision") in zip(
+            space.pairs["state"].to_pylist(), space.pairs["reason"].to_pylist(), strict=True
+        )
+
+    def test_different_holds_where_decisions_contradict_each_other(self, lake: Lake) -> None:
+        rows = [{"birth_name": name, "first_names": "LOU"} for name in ("ARDUIN", "BELIN", "CORBET")]
+        chain = self.decided((0, 1, "same"), (1, 2, "same"), (0, 2, "different"), (0, 77, "same"))
+        linked = link(people(*rows), lake, decisions=chain)
+        assert persons_of(linked)[0] != persons_of(linked)[2]
+
+    def test_a_table_that_says_maybe_is_refused(self, lake: Lake) -> None:
+        with pytest.raises(UnusableDecisions):
+            link(people(CLAIRE, CLAIRE), lake, decisions=self.decided((0, 1, "maybe")))
+
+
+def test_each_weighed_pair_says_what_became_of_it_and_why(lake: Lake) -> None:
+    twin = {"birth_name": "Garmontet", "birth_date": "1985-03-07", "sex": "2", "residence_code": "08362"}
+    rows = [{**twin, "first_names": "Chloé"}, {**twin, "first_names": "Manon", "partner": "siae-05"}]
+    space = link_space(canonical(people(*rows)), "fr", lake)
+    assert (space.pairs["state"].to_pylist(), space.pairs["reason"].to_pylist()) == (["guarded"], ["given_name"])
+    assert space.review.equals(space.pairs)

@@ -26,11 +26,12 @@ class Edge(NamedTuple):
 class Clusters:
     """A growing partition: every group is alone until it is joined."""
 
-    numbers: Mapping[int, int] = field(default_factory=dict)
+    numbers: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    forbidden: Mapping[int, frozenset[int]] = field(default_factory=dict)
     of: dict[int, int] = field(default_factory=dict)
     members: dict[int, list[int]] = field(default_factory=dict)
     joined: dict[int, float] = field(default_factory=dict)
-    held: dict[int, int] = field(default_factory=dict)
+    held: dict[int, frozenset[int]] = field(default_factory=dict)
 
     def cluster(self, group: int) -> int:
         return self.of.get(group, group)
@@ -38,41 +39,52 @@ class Clusters:
     def _members(self, cluster: int) -> list[int]:
         return self.members.get(cluster, [cluster])
 
-    def _number(self, cluster: int) -> int | None:
-        return self.held.get(cluster, self.numbers.get(cluster))
+    def _numbers(self, cluster: int) -> frozenset[int]:
+        return self.held.get(cluster, self.numbers.get(cluster, frozenset()))
 
     def contradict(self, left: int, right: int) -> bool:
-        """Whether two clusters hold two different trusted numbers."""
-        one, other = self._number(left), self._number(right)
-        return one is not None and other is not None and one != other
+        """Whether each of the two holds a trusted number that the other lacks, or somebody said that they differ."""
+        one, other = self._numbers(left), self._numbers(right)
+        if one and other and not (one <= other or other <= one):
+            return True
+        theirs = self._members(right)
+        return bool(self.forbidden) and any(
+            not self.forbidden.get(group, frozenset()).isdisjoint(theirs) for group in self._members(left)
+        )
 
     def join(self, left: int, right: int, weight: float) -> None:
         """Make one cluster of two; its name is the smallest member."""
         kept, lost = min(left, right), max(left, right)
-        number = self._number(kept) if self._number(kept) is not None else self._number(lost)
+        numbers = self._numbers(kept) | self._numbers(lost)
         together = self._members(kept) + self._members(lost)
         for group in together:
             self.of[group] = kept
-            self.joined[group] = max(self.joined.get(group, weight), weight) if group in self.joined else weight
+            self.joined[group] = max(self.joined.get(group, weight), weight)
         self.members.pop(lost, None)
         self.members[kept] = together
-        if number is not None:
-            self.held[kept] = number
+        if numbers:
+            self.held[kept] = numbers
 
 
 def cluster(
-    edges: Iterable[Edge], numbers: Mapping[int, int], *, threshold: float, unscored: float
+    edges: Iterable[Edge],
+    numbers: Mapping[int, frozenset[int]],
+    *,
+    threshold: float,
+    unscored: float,
+    forbidden: Mapping[int, frozenset[int]] | None = None,
 ) -> tuple[Clusters, list[Edge]]:
     """The partition, and the pairs above the threshold that were refused.
 
-    `numbers`: group to the trusted number it holds. `unscored`: the weight of a pair that nobody weighed.
+    `numbers`: group to the trusted numbers it holds: one, or those that a decision brought together. `unscored`: the
+    weight of a pair that nobody weighed. `forbidden`: group to the groups that it must never meet.
     """
     ordered = sorted(edges, key=lambda edge: (-edge.weight, edge.left, edge.right))
     neighbours: dict[int, dict[int, float]] = {}
     for weight, left, right in ordered:
         neighbours.setdefault(left, {})[right] = weight
         neighbours.setdefault(right, {})[left] = weight
-    clusters, refused = Clusters(numbers), []
+    clusters, refused = Clusters(numbers, forbidden or {}), []
     for edge in ordered:
         if edge.weight < threshold:
             break

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import scoring
+from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
@@ -59,8 +59,17 @@ LINK_SCHEMA = pa.schema(
         ("needs_review", pa.bool_()),
     ]
 )
-REVIEW_SCHEMA = pa.schema(
-    [("record_id_l", pa.string()), ("record_id_r", pa.string()), ("weight", pa.float64()), ("reason", pa.string())]
+#: A pair that was weighed or that shares a number. `state`: `linked` (one person), `grey` (too light to join, too heavy
+#: to forget), `guarded` (a trait forbids it), `vetoed` (two trusted numbers), `refused` (the neighbours contradict it,
+#: the number is another's, or somebody decided). `reason` says which trait or which refusal; null where linked.
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("record_id_l", pa.string()),
+        ("record_id_r", pa.string()),
+        ("weight", pa.float64()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+    ]
 )
 
 
@@ -72,25 +81,46 @@ class UnusableRecords(Exception):
 class Linkage:
     """Who is who in one person space.
 
-    `persons`: one row per record (`LINK_SCHEMA`), ordered by record. `review`: pairs for a human eye, the most telling
-    first. `counts`: sizes for the quality report. `crowded`: keys that would have made too many pairs.
+    `persons`: one row per record (`LINK_SCHEMA`), ordered by record. `pairs`: what was weighed and what became of it
+    (`PAIRS_SCHEMA`), the heaviest first. `counts`: sizes for the quality report. `crowded`: keys that would have made
+    too many pairs.
     """
 
     persons: pa.Table
-    review: pa.Table
+    pairs: pa.Table
     counts: Mapping[str, int]
     crowded: tuple[CrowdedKey, ...]
 
+    @property
+    def review(self) -> pa.Table:
+        """The pairs that are not one person: those for a human eye."""
+        return self.pairs.filter(pc.not_equal(self.pairs["state"], "linked"))
 
-def link(records: pa.Table, lake: Lake, *, model: Model | None = None, train: bool = False) -> pa.Table:
+
+def link(
+    records: pa.Table,
+    lake: Lake,
+    *,
+    model: Model | None = None,
+    train: bool = False,
+    decisions: pa.Table | None = None,
+) -> pa.Table:
     """Link a table of canonical person records. One row per input row (`LINK_SCHEMA`), ordered by `record_id`.
 
-    The two person spaces are linked apart. `train` learns a model from these very records first. Raises
-    `UnusableRecords`.
+    The two person spaces are linked apart. `train` learns a model from these very records first. `decisions`: pairs
+    that must be one person or must not (`constraints.DECISIONS_SCHEMA`).
+    Raises `UnusableRecords` or `UnusableDecisions`.
     """
     checked = canonical(records)
     linkages = [
-        link_space(checked.filter(pc.equal(checked["person_space"], space)), space, lake, model=model, train=train)
+        link_space(
+            checked.filter(pc.equal(checked["person_space"], space)),
+            space,
+            lake,
+            model=model,
+            train=train,
+            decisions=decisions,
+        )
         for space in ("fr", "be")
     ]
     parts = [one.persons for one in linkages if len(one.persons)]
@@ -123,20 +153,24 @@ def link_space(
     *,
     model: Model | None = None,
     train: bool = False,
+    decisions: pa.Table | None = None,
     pairs_per_key: int = PAIRS_PER_KEY,
 ) -> Linkage:
-    """Link the records of one person space, which are canonical already."""
+    """Link the records of one person space, which are canonical already. Arguments: see `link`."""
     if len(records) == 0:
-        return Linkage(LINK_SCHEMA.empty_table(), REVIEW_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
+        return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
     with _workspace(lake) as connection:
-        record_ids = standardise(connection, records, space)
+        record_ids = records["record_id"].combine_chunks().sort()
+        constraints.register(connection, constraints.ranked(decisions, record_ids))
+        standardise(connection, records, space)
         _number_pass(connection)
+        constraints.apply(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key)
         _score(connection, model, train=train)
         _cluster(connection)
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
         persons = _persons(connection, space)
-        return Linkage(persons, _review(connection), _counts(connection), crowded)
+        return Linkage(persons, _pairs(connection), _counts(connection), crowded)
 
 
 @contextmanager
@@ -273,22 +307,27 @@ FROM holders JOIN ranked ON holders.value = ranked.value AND holders.part = rank
 # A number in one hand is its holder's.
 _GROUPS = """
 CREATE OR REPLACE TEMP TABLE groups AS
-SELECT node, CASE WHEN keeps THEN part ELSE node END AS person_group,
-    CASE WHEN keeps IS NOT NULL THEN is_trusted
-        ELSE number IS NOT NULL AND number_is_checked AND number_is_definitive AND NOT number_is_foreign_born
-            AND number_agreements(nodes) >= 2
-    END AS is_trusted,
+WITH trusted AS (
+    SELECT node, records, number, keeps, holders, CASE WHEN keeps THEN part ELSE node END AS person_group,
+        CASE WHEN keeps IS NOT NULL THEN is_trusted
+            ELSE number IS NOT NULL AND number_is_checked AND number_is_definitive AND NOT number_is_foreign_born
+                AND number_agreements(nodes) >= 2
+        END AS is_trusted
+    FROM nodes LEFT JOIN keepers USING (node)
+)
+SELECT node, person_group, is_trusted, CASE WHEN is_trusted THEN person_group END AS trusted_number,
     coalesce(NOT keeps, false) AS is_demoted,
     coalesce(keeps AND holders > 1, false) OR (number IS NOT NULL AND keeps IS NOT false AND records > 1)
-        AS is_joined_by_number
-FROM nodes LEFT JOIN keepers USING (node);
+        AS is_joined_by_number,
+    false AS is_decided
+FROM trusted;
 UPDATE nodes SET number_as_written = NULL WHERE node IN (SELECT node FROM groups WHERE is_demoted)
 """
 
 
 def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     """Make `shared_numbers` (pairs that carry the same identifier, and whether they agree) and `groups` (one row per
-    node: the group that its number makes, whether that number is trusted)."""
+    node: the group that its number makes, the number that it is trusted with, known by the group's first node)."""
     connection.execute(_AGREEMENTS)
     connection.execute(_HOLDINGS)
     connection.execute(_SHARED_PAIRS, {"hands": _HOLDERS})
@@ -345,21 +384,28 @@ WITH scored_pairs AS (
     FROM scored JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
 )
 SELECT node_l, node_r, weight, 'scored' AS method,
-    NOT number_agrees AND other_given::INTEGER + other_birth::INTEGER + other_sex::INTEGER > email_agrees::INTEGER
-        AS is_guarded
+    CASE WHEN NOT number_agrees
+        AND other_given::INTEGER + other_birth::INTEGER + other_sex::INTEGER > email_agrees::INTEGER
+    THEN concat_ws('+', CASE WHEN other_given THEN 'given_name' END, CASE WHEN other_birth THEN 'birth_date' END,
+        CASE WHEN other_sex THEN 'sex' END) END AS guard
 FROM scored_pairs
 UNION ALL
-SELECT DISTINCT node_l, node_r, $identifier, 'identifier', false FROM shared_numbers WHERE kind <> 'number' AND agrees
+SELECT DISTINCT node_l, node_r, $identifier, 'identifier', NULL
+FROM shared_numbers WHERE agrees AND (kind <> 'number' OR (node_l IN (FROM dissolved) AND node_r IN (FROM dissolved)))
 """
 
+# A strong pair whose two groups have no other strong pair needs no second look, unless somebody decided on one of them.
 _GROUP_EDGES = """
 CREATE OR REPLACE TEMP TABLE group_edges AS
 SELECT max(weight) AS weight, least(l.person_group, r.person_group) AS group_l,
     greatest(l.person_group, r.person_group) AS group_r,
-    bool_and(l.is_trusted AND r.is_trusted) AS contradicts
+    coalesce(bool_or(l.trusted_number <> r.trusted_number), false) AS contradicts
 FROM weighed JOIN groups AS l ON l.node = node_l JOIN groups AS r ON r.node = node_r
-WHERE NOT is_guarded AND l.person_group <> r.person_group
+WHERE guard IS NULL AND l.person_group <> r.person_group
 GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE decided_groups AS
+SELECT DISTINCT person_group FROM groups
+WHERE is_decided OR node IN (SELECT unnest([node_l, node_r]) FROM must_part);
 CREATE OR REPLACE TEMP TABLE lone_edges AS
 WITH strong AS (
     FROM group_edges WHERE weight >= $join
@@ -367,6 +413,7 @@ WITH strong AS (
     SELECT unnest([group_l, group_r]) AS person_group FROM strong
 ), single AS (
     SELECT person_group FROM ends GROUP BY ALL HAVING count(*) = 1
+    EXCEPT FROM decided_groups
 )
 FROM strong WHERE group_l IN (FROM single) AND group_r IN (FROM single);
 CREATE OR REPLACE TEMP TABLE tangled_groups AS
@@ -377,7 +424,8 @@ WHERE person_group NOT IN (SELECT unnest([group_l, group_r]) FROM lone_edges)
 
 
 def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> None:
-    """Make `weighed` (node_l, node_r, weight, method, is_guarded) and `faces`, the nodes that were compared."""
+    """Make `weighed` (node_l, node_r, weight, method, guard: the traits that forbid the union) and `faces`, the nodes
+    that were compared."""
     if train:
         show_faces(connection, "faces", "SELECT node FROM nodes")
         model = scoring.train(connection)
@@ -402,13 +450,23 @@ def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
         WHERE group_l IN (FROM tangled_groups) AND group_r IN (FROM tangled_groups)
         """
     ).fetchall()
-    numbers = dict(
-        connection.execute(
-            "SELECT DISTINCT person_group, person_group FROM groups"
-            " WHERE is_trusted AND person_group IN (FROM tangled_groups)"
-        ).fetchall()
+    held: dict[int, set[int]] = {}
+    for group, number in connection.execute(
+        "SELECT DISTINCT person_group, trusted_number FROM groups"
+        " WHERE trusted_number IS NOT NULL AND person_group IN (FROM tangled_groups)"
+    ).fetchall():
+        held.setdefault(group, set()).add(number)
+    apart = connection.execute(
+        "SELECT DISTINCT l.person_group, r.person_group"
+        " FROM must_part JOIN groups AS l ON l.node = node_l JOIN groups AS r ON r.node = node_r"
+    ).fetchall()
+    clusters, _ = cluster(
+        (Edge(*row) for row in tangled),
+        {group: frozenset(numbers) for group, numbers in held.items()},
+        threshold=JOIN_FROM,
+        unscored=UNSCORED,
+        forbidden=constraints.against(apart),
     )
-    clusters, _ = cluster((Edge(*row) for row in tangled), numbers, threshold=JOIN_FROM, unscored=UNSCORED)
     joined = sorted(clusters.of)
     connection.register(
         "joined_groups",
@@ -434,27 +492,65 @@ def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
 # -- what comes out ----------------------------------------------------------------------------------------------
 
 # A node is named by its first record, a group by its first node, a cluster by its first group: a cluster's name is its
-# first record.
+# first record. Pairs: what was weighed, and what shares a number without agreeing, with what became of it.
 _MEMBERS = """
 CREATE OR REPLACE TEMP TABLE members AS
-SELECT node, coalesce(cluster, person_group) AS cluster, weight, is_demoted, is_joined_by_number
+SELECT node, coalesce(cluster, person_group) AS cluster, weight, is_demoted, is_joined_by_number, is_decided
 FROM groups LEFT JOIN clusters USING (person_group);
-CREATE OR REPLACE TEMP TABLE open_pairs AS
-SELECT node_l, node_r, max(weighed.weight) AS weight,
-    CASE WHEN bool_and(is_guarded) THEN 'guarded' WHEN max(weighed.weight) >= $join THEN 'refused' ELSE 'grey' END
-        AS reason
-FROM weighed JOIN members AS l ON l.node = node_l JOIN members AS r ON r.node = node_r
-WHERE l.cluster <> r.cluster
-GROUP BY node_l, node_r
+CREATE OR REPLACE TEMP TABLE pairs AS
+WITH judged AS (
+    SELECT node_l, node_r, weight, guard, false AS is_number_of_another FROM weighed
+    UNION ALL
+    SELECT node_l, node_r, $review, NULL, true FROM shared_numbers WHERE kind = 'number' AND NOT agrees
+), best AS (
+    SELECT node_l, node_r, max(weight) AS weight, CASE WHEN bool_and(guard IS NOT NULL) THEN max(guard) END AS guard,
+        bool_and(is_number_of_another) AS is_number_of_another
+    FROM judged GROUP BY node_l, node_r
+), placed AS (
+    SELECT best.*, l.cluster AS cluster_l, r.cluster AS cluster_r
+    FROM best JOIN members AS l ON l.node = node_l JOIN members AS r ON r.node = node_r
+), numbers AS (
+    SELECT cluster, list_sort(list_distinct(list(trusted_number))) AS numbers
+    FROM groups JOIN members USING (node)
+    WHERE trusted_number IS NOT NULL AND cluster IN (SELECT unnest([cluster_l, cluster_r]) FROM placed)
+    GROUP BY cluster
+), parted AS (
+    SELECT DISTINCT least(l.cluster, r.cluster) AS cluster_l, greatest(l.cluster, r.cluster) AS cluster_r, true AS must
+    FROM must_part JOIN members AS l ON l.node = node_l JOIN members AS r ON r.node = node_r
+)
+SELECT node_l, node_r, weight,
+    CASE WHEN placed.cluster_l = placed.cluster_r THEN 'linked'
+        WHEN must THEN 'refused'
+        WHEN coalesce(l.numbers <> r.numbers, false) THEN 'vetoed'
+        WHEN guard IS NOT NULL THEN 'guarded'
+        WHEN is_number_of_another THEN 'refused'
+        WHEN weight >= $join THEN 'refused'
+        ELSE 'grey' END AS state,
+    CASE WHEN placed.cluster_l = placed.cluster_r THEN NULL
+        WHEN must THEN 'decision'
+        WHEN coalesce(l.numbers <> r.numbers, false) THEN 'trusted_numbers'
+        WHEN guard IS NOT NULL THEN guard
+        WHEN is_number_of_another THEN 'number_of_another'
+        WHEN weight >= $join THEN 'neighbours'
+        ELSE 'weight' END AS reason
+FROM placed
+LEFT JOIN numbers AS l ON l.cluster = placed.cluster_l
+LEFT JOIN numbers AS r ON r.cluster = placed.cluster_r
+LEFT JOIN parted ON parted.cluster_l = least(placed.cluster_l, placed.cluster_r)
+    AND parted.cluster_r = greatest(placed.cluster_l, placed.cluster_r)
 """
 
 _PERSONS = """
-WITH names AS (
+WITH reviewed AS (
+    SELECT unnest([node_l, node_r]) FROM pairs WHERE state NOT IN ('linked', 'vetoed') AND reason <> 'decision'
+        AND reason <> 'number_of_another'
+), names AS (
     SELECT cluster, 'p' || left(sha256($space || ' ' || record_id), 32) AS person_id
     FROM (SELECT DISTINCT cluster FROM members) JOIN record_ids ON record = cluster
 ), described AS (
     SELECT node, person_id,
         CASE
+            WHEN is_decided THEN 'decision'
             WHEN is_joined_by_number THEN 'number'
             WHEN weight >= $identifier THEN 'identifier'
             WHEN weight IS NOT NULL THEN 'scored'
@@ -462,7 +558,7 @@ WITH names AS (
             ELSE 'alone'
         END AS match_method,
         CASE WHEN weight < $identifier THEN weight END AS match_weight,
-        is_demoted OR node IN (SELECT unnest([node_l, node_r]) FROM open_pairs) AS needs_review
+        is_demoted OR node IN (FROM reviewed) AS needs_review
     FROM members JOIN names USING (cluster) JOIN (SELECT node, records FROM nodes) USING (node)
 )
 SELECT record_id, person_id, match_method, match_weight, needs_review
@@ -472,28 +568,29 @@ ORDER BY record
 
 
 def _persons(connection: duckdb.DuckDBPyConnection, space: str) -> pa.Table:
-    connection.execute(_MEMBERS.replace("$join", str(JOIN_FROM)))
+    connection.execute(_MEMBERS.replace("$join", str(JOIN_FROM)).replace("$review", str(REVIEW_FROM)))
     relation = connection.sql(_PERSONS, params={"space": space, "identifier": _IDENTIFIER_WEIGHT})
     return relation.to_arrow_table().cast(LINK_SCHEMA)
 
 
-def _review(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _pairs(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     pairs = connection.sql(
         """
-        SELECT l.record_id AS record_id_l, r.record_id AS record_id_r, weight, reason
-        FROM open_pairs JOIN record_ids AS l ON l.record = node_l JOIN record_ids AS r ON r.record = node_r
+        SELECT l.record_id AS record_id_l, r.record_id AS record_id_r, weight, state, reason
+        FROM pairs JOIN record_ids AS l ON l.record = node_l JOIN record_ids AS r ON r.record = node_r
         ORDER BY weight DESC, record_id_l, record_id_r
         """
     )
-    return pairs.to_arrow_table().cast(REVIEW_SCHEMA)
+    return pairs.to_arrow_table().cast(PAIRS_SCHEMA)
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     row = connection.execute(
         """
         SELECT (SELECT count(*) FROM record_nodes), (SELECT count(DISTINCT cluster) FROM members),
-            (SELECT count(*) FROM nodes), (SELECT count(*) FROM candidates), (SELECT count(*) FROM open_pairs),
-            (SELECT count(*) FROM groups WHERE is_demoted), (SELECT sum(records) FROM nodes WHERE number IS NULL)
+            (SELECT count(*) FROM nodes), (SELECT count(*) FROM candidates),
+            (SELECT count(*) FROM pairs WHERE state <> 'linked'), (SELECT count(*) FROM groups WHERE is_demoted),
+            (SELECT sum(records) FROM nodes WHERE number IS NULL)
         """
     ).fetchall()[0]
     names = ("records", "persons", "nodes", "candidate_pairs", "pairs_to_review", "demoted_numbers", "without_number")

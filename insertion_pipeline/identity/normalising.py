@@ -145,7 +145,8 @@ SELECT record, hash(
         number, number_is_checked, number_as_written, ntt, france_travail_id, caf_matricule, local_id, surname,
         used_surname, given_name, sex, year, month, day, birth_place_code, birth_place_name, residence_code,
         postal_code, email, phone,
-        CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL THEN record END
+        CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL
+            OR record IN (FROM decided) THEN record END
     ) AS traits
 FROM standard;
 CREATE OR REPLACE TEMP TABLE repeated AS
@@ -179,11 +180,12 @@ WHERE node IN ({chosen})
 """
 
 
-def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> pa.Array:
+def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> None:
     """Make the temporary tables `nodes` (one row per distinct set of traits, named by its first record), `record_nodes`
     (record to node), `names` (the spellings that nodes refer to) and `spellings` (code to text) of one person space.
 
-    A record is known by its rank in the order of `record_id`; returns the ids in that order. `records` has the columns
+    A record is known by its rank in the order of `record_id`. Those of the table `decided` keep a node of their own.
+    `records` has the columns
     of `PERSON_SCHEMA`; a number of the other space is not read at all.
     """
     connection.execute(SQL_MACROS)
@@ -212,7 +214,6 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
     connection.execute(_STANDARD, {"space": space})
     connection.unregister("coded")
     connection.execute(_NODES)
-    return cells["record_id"].take(order)
 
 
 def show_faces(connection: duckdb.DuckDBPyConnection, name: str, chosen: str) -> None:
