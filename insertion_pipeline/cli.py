@@ -10,55 +10,29 @@ nor the libraries of the night.
 from __future__ import annotations
 
 import csv
-import enum
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from insertion_pipeline.commands import releases
+from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
+from insertion_pipeline.commands.session import session_of as _session
+
 if TYPE_CHECKING:
     from insertion_pipeline.ingestion.judging import Judgement
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About
-    from insertion_pipeline.lake import Lake
     from insertion_pipeline.month import Month, Span
     from insertion_pipeline.orchestration.outcomes import RunOutcome
-    from insertion_pipeline.publication.releasing import Release
     from insertion_pipeline.registry import Registry, Source
-    from insertion_pipeline.settings import Settings
-
-
-class ExitCode(enum.IntEnum):
-    """What a command answers to the shell. 2 is never used: shells and argument parsers use it for themselves."""
-
-    DONE = 0
-    FINDINGS = 1
-    REFUSED = 3
-    USAGE = 4
-    INTERNAL = 5
-    HELD = 6
-    LOCKED = 7
-
-    @classmethod
-    def of_verdict(cls, verdict: int) -> ExitCode:
-        return (cls.DONE, cls.FINDINGS, cls.FINDINGS, cls.REFUSED)[verdict]
-
-
-class WrongUsage(Exception):
-    """The command was asked for something that does not exist (exit code 4). The message is French."""
-
-
-class Refused(Exception):
-    """What was asked is refused (exit code 3). The message is French."""
 
 
 # -- the frame: global options anywhere, one meaning per exit code ---------------------------------------------------
@@ -108,6 +82,8 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.USAGE, "Commande interrompue."
     if isinstance(error, Refused):
         return ExitCode.REFUSED, str(error)
+    if isinstance(error, Held):
+        return ExitCode.HELD, str(error)
     name = type(error).__name__
     if name in _WRONG_USAGE:
         return ExitCode.USAGE, _WRONG_USAGE[name].format(error)
@@ -161,66 +137,6 @@ def _say_ending(code: ExitCode, message: str, *, as_json: bool) -> None:
     print(message, file=sys.stderr)
 
 
-# -- what every command knows ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Session:
-    """One invocation: the global options, and what they open, opened when first asked for."""
-
-    home: Path | None
-    data_sources: Path | None
-    as_json: bool
-    waits: bool
-
-    @cached_property
-    def settings(self) -> Settings:
-        from insertion_pipeline.settings import Settings, silence_telemetry
-
-        silence_telemetry()
-        chosen = {"home": self.home, "data_sources": self.data_sources}
-        try:
-            return Settings().model_copy(update={name: value for name, value in chosen.items() if value is not None})
-        except ValueError as error:
-            raise WrongUsage(f"Réglage refusé : {error}") from error
-
-    @cached_property
-    def registry(self) -> Registry:
-        from insertion_pipeline.registry import load_registry
-
-        return load_registry(self.settings.data_sources)
-
-    @cached_property
-    def lake(self) -> Lake:
-        """The home, with its keys: created with one warning on a laptop, required in production."""
-        from insertion_pipeline.lake import Lake
-        from insertion_pipeline.sealing import KeysMissing
-
-        settings = self.settings
-        lake = Lake.open(
-            settings.home,
-            may_create_keys=not settings.is_production,
-            memory_limit_mb=settings.memory_limit_mb,
-            threads=settings.threads,
-            archive_password=settings.archive_password_text,
-        )
-        if lake.keyring.is_empty:
-            if settings.is_production:
-                raise KeysMissing(f"{lake.keyring.folder} est vide")
-            for space in ("fr", "be"):
-                lake.keyring.space_key(space)
-            print(
-                f"Clés créées dans {lake.keyring.folder} : gardez-en une copie, sans elles plus rien ne s'ouvre.",
-                file=sys.stderr,
-            )
-        return lake
-
-
-def say(value: Any) -> None:
-    """Print `value` as JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=1))
-
-
 app = typer.Typer(
     cls=_Doors,
     name="insertion",
@@ -230,8 +146,7 @@ app = typer.Typer(
     help="Des fichiers mensuels des partenaires de l'insertion aux tables d'indicateurs partagées.",
     epilog="Les options globales s'écrivent avant ou après la commande.",
 )
-releases = typer.Typer(no_args_is_help=True, help="Les publications : liste, contenu, vérification.")
-app.add_typer(releases, name="release")
+app.add_typer(releases.commands, name="release")
 
 
 @app.callback()
@@ -264,11 +179,6 @@ def _month(text: str | None) -> Month | None:
     from insertion_pipeline.month import Month
 
     return Month.parse(text) if text else None
-
-
-def _session(ctx: typer.Context) -> Session:
-    session: Session = ctx.obj
-    return session
 
 
 def _require_files(files: Iterable[Path]) -> None:
@@ -554,65 +464,6 @@ def demo(ctx: typer.Context) -> ExitCode:
     else:
         screen.show_demo(answers, ran, session.registry)
     return ExitCode.DONE
-
-
-# -- releases ----------------------------------------------------------------------------------------------------------
-
-ReleaseArgument = Annotated[str | None, typer.Argument(help="Publication, ou le début de son nom (la dernière sinon).")]
-
-
-@releases.command("list")
-def release_list(ctx: typer.Context) -> ExitCode:
-    """Les publications de cette base."""
-    from insertion_pipeline import screen
-    from insertion_pipeline.publication import releasing
-
-    session = _session(ctx)
-    every = [one.to_json() for one in releasing.releases(session.lake)]
-    if session.as_json:
-        say(every)
-    else:
-        screen.show_releases(every)
-    return ExitCode.DONE
-
-
-@releases.command("show")
-def release_show(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCode:
-    """Ce que contient une publication."""
-    from insertion_pipeline import screen
-
-    session = _session(ctx)
-    chosen = _chosen(session, release)
-    if session.as_json:
-        say({**chosen.to_json(), "manifest": dict(chosen.manifest)})
-    else:
-        screen.show_release(chosen, session.registry)
-    return ExitCode.DONE
-
-
-@releases.command("verify")
-def release_verify(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCode:
-    """Refaire les empreintes, les totaux et l'audit d'une publication."""
-    from insertion_pipeline import screen
-    from insertion_pipeline.publication.verifying import verify
-
-    session = _session(ctx)
-    with screen.working("Vérification", silent=session.as_json):
-        verification = verify(session.lake, _chosen(session, release))
-    if session.as_json:
-        say(verification.to_json())
-    else:
-        screen.show_verification(verification)
-    return {"intact": ExitCode.DONE, "unsigned": ExitCode.FINDINGS, "altered": ExitCode.REFUSED}[verification.state]
-
-
-def _chosen(session: Session, release: str | None) -> Release:
-    from insertion_pipeline.publication import releasing
-
-    try:
-        return releasing.chosen(session.lake, release)
-    except releasing.UnknownRelease:
-        raise WrongUsage(f"Publication inconnue : {release}" if release else "Aucune publication encore.") from None
 
 
 # -- tools -------------------------------------------------------------------------------------------------------------
