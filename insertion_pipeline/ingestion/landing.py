@@ -299,31 +299,47 @@ def _now(lake: Lake) -> str:
 def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: Source) -> Iterator[str]:
     """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months` (domain rule 11)."""
     own = [one for one in everything if one.partner == receipt.partner and one.source == source.name and one.counts]
-    if _is_thin(receipt, own, source):
+    comparison = compared(receipt, own, source)
+    if comparison is not None and comparison.is_thin:
         yield "thin-file"
     if source.insertion.extent == "snapshot" and _drops_old_months(receipt, own):
         yield "drops-old-months"
 
 
-def _is_thin(receipt: Receipt, own: Sequence[Receipt], source: Source) -> bool:
-    """Fewer than 70 % and fewer than N - 10 rows of the same month last year, or else of the previous month.
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of a delivery beside those of the month that it is compared with."""
 
-    Tables are compared with themselves, so that a view delivered alone is not a thin bundle.
+    month: Month
+    before: int
+    rows: int
+
+    @property
+    def is_thin(self) -> bool:
+        """Fewer than 70 % and fewer than N - 10 rows."""
+        return self.rows < THIN_SHARE * self.before and self.rows < self.before - THIN_ROWS
+
+
+def compared(receipt: Receipt, own: Sequence[Receipt], source: Source) -> Comparison | None:
+    """The delivery beside the same month last year, or else the previous month; null when there is neither.
+
+    `own`: receipts of its partner. Tables are compared with themselves, so that a view delivered alone is not a thin
+    bundle.
     """
     if receipt.month is None:
-        return False
+        return None
     for distance in (-12, -1):
+        month = receipt.month.plus(distance)
         earlier = [
             one
-            for one in deliveries.effective(own, source, receipt.month.plus(distance))
+            for one in deliveries.effective(own, source, month)
             if one.status == "applied" and one.month is not None and one.month < receipt.month
         ]
         if not earlier:
             continue
         before = {name: rows for one in earlier for name, rows in one.rows.items() if name in receipt.rows}
-        reference, rows = sum(before.values()), sum(receipt.rows[name] for name in before)
-        return rows < THIN_SHARE * reference and rows < reference - THIN_ROWS
-    return False
+        return Comparison(month, sum(before.values()), sum(receipt.rows[name] for name in before))
+    return None
 
 
 def _drops_old_months(receipt: Receipt, own: Sequence[Receipt]) -> bool:

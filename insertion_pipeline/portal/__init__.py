@@ -1,0 +1,11 @@
+"""The partner portal: deposit a file, know at once, fix it, be done.
+
+Belongs here: the web pages and the REST API, who may see what, what is expected when, messages to partners. Does not
+belong here: judging, receiving, publishing. The portal calls the functions that the command line calls.
+
+    app · api · pages/      routes, in French
+    access · sessions ·     who is it, what may they do: everything is denied unless a route says otherwise
+    accounts · oidc · tokens · throttling
+    depositing · verdicts · filling · figures · board · deadlines · reminding · dropping
+    store · audit           what the portal remembers (SQLite, or PostgreSQL by setting)
+"""
