@@ -99,7 +99,9 @@ def test_the_same_bytes_twice_give_the_same_receipt(served: Served, marie: Brows
     assert len(receipts(served.portal.lake)) == count
 
 
-def test_counts_agree_on_the_page_in_the_csv_and_in_the_workbook(served: Served, marie: Browser, tmp_path: Path) -> None:
+def test_counts_agree_on_the_page_in_the_csv_and_in_the_workbook(
+    served: Served, marie: Browser, tmp_path: Path
+) -> None:
     lines = [person(n, hours="beaucoup" if n % 2 else "12") for n in range(300)]
     path = written(tmp_path, rows(*lines))
     tested = marie.deposit(path, partenaire="siae-07", source="siae_monthly", mois="2026-10", action="tester")

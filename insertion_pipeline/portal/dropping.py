@@ -3,8 +3,8 @@
 Belongs here: which files are ready, what becomes of them. Does not belong here: judging and receiving.
 
 `FOLDER/<partner>/[<source>/][<month>/]file`: the folder says who delivers, and what it can of the rest; the file
-says the other things itself. A file is taken once it has not changed for a moment; after its receipt it goes; the answer
-stays in `reponses/`: the receipt as JSON, and the report for whoever reads that folder, the depositor alone.
+says the other things itself. A file is taken once it has not changed for a moment, and goes after its receipt. The
+answer stays in `reponses/`: the receipt as JSON, and the report for whoever reads that folder, the depositor alone.
 """
 
 from __future__ import annotations
