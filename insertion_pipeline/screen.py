@@ -395,14 +395,39 @@ def show_releases(every: Sequence[Mapping[str, Any]]) -> None:
     if not every:
         console.print("Aucune publication encore : lancez « insertion run ».")
         return
-    table = grid("Publication", "Mois", "Valeurs", "Signée", numbers=("Valeurs",))
+    table = grid("Publication", "Mois", "Valeurs", "Étape", "Signée par", numbers=("Valeurs",))
     for one in every:
         span = (
             one["first_month"]
             if one["first_month"] == one["last_month"]
             else f"{one['first_month']}..{one['last_month']}"
         )
-        table.add_row(one["release_id"], span, number(one["rows"]), "oui" if one["signed"] else "non")
+        table.add_row(one["release_id"], span, number(one["rows"]), _stage(one), _signatory(one))
+    console.print(table)
+    for one in every:
+        for reason in one["held_because"]:
+            console.print(Text(f"  {one['release_id']} retenue : {reason}", style="yellow"))
+
+
+_STAGES = {"held": "retenue", "candidate": "candidate", "signed": "signée", "public": "publique"}
+
+
+def _stage(one: Mapping[str, Any]) -> str:
+    if one["stage"] == "signed":
+        return f"signée, publique le {one['approval']['public_at'][:16].replace('T', ' à ')} UTC"
+    return _STAGES[one["stage"]]
+
+
+def _signatory(one: Mapping[str, Any]) -> str:
+    return f"{one['approval']['name']}, {one['approval']['role']}" if one["approval"] else ""
+
+
+def show_published(release_id: str, schema: str, rows: Mapping[str, int]) -> None:
+    """What a database now holds."""
+    table = grid("Table", "Lignes", numbers=("Lignes",))
+    for name, count in rows.items():
+        table.add_row(f"{schema}.{name}", number(count))
+    console.print(f"Publication [bold]{release_id}[/] en place dans le schéma [bold]{schema}[/]")
     console.print(table)
 
 

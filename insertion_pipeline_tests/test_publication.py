@@ -318,6 +318,7 @@ def test_an_untouched_release_is_intact(published: Release, home: Lake) -> None:
     assert verifying.verify(home, published).to_json() == {
         "release_id": published.release_id,
         "state": "intact",
+        "stage": "candidate",
         "problems": [],
     }
 

@@ -1,7 +1,7 @@
 """The dictionary of a release: what its numbers and codes mean.
 
-Belongs here: the rows of `indicators`, `breakdowns`, `territories`, `territory_links`, `coverage` and `revisions`. Does
-not belong here: the values (`disclosure`), files (`writing`).
+Belongs here: the rows of `indicators`, `breakdowns`, `territories`, `territory_links` and `coverage`. Does not belong
+here: the values (`disclosure`), what moved (`revising`), files (`writing`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,6 @@ from insertion_pipeline.lake import in_memory
 from insertion_pipeline.month import Month
 from insertion_pipeline.publication import tables
 from insertion_pipeline.registry import Registry
-
-_MOVED = """
-SELECT
-    month, territory_code, indicator_code, breakdown, modality,
-    previous.release_id AS previous_release_id, previous.status AS previous_status, now.status,
-    previous.value AS previous_value, now.value
-FROM now JOIN previous USING (month, territory_code, indicator_code, breakdown, modality)
-WHERE (previous.status, previous.value) IS DISTINCT FROM (now.status, now.value)
-"""
 
 
 def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
@@ -128,16 +119,6 @@ def coverage(registry: Registry, grids: pa.Table | None) -> pa.Table:
     partners = registry.partners
     names = [partners[code].name if code in partners else code for code in grids["unit"].to_pylist()]
     return tables.COVERAGE.conform(grids.append_column("unit_label", pa.array(names, pa.string())))
-
-
-def revisions(values: pa.Table, previous: pa.Table | None) -> pa.Table:
-    """What moved since the previous release: published numbers only, on both sides."""
-    if previous is None:
-        return tables.REVISIONS.schema.empty_table()
-    with in_memory() as connection:
-        connection.register("now", values)
-        connection.register("previous", previous)
-        return tables.REVISIONS.conform(connection.sql(_MOVED).to_arrow_table())
 
 
 def dictionary() -> pa.Table:

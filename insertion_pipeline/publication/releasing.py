@@ -14,8 +14,10 @@ import json
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +31,10 @@ from insertion_pipeline.disclosure.equations import UNCUT
 from insertion_pipeline.disclosure.protecting import PARAMETERS
 from insertion_pipeline.indicators.computing import coverage_path, values_path
 from insertion_pipeline.ingestion.deliveries import delivery_digests
-from insertion_pipeline.lake import Lake, canonical_json, in_memory, sha256_of, write_json
+from insertion_pipeline.lake import Lake, SystemClock, canonical_json, in_memory, sha256_of, write_json
 from insertion_pipeline.month import Month
-from insertion_pipeline.publication import cataloguing, report, signing, workbook, writing
-from insertion_pipeline.publication.tables import INDICATOR_VALUES
+from insertion_pipeline.publication import approving, cataloguing, report, revising, signing, workbook, writing
+from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
 from insertion_pipeline.registry import Registry
 
 MANIFEST: Final = "MANIFEST.json"
@@ -45,6 +47,10 @@ _PACKAGE: Final = Path(insertion_pipeline.__file__).parent
 
 class UnknownRelease(Exception):
     """There is no release of that name."""
+
+
+class CannotCombine(Exception):
+    """These releases may not be brought together (exit code 3). The message is French."""
 
 
 @functools.cache
@@ -60,13 +66,18 @@ def code_version() -> str:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that a release is made from, and that its name is made of."""
+    """Everything that a release is made from, and that its name is made of.
+
+    `follows`: the last signed release before this one. What was published binds what may be published after it; what
+    was only a candidate was seen by nobody, and leaves no trace in a name.
+    """
 
     months: tuple[Month, ...]
     deliveries: Mapping[str, Sequence[str]]
     data_sources: str
     decisions: tuple[str, ...] = ()
     tombstones: tuple[str, ...] = ()
+    follows: str | None = None
     code: str = field(default_factory=code_version)
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(PARAMETERS))
 
@@ -83,6 +94,7 @@ class Inputs:
             "deliveries": {month: list(digests) for month, digests in sorted(self.deliveries.items())},
             "decisions": list(self.decisions),
             "tombstones": list(self.tombstones),
+            "follows": self.follows,
             "code": self.code,
             "data_sources": self.data_sources,
             "parameters": dict(self.parameters),
@@ -101,13 +113,18 @@ class Release:
     def months(self) -> tuple[str, ...]:
         return tuple(self.manifest["inputs"]["months"])
 
+    def stage(self, now: datetime) -> approving.Stage:
+        """Where it stands between candidate and public."""
+        return approving.stage_of(self.folder, self.manifest, now)
+
     def table(self, name: str) -> pa.Table:
         """One of its tables, from its Parquet file."""
         return pq.read_table(self.folder / "parquet" / f"{name}.parquet")
 
-    def to_json(self) -> dict[str, Any]:
-        """What `release list --json` says of it."""
+    def to_json(self, now: datetime | None = None) -> dict[str, Any]:
+        """What `release list --json` says of it, at `now` (the machine's clock by default)."""
         values = self.manifest["tables"]["indicator_values"]
+        approval = approving.approval_of(self.folder)
         return {
             "release_id": self.release_id,
             "folder": str(self.folder),
@@ -115,7 +132,10 @@ class Release:
             "last_month": self.months[-1],
             "rows": values["rows"],
             "statuses": self.manifest["certificate"]["statuses"],
-            "signed": (self.folder / signing.SIGNATURE_FILE).exists(),
+            "stage": self.stage(now or SystemClock().now()),
+            "signed": approval is not None,
+            "approval": approval.to_json() if approval else None,
+            "held_because": list(approving.held_because(self.folder, self.manifest)),
         }
 
 
@@ -144,7 +164,8 @@ def inputs_of(
     """
     published = tuple(sorted(months))[-MONTHS:]
     deliveries = delivery_digests(lake, registry, sorted(set(read or ()) | set(published)))
-    return Inputs(published, deliveries, registry.digest)
+    inputs = Inputs(published, deliveries, registry.digest)
+    return replace(inputs, follows=_followed(lake, inputs))
 
 
 def values_to_publish(lake: Lake, months: Iterable[Month]) -> pa.Table:
@@ -184,13 +205,64 @@ def release(
     previous = _previous(lake, inputs)
     tables = _tables(registry, inputs, safe, coverage, previous)
     with _building(lake, inputs.release_id) as folder:
-        _write_files(folder, registry, inputs.release_id, tables, safe, connection)
-        manifest = _manifest(folder, inputs, tables, safe, previous)
-        write_json(folder / MANIFEST, manifest)
-        digests = {**manifest["files"], MANIFEST: sha256_of(folder / MANIFEST)}
-        signing.sign(folder, digests, lake.keyring)
+        _write_files(folder, registry, inputs.release_id, tables, safe.certificate, connection)
+        held = revising.reasons_to_hold(tables["indicator_values"], tables["revisions"], inputs.months[-1])
+        about = {
+            "inputs": inputs.to_json(),
+            "compared_with": previous.release_id if previous else None,
+            "held": list(held),
+        }
+        manifest = _seal(lake, folder, inputs.release_id, tables, safe.certificate, about)
     _remember(lake, inputs.release_id)
     return Release(inputs.release_id, lake.releases / inputs.release_id, manifest)
+
+
+def combine(lake: Lake, registry: Registry, parts: Sequence[Release]) -> Release:
+    """One release of several signed ones of different countries: where the two person spaces meet, and nowhere else.
+
+    Every row keeps the `release_id` that it was published under. Raises `CannotCombine`.
+    """
+    _refuse_strange_parts(parts)
+    signed = {one.release_id: sha256_of(one.folder / MANIFEST) for one in sorted(parts, key=lambda one: one.release_id)}
+    last = max(one.months[-1] for one in parts)
+    release_id = f"{last}-{hashlib.sha256(canonical_json(signed)).hexdigest()[:12]}"
+    existing = find(lake, release_id)
+    if existing is not None:
+        return existing
+    tables = {
+        declared.name: declared.united([part.table(declared.name) for part in parts]) for declared in TABLES
+    }  # fmt: skip
+    certificates = {one.release_id: dict(one.manifest["certificate"]) for one in parts}
+    certificate = _certificates_together(certificates)
+    months = sorted({month for one in parts for month in one.months})
+    with _building(lake, release_id) as folder:
+        _write_files(folder, registry, release_id, tables, certificate, None)
+        about: dict[str, Any] = {"inputs": {"months": months, "combined": signed}, "compared_with": None, "held": []}
+        manifest = _seal(lake, folder, release_id, tables, certificate, about)
+    _remember(lake, release_id)
+    return Release(release_id, lake.releases / release_id, manifest)
+
+
+def _refuse_strange_parts(parts: Sequence[Release]) -> None:
+    if len(parts) < 2:
+        raise CannotCombine("Il faut au moins deux publications.")
+    countries: set[str] = set()
+    for one in parts:
+        if approving.approval_of(one.folder) is None:
+            raise CannotCombine(f"{one.release_id} n'est pas signée.")
+        own = set(cataloguing.distinct(one.table("indicator_values"), "country"))
+        if own & countries:
+            raise CannotCombine(f"Deux publications portent sur le même pays : {', '.join(sorted(own & countries))}.")
+        countries |= own
+
+
+def _certificates_together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The certificates side by side, and their statuses added up: countries share no equation."""
+    statuses: Counter[str] = Counter()
+    for one in parts.values():
+        statuses.update(one["statuses"])
+    withheld = [part for one in parts.values() for part in one["withheld"]]
+    return {"combined": dict(parts), "statuses": dict(sorted(statuses.items())), "withheld": withheld}
 
 
 def _tables(
@@ -208,7 +280,7 @@ def _tables(
         "territory_links": cataloguing.territory_links(safe.knowledge.links),
         "open_sums": cataloguing.open_sums(safe),
         "coverage": grid,
-        "revisions": cataloguing.revisions(values, previous.table("indicator_values") if previous else None),
+        "revisions": revising.revisions(values, previous.table("indicator_values") if previous else None),
     }
 
 
@@ -217,7 +289,7 @@ def _write_files(
     registry: Registry,
     release_id: str,
     tables: Mapping[str, pa.Table],
-    safe: SafeTable,
+    certificate: Mapping[str, Any],
     connection: duckdb.DuckDBPyConnection | None,
 ) -> None:
     for name in ("parquet", "csv", "report"):
@@ -228,27 +300,36 @@ def _write_files(
     with contextlib.ExitStack() as stack:
         writing.write_duckdb(connection or stack.enter_context(in_memory()), folder / DATABASE, tables)
     workbooks = workbook.write_workbooks(folder, release_id, tables, registry)
-    report.write_report(folder / "report" / "index.html", release_id, tables, safe.certificate, registry, workbooks)
+    report.write_report(folder / "report" / "index.html", release_id, tables, certificate, registry, workbooks)
     months = cataloguing.distinct(tables["indicator_values"], "month")
     write_json(folder / "datapackage.json", writing.data_package(folder, release_id, tables, workbooks, months))
-    write_json(folder / CERTIFICATE, safe.certificate)
+    write_json(folder / CERTIFICATE, dict(certificate))
 
 
-def _manifest(
-    folder: Path, inputs: Inputs, tables: Mapping[str, pa.Table], safe: SafeTable, previous: Release | None
+def _seal(
+    lake: Lake,
+    folder: Path,
+    release_id: str,
+    tables: Mapping[str, pa.Table],
+    certificate: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """Write the manifest of what is in `folder`, and sign it with the home's key."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        "release_id": inputs.release_id,
-        "inputs": inputs.to_json(),
-        "compared_with": previous.release_id if previous else None,
+    manifest = {
+        "release_id": release_id,
+        **about,
         "tables": {
             name: {"rows": len(table), "sha256": writing.digest_of(table), "totals": writing.totals_of(table)}
             for name, table in tables.items()
         },
-        "certificate": dict(safe.certificate),
+        "certificate": dict(certificate),
         "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
     }
+    write_json(folder / MANIFEST, manifest)
+    digests = {**manifest["files"], MANIFEST: sha256_of(folder / MANIFEST)}
+    signing.sign(folder, digests, lake.keyring)
+    return manifest
 
 
 @contextlib.contextmanager
@@ -274,9 +355,13 @@ def _building(lake: Lake, release_id: str) -> Iterator[Path]:
 
 def find(lake: Lake, release_id: str) -> Release | None:
     """The release of that name, null when there is none."""
-    folder = lake.releases / release_id
+    return opened(lake.releases / release_id)
+
+
+def opened(folder: Path) -> Release | None:
+    """The release in a folder, wherever it came from; null when there is none."""
     try:
-        return Release(release_id, folder, json.loads((folder / MANIFEST).read_bytes()))
+        return Release(folder.name, folder, json.loads((folder / MANIFEST).read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -330,9 +415,27 @@ def _catalogue_order(published: Release) -> list[dict[str, Any]]:
 
 
 def _previous(lake: Lake, inputs: Inputs) -> Release | None:
-    """The latest release published that ends no later than this one."""
+    """What this release is compared with: the one that it follows, else the latest candidate that ends no later."""
+    if inputs.follows is not None:
+        return find(lake, inputs.follows)
     before = [one for one in releases(lake) if one.months[-1] <= str(inputs.months[-1])]
     return before[-1] if before else None
+
+
+def _followed(lake: Lake, inputs: Inputs) -> str | None:
+    """The signed release before this one; the same when the same inputs have made a release already."""
+    every = releases(lake)
+    without = _without_follows(inputs.to_json())
+    for one in reversed(every):
+        if _without_follows(one.manifest["inputs"]) == without:
+            followed: str | None = one.manifest["inputs"].get("follows")
+            return followed
+    signed = [one for one in every if approving.approval_of(one.folder) and one.months[-1] <= str(inputs.months[-1])]
+    return signed[-1].release_id if signed else None
+
+
+def _without_follows(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in inputs.items() if name != "follows"}
 
 
 def _history(lake: Lake) -> list[str]:

@@ -6,10 +6,12 @@ comments, `datapackage.json` and the dictionary of workbook and report are rende
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 ColumnType = Literal["string", "integer", "number", "boolean"]
 _ARROW: Final = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
@@ -42,6 +44,15 @@ class PublishedTable:
         """`table` with these columns, types and order of rows."""
         ordered = table.select(self.schema.names).cast(self.schema)
         return ordered.sort_by([(name, "ascending") for name in self.key]).combine_chunks()
+
+    def united(self, parts: Sequence[pa.Table]) -> pa.Table:
+        """The rows of several tables as one; of rows with the same key, the first part's."""
+        every = pa.concat_tables(parts)
+        others = [name for name in self.schema.names if name not in self.key]
+        first = every.group_by(list(self.key), use_threads=False).aggregate(
+            [(name, "first", pc.ScalarAggregateOptions(skip_nulls=False)) for name in others]
+        )
+        return self.conform(first.rename_columns({f"{name}_first": name for name in others}))
 
 
 _STATUS_WORDS: Final = (

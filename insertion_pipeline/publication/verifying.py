@@ -7,7 +7,7 @@ release on disk. Does not belong here: mending anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from insertion_pipeline.disclosure import attacker, small_cells
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
-from insertion_pipeline.publication import signing, writing
+from insertion_pipeline.publication import approving, signing, writing
 from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
 from insertion_pipeline.publication.tables import TABLES, PublishedTable
 
@@ -39,27 +39,29 @@ class Verification:
 
     release_id: str
     state: State
+    stage: approving.Stage
     problems: tuple[Problem, ...]
 
     def to_json(self) -> dict[str, Any]:
         """What `release verify --json` says."""
         problems = [{"file": one.file, "message": one.message} for one in self.problems]
-        return {"release_id": self.release_id, "state": self.state, "problems": problems}
+        return {"release_id": self.release_id, "state": self.state, "stage": self.stage, "problems": problems}
 
 
-def verify(lake: Lake, release: Release) -> Verification:
+def verify(lake: Lake, release: Release, *, trusted: Collection[str] = ()) -> Verification:
     """Check a release: files against manifest and signature, formats against each other, the audit against the tables.
 
     A file is named even when its digest was edited in the manifest: the signature keeps a list of its own, and each
-    format must hold what the others hold.
+    format must hold what the others hold. `trusted`: public keys of other homes whose signature is accepted.
     """
     folder = release.folder
     signature = signing.read_signature(folder)
-    problems = [*_files(folder, release.manifest), *_signature(lake, folder, signature)]
+    problems = [*_files(folder, release.manifest), *_signature(lake, folder, signature, trusted)]
+    problems += _statements(folder)
     problems += _contents(folder, release.manifest)
     distinct = tuple(dict.fromkeys(problems))
     state: State = "altered" if distinct else ("intact" if signature is not None else "unsigned")
-    return Verification(release.release_id, state, distinct)
+    return Verification(release.release_id, state, release.stage(lake.clock.now()), distinct)
 
 
 def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
@@ -67,7 +69,7 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in sorted(set(listed) - there):
         yield Problem(name, "fichier absent")
-    for name in sorted(there - set(listed) - {MANIFEST, signing.SIGNATURE_FILE}):
+    for name in sorted(there - set(listed) - {MANIFEST, signing.SIGNATURE_FILE, *approving.STATEMENTS}):
         yield Problem(name, "fichier ajouté après la publication")
     for name in sorted(set(listed) & there):
         if sha256_of(folder / name) != listed[name]:
@@ -76,19 +78,29 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(MANIFEST, "le manifeste est celui d'une autre publication")
 
 
-def _signature(lake: Lake, folder: Path, signature: signing.Signature | None) -> Iterator[Problem]:
+def _signature(
+    lake: Lake, folder: Path, signature: signing.Signature | None, trusted: Collection[str]
+) -> Iterator[Problem]:
     if signature is None:
         return
     if not signature.is_valid:
         yield Problem(signing.SIGNATURE_FILE, "signature fausse")
         return
     own = signing.public_key(lake.keyring)
-    if own is not None and signature.public_key != own:
-        yield Problem(signing.SIGNATURE_FILE, "signé par une autre clé que celle de cette installation")
+    if signature.public_key != own and signature.public_key not in trusted and (own is not None or trusted):
+        yield Problem(
+            signing.SIGNATURE_FILE, f"signé par une autre clé que celle de cette installation ({signature.public_key})"
+        )
     for name, digest in sorted(signature.digests.items()):
         path = folder / name
         if path.exists() and sha256_of(path) != digest:
             yield Problem(name, "contenu différent de celui qui a été signé")
+
+
+def _statements(folder: Path) -> Iterator[Problem]:
+    for name in approving.STATEMENTS:
+        if (folder / name).exists() and not approving.holds(folder, name):
+            yield Problem(name, "déclaration fausse, ou faite d'un autre manifeste")
 
 
 def _contents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
