@@ -75,7 +75,7 @@ def typed_schema(rules: TableRules) -> pandera.DataFrameSchema:
     columns = {}
     for cell in rules.cells:
         low, high = bounds(cell.field)
-        checks = [pandera.Check.isin(cell.codes)] if cell.codes is not None else []
+        checks = [pandera.Check.isin(_typed_codes(cell))] if cell.codes is not None else []
         if low is not None and not isinstance(low, str):
             checks.append(pandera.Check.ge(_comparable(low)))
         if high is not None and not isinstance(high, str):
@@ -85,6 +85,14 @@ def typed_schema(rules: TableRules) -> pandera.DataFrameSchema:
             _DTYPES[cell.field.type], checks=checks, nullable=not is_required, coerce=True, title=cell.field.label
         )
     return pandera.DataFrameSchema(columns, name=rules.table.name, strict=False)
+
+
+def _typed_codes(cell: Cell) -> list[str | int | float]:
+    """The codes of a field as its values are: a code list may be one of numbers."""
+    codes = cell.codes or ()
+    if cell.field.type == "integer":
+        return [int(code) for code in codes]
+    return [float(code) for code in codes] if cell.field.type == "number" else list(codes)
 
 
 def flaws_of(rules: TableRules, frame: pd.DataFrame) -> set[tuple[int, str, Flaw]]:

@@ -5,8 +5,6 @@ Belongs here: the file `ale_activity`, as the network declares it. Does not belo
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 
@@ -16,9 +14,9 @@ from insertion_pipeline.simulation.blemishes import Blemish, blemished
 from insertion_pipeline.simulation.delivering import (
     Columns,
     Delivery,
+    Deposit,
     Sheet,
     delimited,
-    truth_of,
     write,
     write_workbook,
 )
@@ -39,15 +37,13 @@ _BLEMISHES = {
 }
 
 
-def ale_activity(
-    population: Population, situations: Situations, agency: int, month: Month, folder: Path, root: Path, factor: float
-) -> Delivery:
+def ale_activity(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The file of one ALE for one month: a workbook with its requests for two ALE in five, a CSV for the others."""
-    code = situations.agencies[agency]
-    name = code.removeprefix("ale-")
+    agency, month, folder = situations.agencies.index(deposit.partner.code), deposit.month, deposit.folder
+    name = deposit.partner.code.removeprefix("ale-")
     spells, hours, users = activity(population, situations, agency, month)
     persons = situations.local_work.person[spells]
-    columns = _workers(population, situations, spells, hours, users, name, month, factor)
+    columns = _workers(population, situations, spells, hours, users, name, month, deposit.factor)
     if agency % 5 in (1, 3):
         path = write_workbook(
             folder / f"ALE_{name}_{month}.xlsx",
@@ -58,11 +54,7 @@ def ale_activity(
         )
     else:
         path = write(folder / f"activite_{name}_{month}.csv", delimited(columns))
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=code, source="ale_activity", month=month,
-        table="prestations", first_line=2,
-    )  # fmt: skip
-    return Delivery(path, "ale_activity", code, month, truth)
+    return deposit.made(path, population, persons, table="prestations")
 
 
 def activity(

@@ -12,6 +12,7 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.simulation import spelling
 from insertion_pipeline.simulation.observing import Channel, Observed, observe
@@ -150,6 +151,16 @@ def france_travail_number(population: Population, persons: Integers) -> pa.Array
     tail = spelling.digits_text(spelling.digits(draws.below("its region", persons, 1000), 3))
     short = draws.chance("its old form", persons, 0.25)
     return spelling.joined(spelling.digits_text(spelling.digits(number, 7)), letter, spelling.where(short, "", tail))
+
+
+def uuids(draws: Draws, purpose: str, index: Integers) -> pa.Array:
+    """A universally unique identifier for each index: 32 hexadecimal digits in five groups."""
+    halves = np.stack([draws.bits(f"{purpose} {half}", index) for half in range(2)])
+    nibbles = (halves[:, :, None] >> (np.arange(16, dtype=np.uint64) * np.uint64(4))) & np.uint64(15)
+    letters = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)[nibbles.astype(np.int64)]
+    text = spelling.digits_text(np.concatenate([letters[0], letters[1]], axis=1))
+    cuts = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+    return spelling.joined(*(pc.utf8_slice_codeunits(text, start, stop) for start, stop in cuts), separator="-")
 
 
 def _france_travail_id(population: Population, persons: Integers, channel: Channel) -> pa.Array:

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.month import Month
+from insertion_pipeline.registry import Partner, Registry, Source
 from insertion_pipeline.simulation import spelling
 from insertion_pipeline.simulation.population import Population
 from insertion_pipeline.simulation.randomness import Integers
@@ -43,6 +45,41 @@ TRUTH_SCHEMA = pa.schema(
         ("person_space", pa.string()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """What a partner is asked for: one source for one month, in a folder; paths are told relative to `root`.
+
+    `factor` scales the rates of mistakes about persons.
+    """
+
+    registry: Registry
+    partner: Partner
+    source: Source
+    month: Month
+    folder: Path
+    root: Path
+    factor: float
+
+    def key(self, index: Integers) -> Integers:
+        """Indices to draw what changes from month to month."""
+        return index * 1000 + (self.month.year * 12 + self.month.month) % 1000
+
+    def made(
+        self, path: Path, population: Population, persons: Integers, *, table: str, first_line: int = 2,
+        local_key: pa.Array | None = None,
+    ) -> Delivery:  # fmt: skip
+        """The delivery of the file at `path`, on whose lines `persons` stand, from the first line of data on."""
+        truth = truth_of(
+            population, persons, path=path.relative_to(self.root).as_posix(), partner=self.partner.code,
+            source=self.source.name, month=self.month, table=table, first_line=first_line, local_key=local_key,
+        )  # fmt: skip
+        return Delivery(path, self.source.name, self.partner.code, self.month, truth)
+
+    def made_without_persons(self, path: Path) -> Delivery:
+        """The delivery of a file that speaks of nobody in particular."""
+        return Delivery(path, self.source.name, self.partner.code, self.month, TRUTH_SCHEMA.empty_table())
 
 
 @dataclass(frozen=True)
@@ -151,6 +188,15 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
     return path
 
 
+def zipped_many(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
+    """A ZIP of files that are not compressed yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            _add(archive, name, content, zipfile.ZIP_DEFLATED)
+    return path
+
+
 def _add(archive: zipfile.ZipFile, name: str, content: bytes, method: int) -> None:
     entry = zipfile.ZipInfo(name, _NO_TIME)
     entry.compress_type = method
@@ -162,13 +208,25 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes, method: int) -> No
 
 
 @dataclass(frozen=True)
+class HeaderGroup:
+    """A title merged over several columns, in the row above theirs."""
+
+    title: str
+    width: int
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """One sheet: its columns, which are kept as numbers, and how many empty rows Excel leaves at the end."""
+    """One sheet: its columns, which are kept as numbers, and how many empty rows Excel leaves at the end.
+
+    `groups`: the titles of a first header row, from left to right.
+    """
 
     name: str
     columns: Columns
     numeric: frozenset[str] = frozenset()
     blank_rows: int = 0
+    groups: tuple[HeaderGroup, ...] = ()
 
 
 def write_workbook(path: Path, sheets: Sequence[Sheet]) -> Path:
@@ -180,16 +238,27 @@ def write_workbook(path: Path, sheets: Sequence[Sheet]) -> Path:
         workbook.set_properties({"created": _NO_DATE, "author": ""})
         for sheet in sheets:
             page = workbook.add_worksheet(sheet.name)
-            page.write_row(0, 0, sheet.columns.headers)
+            titles = _write_groups(page, sheet.groups)
+            page.write_row(titles, 0, sheet.columns.headers)
             for rank, (header, values) in enumerate(zip(sheet.columns.headers, sheet.columns.values, strict=True)):
                 write_cell = page.write_number if header in sheet.numeric else page.write_string
                 convert = float if header in sheet.numeric else str
-                for row, value in enumerate(values.to_pylist(), start=1):
+                for row, value in enumerate(values.to_pylist(), start=titles + 1):
                     if value is not None:
                         write_cell(row, rank, convert(value))
-            for row in range(len(sheet.columns) + 1, len(sheet.columns) + 1 + sheet.blank_rows):
+            first_blank = len(sheet.columns) + titles + 1
+            for row in range(first_blank, first_blank + sheet.blank_rows):
                 page.write_string(row, 0, " ")
     return path
+
+
+def _write_groups(page: Any, groups: Sequence[HeaderGroup]) -> int:
+    """Write the merged titles of a first header row, if there are any; returns the row of the columns' own titles."""
+    column = 0
+    for group in groups:
+        page.merge_range(0, column, 0, column + group.width - 1, group.title)
+        column += group.width
+    return 1 if groups else 0
 
 
 # -- truth -------------------------------------------------------------------------------------------------------

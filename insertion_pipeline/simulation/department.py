@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import Partner
 from insertion_pipeline.simulation import spelling
 from insertion_pipeline.simulation.blemishes import Blemish, blemished
 from insertion_pipeline.simulation.canonical import address_line, caf_matricule, france_travail_number
 from insertion_pipeline.simulation.delivering import (
     Columns,
     Delivery,
+    Deposit,
     Sheet,
     delimited,
     text_bytes,
-    truth_of,
     write,
     write_workbook,
 )
@@ -77,7 +75,7 @@ _LIST_BLEMISHES: Mapping[str, tuple[Blemish, ...]] = {
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Listed:
     """The persons of a department's list in a month, and what the department knows of them."""
 
     persons: Integers
@@ -103,12 +101,12 @@ def of_department(population: Population, territory: str) -> Booleans:
     return is_inside[population.home.town]
 
 
-def department_list(
-    population: Population, situations: Situations, partner: Partner, rank: int, month: Month, folder: Path, root: Path,
-    factor: float,
-) -> Delivery:  # fmt: skip
+def department_list(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The list of one department for one month, in the profile of its rank among the departments."""
-    listed = _listed(population, situations, partner, month, factor)
+    partner, month, folder = deposit.partner, deposit.month, deposit.folder
+    departments = [one.code for one in deposit.registry.partners.values() if one.family == "department"]
+    rank = departments.index(partner.code)
+    listed = listed_persons(population, situations, deposit)
     profile = _PROFILES[rank % len(_PROFILES)]
     if profile == "upload" and len(listed.persons) > _LARGEST_WORKBOOK:
         profile = "carnet-de-bord"
@@ -126,11 +124,7 @@ def department_list(
         form = "%Y-%m-%d" if profile == "carnet-de-bord" else "%d/%m/%Y"
         columns = _blemished(_carnet_de_bord(population, listed, form), population, listed, month)
         write(path, (b"\xef\xbb\xbf", *delimited(columns)))
-    truth = truth_of(
-        population, listed.persons, path=path.relative_to(root).as_posix(), partner=partner.code,
-        source="department_list", month=month, table="beneficiaires", first_line=2, local_key=listed.internal_id,
-    )  # fmt: skip
-    return Delivery(path, "department_list", partner.code, month, truth)
+    return deposit.made(path, population, listed.persons, table="beneficiaires", local_key=listed.internal_id)
 
 
 #: Template of carnet-de-bord, list prepared in Excel for upload, export of the appointment software; then the template
@@ -140,12 +134,14 @@ _PROFILES = ("carnet-de-bord", "upload", "export", "export", "carnet-de-bord, Fr
 _LARGEST_WORKBOOK = 20_000
 
 
-def _blemished(columns: Columns, population: Population, listed: _Listed, month: Month) -> Columns:
+def _blemished(columns: Columns, population: Population, listed: Listed, month: Month) -> Columns:
     key = listed.persons * 1000 + (month.year * 12 + month.month) % 1000
     return blemished(columns, population.draws, "department_list", key, _LIST_BLEMISHES)
 
 
-def _listed(population: Population, situations: Situations, partner: Partner, month: Month, factor: float) -> _Listed:
+def listed_persons(population: Population, situations: Situations, deposit: Deposit) -> Listed:
+    """Whom a department follows in a month, and what it knows of them."""
+    partner, month = deposit.partner, deposit.month
     income, draws = situations.income, population.draws
     state = income.state(population, month)
     end = day_number(month, last=True)
@@ -154,7 +150,7 @@ def _listed(population: Population, situations: Situations, partner: Partner, mo
     # a list lags behind: a few entrants of the month are not in it yet
     late = (income.applied > end - 25) & draws.chance("department list: late", population.rows, 0.3)
     persons = np.flatnonzero(is_listed & ~late)
-    seen = observe(population, persons, "department", factor=factor)
+    seen = observe(population, persons, "department", factor=deposit.factor)
 
     def known(days: Integers) -> Integers:
         return np.where((days[persons] > spelling.UNKNOWN_DAY) & (days[persons] <= end), days[persons],
@@ -164,7 +160,7 @@ def _listed(population: Population, situations: Situations, partner: Partner, mo
     town_names = population.gazetteer.names.take(pa.array(population.home.town[persons]))
     structure = spelling.joined(spelling.picked(_ORIENTED_TO, orientation), " - ", town_names)
     oriented = known(income.oriented)
-    return _Listed(
+    return Listed(
         persons,
         seen,
         state[persons],
@@ -189,7 +185,7 @@ def _listed(population: Population, situations: Situations, partner: Partner, mo
     )  # fmt: skip
 
 
-def _carnet_de_bord(population: Population, listed: _Listed, form: str) -> Columns:
+def _carnet_de_bord(population: Population, listed: Listed, form: str) -> Columns:
     """The import template: 25 columns, `;`, UTF-8 with BOM, CRLF."""
     draws, persons, seen = population.draws, listed.persons, listed.seen
     knows_number = draws.chance("list: employment service number", persons, 0.4)
@@ -244,7 +240,7 @@ def _street(seen: Observed) -> pa.Array:
     return pc.utf8_lower(spelling.joined(seen.home.street_type, " ", seen.home.street_name))
 
 
-def _upload_list(population: Population, listed: _Listed) -> Columns:
+def _upload_list(population: Population, listed: Listed) -> Columns:
     """A list prepared in Excel: newlines in headers, serial dates, numbers that lost their zeros, blank rows."""
     draws, persons, seen = population.draws, listed.persons, listed.seen
     title = spelling.picked(("Monsieur", "Madame"), seen.sex - 1)
@@ -282,7 +278,7 @@ def _upload_list(population: Population, listed: _Listed) -> Columns:
             "DECISION ORIENTATION": spelling.picked(_ORIENTATIONS, listed.orientation),
             "Date d'orientation": spelling.day_text(listed.oriented, "%d/%m/%Y"),
             "Date envoie du courrier": spelling.day_text(listed.invited, "%d/%m/%Y"),
-            "Reçu en entretien le :": spelling.day_text(_appointments(listed), "%d/%m/%Y"),
+            "Reçu en entretien le :": spelling.day_text(first_appointments(listed), "%d/%m/%Y"),
             "Date CER": _excel_serial(listed.signed),
             "Tags": spelling.where(draws.chance("tag", persons, 0.1), "Prioritaire", None),
         },
@@ -308,17 +304,17 @@ def _excel_serial(days: Integers) -> pa.Array:
     return pc.if_else(pa.array(known), spelling.text(np.where(known, days + 25_569, 0)), pa.scalar(None, pa.string()))
 
 
-def _appointments(listed: _Listed) -> Integers:
+def first_appointments(listed: Listed) -> Integers:
     """The last appointment stands at the orientation, or eight days after the invitation."""
     waiting = np.where(listed.invited == spelling.UNKNOWN_DAY, spelling.UNKNOWN_DAY, listed.invited + 8)
     return np.where(listed.oriented == spelling.UNKNOWN_DAY, waiting, listed.oriented - 4)
 
 
-def _users_export(population: Population, listed: _Listed, month: Month) -> Columns:
+def _users_export(population: Population, listed: Listed, month: Month) -> Columns:
     """The export of the appointment software: no NIR, French dates."""
     draws, persons, seen = population.draws, listed.persons, listed.seen
     french = "%d/%m/%Y"
-    appointment = np.minimum(_appointments(listed), day_number(month, last=True) + 20)
+    appointment = np.minimum(first_appointments(listed), day_number(month, last=True) + 20)
     delay = np.where(listed.oriented == spelling.UNKNOWN_DAY, 999, listed.oriented - listed.applied)
     honoured = listed.status == 0
     nobody = listed.oriented == spelling.UNKNOWN_DAY
@@ -379,15 +375,12 @@ def _users_export(population: Population, listed: _Listed, month: Month) -> Colu
 # -- contacts ----------------------------------------------------------------------------------------------------
 
 
-def department_contacts(
-    population: Population, situations: Situations, partner: Partner, month: Month, folder: Path, root: Path,
-    factor: float,
-) -> Delivery:  # fmt: skip
+def department_contacts(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The contact file of the CNAF: one line per head of file."""
-    listed = _listed(population, situations, partner, month, factor)
+    listed = listed_persons(population, situations, deposit)
     listed_heads = np.flatnonzero(population.role[listed.persons] == HEAD)
     persons = listed.persons[listed_heads]
-    seen = observe(population, persons, "department", factor=factor)
+    seen = observe(population, persons, "department", factor=deposit.factor)
     applied = situations.income.applied[persons]
     columns = Columns.of(
         {
@@ -406,12 +399,8 @@ def department_contacts(
         },
         len(persons),
     )
-    path = write(folder / f"fichier_contact_{month}.csv", delimited(columns, end_of_line="\n"))
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=partner.code,
-        source="department_contacts", month=month, table="contacts", first_line=2,
-    )  # fmt: skip
-    return Delivery(path, "department_contacts", partner.code, month, truth)
+    path = write(deposit.folder / f"fichier_contact_{deposit.month}.csv", delimited(columns, end_of_line="\n"))
+    return deposit.made(path, population, persons, table="contacts")
 
 
 def _request_number(population: Population, persons: Integers) -> pa.Array:
@@ -428,11 +417,9 @@ _CLOSING_REASONS = ("RFD", "ECH", "RAU", "MUT", "RGD", "PCG")
 _SUSPENDED_RIGHT, _SUSPENDED_PAYMENT = "DD", "02"
 
 
-def cnaf_flow(
-    population: Population, situations: Situations, partner: Partner, month: Month, folder: Path, root: Path,
-    factor: float,
-) -> Delivery:  # fmt: skip
+def cnaf_flow(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The monthly flow VRSB0801: windows-1252 XML, households of one or more `Personne`, control totals at the end."""
+    partner, month = deposit.partner, deposit.month
     income, draws = situations.income, population.draws
     state = income.state(population, month)
     here = of_department(population, partner.territory_code)
@@ -442,7 +429,7 @@ def cnaf_flow(
     files = population.file[persons]
     is_first = np.r_[True, files[1:] != files[:-1]] if len(files) else np.array([], dtype=bool)
     is_last = np.r_[files[1:] != files[:-1], True] if len(files) else is_first
-    seen = observe(population, persons, "department", key=persons + (1 << 40), factor=factor)
+    seen = observe(population, persons, "department", key=persons + (1 << 40), factor=deposit.factor)
     department = partner.territory_code.rsplit("-", 1)[-1]
 
     opening = _household_opening(population, situations, persons, department)
@@ -452,14 +439,10 @@ def cnaf_flow(
     anomalies = int(np.count_nonzero(is_first & draws.chance("anomaly", files, 0.0)))
     households = int(np.count_nonzero(is_first))
     name = f"RSABEM{department.rjust(3, '0')}_{month.year}{month.month:02d}.xml"
-    path = write(folder / name, _flow(text, month, households, anomalies))
+    path = write(deposit.folder / name, _flow(text, month, households, anomalies))
     role = spelling.picked(ROLES, population.role[persons])
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=partner.code, source="cnaf_vrsb0801",
-        month=month, table="personnes", first_line=1,
-        local_key=spelling.joined(caf_matricule(population, persons), "/", role),
-    )  # fmt: skip
-    return Delivery(path, "cnaf_vrsb0801", partner.code, month, truth)
+    known_as = spelling.joined(caf_matricule(population, persons), "/", role)
+    return deposit.made(path, population, persons, table="personnes", first_line=1, local_key=known_as)
 
 
 def _flow(persons: pa.Array, month: Month, households: int, anomalies: int) -> Iterable[bytes]:

@@ -5,16 +5,14 @@ Belongs here: the files `ft_spie` and `forem_jobseekers`. Does not belong here: 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from insertion_pipeline.month import Month
 from insertion_pipeline.simulation import spelling
 from insertion_pipeline.simulation.blemishes import Blemish, blemished
-from insertion_pipeline.simulation.delivering import Columns, Delivery, delimited, truth_of, write
+from insertion_pipeline.simulation.canonical import uuids
+from insertion_pipeline.simulation.delivering import Columns, Delivery, Deposit, delimited, write
 from insertion_pipeline.simulation.observing import observe
 from insertion_pipeline.simulation.population import Population
 from insertion_pipeline.simulation.randomness import Draws, Integers
@@ -58,32 +56,21 @@ _FOREM_BLEMISHES = {
 }
 
 
-def ft_spie(
-    population: Population, situations: Situations, month: Month, folder: Path, root: Path, partner: str, factor: float
-) -> Delivery:
+def ft_spie(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The extract of one month: `;`, literal `NULL`, no NIR."""
+    month = deposit.month
     persons = np.flatnonzero(situations.job_search.in_month(month))
-    columns = _spie(population, situations, persons, month, factor)
-    key = persons * 1000 + (month.year * 12 + month.month) % 1000
-    columns = blemished(columns, population.draws, "ft_spie", key, _SPIE_BLEMISHES)
+    columns = _spie(population, situations, persons, month, deposit.factor)
+    columns = blemished(columns, population.draws, "ft_spie", deposit.key(persons), _SPIE_BLEMISHES)
     name = f"i03300c.j.extract_spie_carnet_spie_carnet_de_bord_principal_{month.year}{month.month:02d}.csv"
-    path = write(folder / name, delimited(columns, end_of_line="\n", null="NULL", quoted=False))
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=partner, source="ft_spie", month=month,
-        table="demandeurs", first_line=2, local_key=_uuid(population.draws, persons),
-    )  # fmt: skip
-    return Delivery(path, "ft_spie", partner, month, truth)
+    path = write(deposit.folder / name, delimited(columns, end_of_line="\n", null="NULL", quoted=False))
+    number = job_seeker_id(population.draws, persons)
+    return deposit.made(path, population, persons, table="demandeurs", local_key=number)
 
 
-def _uuid(draws: Draws, persons: Integers) -> pa.Array:
-    """The service's own identifier: 32 hexadecimal digits in five groups."""
-    figures = tuple("0123456789abcdef")
-    halves = np.stack([draws.bits(f"uuid {half}", persons) for half in range(2)])
-    nibbles = (halves[:, :, None] >> (np.arange(16, dtype=np.uint64) * np.uint64(4))) & np.uint64(15)
-    letters = np.frombuffer("".join(figures).encode(), dtype=np.uint8)[nibbles.astype(np.int64)]
-    text = spelling.digits_text(np.concatenate([letters[0], letters[1]], axis=1))
-    cuts = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-    return spelling.joined(*(pc.utf8_slice_codeunits(text, start, stop) for start, stop in cuts), separator="-")
+def job_seeker_id(draws: Draws, persons: Integers) -> pa.Array:
+    """France Travail's own identifier of each person, which its extracts share."""
+    return uuids(draws, "uuid", persons)
 
 
 def _spie(population: Population, situations: Situations, persons: Integers, month: Month, factor: float) -> Columns:
@@ -113,7 +100,7 @@ def _spie(population: Population, situations: Situations, persons: Integers, mon
 
     return Columns.of(
         {
-            "identifiant_unique_de": _uuid(draws, persons),
+            "identifiant_unique_de": job_seeker_id(draws, persons),
             "civilite": spelling.picked(("M.", "MME"), seen.sex - 1),
             "nom": spelling.capitals(seen.used_name),
             "prenom": spelling.capitals(seen.given_name),
@@ -170,19 +157,18 @@ _CATEGORIES = ("DEDA", "SIP", "OBL", "LIB")
 _LEVELS = ("PRIMAIRE", "SECONDAIRE INFERIEUR", "SECONDAIRE SUPERIEUR", "SUPERIEUR", "APPRENTISSAGE")
 
 
-def forem_jobseekers(
-    population: Population, situations: Situations, month: Month, folder: Path, root: Path, partner: str, factor: float
-) -> Delivery:
+def forem_jobseekers(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The declared list of one month: `;`, UTF-8 with BOM, dates DD/MM/YYYY."""
+    month = deposit.month
     persons = np.flatnonzero(situations.forem.in_month(month))
     draws = population.draws
-    seen = observe(population, persons, "forem", factor=factor)
+    seen = observe(population, persons, "forem", factor=deposit.factor)
     towns = pa.array(seen.home.town)
     end = day_number(month, last=True)
     registered = situations.forem.registered[persons]
     ceased = situations.forem.ceased[persons]
     has_ceased = (ceased != spelling.UNKNOWN_DAY) & (ceased <= end)
-    key = persons * 1000 + (month.year * 12 + month.month) % 1000
+    key = deposit.key(persons)
     category = draws.choose("FOREm: category", persons, np.array([0.46, 0.15, 0.11, 0.28]))
     reason = draws.choose("FOREm: reason", persons, np.array([0.45, 0.2, 0.2, 0.15]))
     number = spelling.joined("F", spelling.digits_text(spelling.digits(persons * 7919 % 100_000_000, 8)))
@@ -214,9 +200,5 @@ def forem_jobseekers(
         len(persons),
     )
     columns = blemished(columns, draws, "forem_jobseekers", key, _FOREM_BLEMISHES)
-    path = write(folder / f"forem_demandeurs_{month}.csv", (b"\xef\xbb\xbf", *delimited(columns)))
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=partner, source="forem_jobseekers",
-        month=month, table="demandeurs", first_line=2, local_key=number,
-    )  # fmt: skip
-    return Delivery(path, "forem_jobseekers", partner, month, truth)
+    path = write(deposit.folder / f"forem_demandeurs_{month}.csv", (b"\xef\xbb\xbf", *delimited(columns)))
+    return deposit.made(path, population, persons, table="demandeurs", local_key=number)

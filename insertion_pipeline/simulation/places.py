@@ -28,6 +28,8 @@ class Gazetteer:
     names: pa.Array
     postal_codes: pa.Array
     departments: tuple[str, ...]
+    committees: pa.Array  # CLPE, the local committee for employment; null where there is none
+    employment_zones: tuple[str, ...]
     areas: tuple[frozenset[str], ...]  # the territory keys that each commune belongs to
     population: Floats
 
@@ -83,6 +85,8 @@ def _read(folder: Path) -> Gazetteer:
         names=pa.array([row["name"] for row in rows], pa.string()),
         postal_codes=pa.array([row["postal_codes"].split(" ")[0] for row in rows], pa.string()),
         departments=tuple(row["department"] for row in rows),
+        committees=pa.array([row["clpe"] or None for row in rows], pa.string()),
+        employment_zones=tuple(row["employment_zone"] for row in rows),
         areas=tuple(_areas(row) for row in rows),
         population=population,
     )

@@ -10,30 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import ContractTable, Source
+from insertion_pipeline.registry import ContractTable
 from insertion_pipeline.simulation import spelling
 from insertion_pipeline.simulation.blemishes import Blemish, blemished
 from insertion_pipeline.simulation.canonical import france_travail_number
 from insertion_pipeline.simulation.delivering import (
     Columns,
     Delivery,
+    Deposit,
     Sheet,
     delimited,
     gzipped,
-    truth_of,
     write,
     write_archive,
     write_workbook,
     zipped,
 )
 from insertion_pipeline.simulation.observing import Observed, observe
+from insertion_pipeline.simulation.places import Gazetteer
 from insertion_pipeline.simulation.population import Population
 from insertion_pipeline.simulation.randomness import Draws, Integers
 from insertion_pipeline.simulation.situations import (
@@ -83,6 +83,13 @@ def structure_number(rank: int) -> int:
     return 4001 + rank * 3
 
 
+def structure_town(places: Gazetteer, structure: Structure, rank: int) -> int:
+    """The commune of the n-th structure: one of the three largest of its territory."""
+    towns = places.inside(structure.territory)
+    largest = towns[np.argsort(-places.population[towns], kind="stable")]
+    return int(largest[rank % min(3, len(largest))])
+
+
 def annex_number(structure: Structure, rank: int, year: int) -> str:
     """Type, department on three characters, year, order: `ACI054260019`. The renewal is not part of it."""
     department = structure.territory.rsplit("-", 1)[-1].rjust(3, "0")[:3]
@@ -114,9 +121,7 @@ def _structure_view(population: Population, situations: Situations) -> tuple[dic
     places = population.gazetteer
     rows: dict[str, list[str | None]] = {}
     for rank, structure in enumerate(situations.structures):
-        towns = places.inside(structure.territory)
-        largest = towns[np.argsort(-places.population[towns], kind="stable")]
-        town = int(largest[rank % min(3, len(largest))])
+        town = structure_town(places, structure, rank)
         name = structure.name.upper()
         row = {
             "structure_date_creation": "01/02/2010 00:00:00",
@@ -208,15 +213,20 @@ def _arrays(rows: Mapping[str, list[str | None]]) -> dict[str, pa.Array]:
 # -- contracts, monthly states, persons --------------------------------------------------------------------------
 
 
-def _person_number(spells: Employment, index: Integers) -> Integers:
+def person_number(spells: Employment, index: Integers) -> Integers:
     """One number per person and structure: the n-th structure of a person gets a number of its own."""
     is_second = np.r_[False, spells.person[1:] == spells.person[:-1]]
     number: Integers = 500_000 + spells.person[index] * 2 + is_second[index]
     return number
 
 
+def pass_number(draws: Draws, index: Integers) -> pa.Array:
+    """PASS IAE: twelve figures; a person's second one in a structure has an index of its own."""
+    return spelling.joined("99999", spelling.digits_text(spelling.digits(draws.below("PASS", index, 10_000_000), 7)))
+
+
 def _contract_number(spells: Employment, index: Integers, rank: Integers) -> Integers:
-    number: Integers = 800_000 + (_person_number(spells, index) - 500_000) * (_LONGEST + 1) + rank
+    number: Integers = 800_000 + (person_number(spells, index) - 500_000) * (_LONGEST + 1) + rank
     return number
 
 
@@ -270,7 +280,7 @@ def _contract_view(
         "contrat_id_structure": spelling.text(_structure_numbers(spells.structure[index])),
         "contrat_mesure_disp_id": spelling.text(_measure_ids()[measure]),
         "contrat_mesure_disp_code": spelling.picked(tuple(one[1] for one in MEASURES), measure),
-        "contrat_id_pph": spelling.text(_person_number(spells, index)),
+        "contrat_id_pph": spelling.text(person_number(spells, index)),
         "contrat_id_ctr": spelling.text(_contract_number(spells, index, rank)),
         "contrat_duree_contrat": spelling.text(np.maximum((finish - start + 15) // 30, 1)),
         "contrat_type_contrat": spelling.text(rank),
@@ -344,7 +354,7 @@ def _states_of(population: Population, situations: Situations, worked: Month, kn
     return {
         "emi_date_creation": spelling.day_text(entry, "%d/%m/%Y 00:00:00"),
         "emi_date_modification": spelling.day_text(entry, "%d/%m/%Y 00:00:00"),
-        "emi_pph_id": spelling.text(_person_number(spells, index)),
+        "emi_pph_id": spelling.text(person_number(spells, index)),
         "emi_afi_id": spelling.text(
             np.asarray(_annex_identifier(spells.structure[index], worked.year), dtype=np.int64)
         ),
@@ -384,16 +394,15 @@ def _person_view(
     index = np.repeat(known, 1 + twice)
     is_second = np.r_[False, index[1:] == index[:-1]] if len(index) else np.array([], dtype=bool)
     persons = spells.person[index]
-    number = _person_number(spells, index)
+    number = person_number(spells, index)
     seen = observe(population, persons, "siae", key=number, factor=factor)
     towns = pa.array(seen.home.town)
     places = population.gazetteer
-    pass_number = draws.below("PASS", number * 2 + is_second, 10_000_000)
     departments = spelling.picked(places.departments, seen.home.town)
     columns: dict[str, pa.Array | str | None] = {
         "salarie_id": spelling.text(number),
         "salarie_nir": seen.nir,
-        "salarie_agrement": spelling.joined("99999", spelling.digits_text(spelling.digits(pass_number, 7))),
+        "salarie_agrement": pass_number(draws, number * 2 + is_second),
         "salarie_rci_libelle": spelling.picked(("M.", "MME"), seen.sex - 1),
         "salarie_prenom": spelling.capitals(seen.given_name),
         "salarie_nom_usage": spelling.capitals(seen.used_name),
@@ -507,18 +516,16 @@ _WITHOUT_LAST_LINE = frozenset({"AnnexeFinanciere"})
 _WITHOUT_FIRST_LINE = frozenset({"RefCategorieSort"})
 
 
-def fluxiae(
-    population: Population, situations: Situations, source: Source, partner: str, month: Month, folder: Path,
-    root: Path, factor: float,
-) -> Delivery:  # fmt: skip
+def fluxiae(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The bundle of the last weekly drop of a month: a ZIP named `.tar.gz`, one member per view."""
+    source, month = deposit.source, deposit.month
     draws = population.draws
     stamp_day = month.plus(1).first_day.replace(day=12)
     stamp = stamp_day.strftime("%d%m%Y") + "_063004"
     first, last = situations.span.first.plus(-HISTORY_MONTHS), situations.span.last
     annexes = _annexes(draws, situations, range(first.year, last.year + 1))
     annexes = [annex for annex in annexes if annex.year <= month.year]
-    people, persons, number = _person_view(population, situations, month, factor)
+    people, persons, number = _person_view(population, situations, month, deposit.factor)
     views: dict[str, tuple[Mapping[str, pa.Array | str | None], int]] = {
         "structure": _structure_view(population, situations),
         "annexe_financiere": _annex_view(draws, situations, annexes),
@@ -535,12 +542,8 @@ def fluxiae(
         view = table.insertion.member or table.name
         name = f"fluxIAE_{view}_{stamp}.csv.gz"
         members.append((name, _packed(view, name, _member(table, view, columns, count, stamp))))
-    path = write_archive(folder / f"fluxIAE_ITOU_{stamp_day:%Y%m%d}_063004.tar.gz", members)
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=partner, source="fluxiae", month=month,
-        table="salarie", first_line=3, local_key=spelling.text(number),
-    )  # fmt: skip
-    return Delivery(path, "fluxiae", partner, month, truth)
+    path = write_archive(deposit.folder / f"fluxIAE_ITOU_{stamp_day:%Y%m%d}_063004.tar.gz", members)
+    return deposit.made(path, population, persons, table="salarie", first_line=3, local_key=spelling.text(number))
 
 
 def _member(
@@ -565,30 +568,24 @@ def _packed(view: str, name: str, content: bytes) -> bytes:
 # -- the structure's own file ------------------------------------------------------------------------------------
 
 
-def siae_monthly(
-    population: Population, situations: Situations, source: Source, rank: int, month: Month, folder: Path, root: Path,
-    factor: float,
-) -> Delivery:  # fmt: skip
+def siae_monthly(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The monthly file of one structure: a workbook with the contract's titles for some, a CSV for the others."""
+    source, month = deposit.source, deposit.month
+    rank = [one.code for one in situations.structures].index(deposit.partner.code)
     structure = situations.structures[rank]
     spells, draws = situations.employment, population.draws
     index = np.flatnonzero(spells.in_month(month) & (spells.structure == rank))
     persons = spells.person[index]
-    seen = observe(population, persons, "siae", key=_person_number(spells, index), factor=factor)
+    seen = observe(population, persons, "siae", key=person_number(spells, index), factor=deposit.factor)
     columns = _monthly_columns(population, situations, structure, rank, index, seen, month)
-    key = index * 1000 + (month.year * 12 + month.month) % 1000
-    columns = blemished(columns, draws, "siae_monthly", key, _MONTHLY_BLEMISHES)
+    columns = blemished(columns, draws, "siae_monthly", deposit.key(index), _MONTHLY_BLEMISHES)
     if rank % 3 == 2:
         titles = {field.name: field.title for field in source.version_for(month).resources[0].fields}
         shown = Columns(tuple(titles[name] for name in columns.headers), columns.values)
-        path = write_workbook(folder / f"siae_{month}.xlsx", [Sheet("Salariés", shown)])
+        path = write_workbook(deposit.folder / f"siae_{month}.xlsx", [Sheet("Salariés", shown)])
     else:
-        path = write(folder / f"siae_{month}.csv", (b"\xef\xbb\xbf", *delimited(columns)))
-    truth = truth_of(
-        population, persons, path=path.relative_to(root).as_posix(), partner=structure.code, source="siae_monthly",
-        month=month, table="salaries", first_line=2,
-    )  # fmt: skip
-    return Delivery(path, "siae_monthly", structure.code, month, truth)
+        path = write(deposit.folder / f"siae_{month}.csv", (b"\xef\xbb\xbf", *delimited(columns)))
+    return deposit.made(path, population, persons, table="salaries")
 
 
 def _monthly_columns(

@@ -18,13 +18,40 @@ import pyarrow.parquet as pq
 
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import FAMILIES, Partner, Registry, load_registry
-from insertion_pipeline.simulation import ale, department, employment, siae
-from insertion_pipeline.simulation.delivering import TRUTH_SCHEMA, Delivery
+from insertion_pipeline.simulation.ale import ale_activity
+from insertion_pipeline.simulation.delivering import TRUTH_SCHEMA, Delivery, Deposit
+from insertion_pipeline.simulation.department import cnaf_flow, department_contacts, department_list
+from insertion_pipeline.simulation.emplois import emplois_applications, fiche_salarie
+from insertion_pipeline.simulation.employment import forem_jobseekers, ft_spie
+from insertion_pipeline.simulation.france_travail import ft_actions, ft_diagnosis, ft_registrations
+from insertion_pipeline.simulation.outcomes import dsn_outcomes
+from insertion_pipeline.simulation.pathways import department_appointments, department_pathways
 from insertion_pipeline.simulation.places import gazetteer
 from insertion_pipeline.simulation.population import Population, populate
 from insertion_pipeline.simulation.randomness import Draws
+from insertion_pipeline.simulation.siae import fluxiae, siae_monthly
 from insertion_pipeline.simulation.situations import Shares, Situations, Structure, measure_of, unfold
 from insertion_pipeline.simulation.truth import measures_of, persons_by_family
+
+#: What writes each source: all of them.
+WRITERS: Mapping[str, Callable[[Population, Situations, Deposit], Delivery | tuple[Delivery, ...]]] = {
+    "ale_activity": ale_activity,
+    "cnaf_vrsb0801": cnaf_flow,
+    "department_appointments": department_appointments,
+    "department_contacts": department_contacts,
+    "department_list": department_list,
+    "department_pathways": department_pathways,
+    "dsn_outcomes": dsn_outcomes,
+    "emplois_applications": emplois_applications,
+    "fiche_salarie": fiche_salarie,
+    "fluxiae": fluxiae,
+    "forem_jobseekers": forem_jobseekers,
+    "ft_actions": ft_actions,
+    "ft_diagnosis": ft_diagnosis,
+    "ft_registrations": ft_registrations,
+    "ft_spie": ft_spie,
+    "siae_monthly": siae_monthly,
+}
 
 #: Beyond this many persons, the partners of `partners.csv` are too few: a whole country's are made.
 LARGEST_WITH_OWN_PARTNERS = 100_000
@@ -185,38 +212,14 @@ def _deliveries(
     place: Callable[[Partner, Month], Path],
 ) -> Iterator[Delivery]:  # fmt: skip
     """The deliveries of a network in order of deposit: month after month, partner after partner."""
-    departments = [one.code for one in registry.partners.values() if one.family == "department"]
-    structures = {one.code: rank for rank, one in enumerate(situations.structures)}
-    agencies = {code: rank for rank, code in enumerate(situations.agencies)}
     for month in months:
         for partner in registry.partners.values():
-            folder = place(partner, month)
             for source in partner.sources:
-                if not partner.expects(source, month):
-                    continue
-                if source == "fluxiae":
-                    yield siae.fluxiae(
-                        population, situations, registry.source(source), partner.code, month, folder, root, factor
-                    )
-                elif source == "siae_monthly" and partner.code in structures:
-                    yield siae.siae_monthly(
-                        population, situations, registry.source(source), structures[partner.code], month, folder, root,
-                        factor,
-                    )  # fmt: skip
-                elif source == "department_list":
-                    yield department.department_list(
-                        population, situations, partner, departments.index(partner.code), month, folder, root, factor
-                    )
-                elif source == "department_contacts":
-                    yield department.department_contacts(population, situations, partner, month, folder, root, factor)
-                elif source == "cnaf_vrsb0801":
-                    yield department.cnaf_flow(population, situations, partner, month, folder, root, factor)
-                elif source == "ft_spie":
-                    yield employment.ft_spie(population, situations, month, folder, root, partner.code, factor)
-                elif source == "forem_jobseekers":
-                    yield employment.forem_jobseekers(population, situations, month, folder, root, partner.code, factor)
-                elif source == "ale_activity" and partner.code in agencies:
-                    yield ale.ale_activity(population, situations, agencies[partner.code], month, folder, root, factor)
+                if partner.expects(source, month) and source in WRITERS:
+                    folder = place(partner, month)
+                    deposit = Deposit(registry, partner, registry.source(source), month, folder, root, factor)
+                    made = WRITERS[source](population, situations, deposit)
+                    yield from (made,) if isinstance(made, Delivery) else made
 
 
 def _write_deliveries(path: Path, base: Path, deliveries: Iterable[Delivery]) -> None:
