@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import io
+import json
 import re
 import zipfile
 from collections import Counter
@@ -266,18 +267,14 @@ def test_canonical_dates_and_codes_are_well_formed() -> None:
 # -- the network -------------------------------------------------------------------------------------------------
 
 
-#: Contracts that the simulation writes no export for yet.
-NOT_SIMULATED = {"department_pathways", "department_appointments"}
-
-
 def test_every_source_of_every_partner_is_delivered_each_month(world: SimulationReport, registry: Registry) -> None:
     expected = [
         (str(month), partner.code, source)
         for month in SAMPLE_SPAN
         for partner in registry.partners.values()
         for source in partner.sources
-        if source not in NOT_SIMULATED
     ]
+    assert {source for _, _, source in expected} == set(registry.sources), "no contract without a file to show it"
     listed = [(row["month"], row["partner"], row["source"]) for row in deliveries(world.folder)]
     assert listed == expected
     assert world.deliveries == len(expected)
@@ -523,6 +520,84 @@ def test_nobody_is_registered_before_coming_of_age(world: SimulationReport) -> N
                 assert int(registered[-4:]) - int(born[-4:]) >= 17  # a year mistyped apart
 
 
+def test_a_reoriented_person_stands_twice_and_says_where_from(world: SimulationReport) -> None:
+    with one(world, "department_pathways", "dep-52").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    second = [row for row in rows if row["Rang de l'orientation"] == "2"]
+    assert second
+    who = "Identifiant interne au département"
+    for row in second:
+        before = next(one for one in rows if one[who] == row[who] and not one["Date de réorientation"])
+        assert row["Nature précédente"] == before["Nature de l'orientation"]
+        assert row["Date de réorientation"] == before["Sortie du parcours"] == row["Date d'orientation"]
+
+
+def test_the_orientation_export_of_webrsa_loses_the_spouse(world: SimulationReport) -> None:
+    with one(world, "department_pathways", "dep-08").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    assert len({row["MATRICULE"] for row in rows}) == len(rows) > 20
+    assert {row["CIBLE"] for row in rows} == {"O"}
+    assert {row["ORGANISME_ORIENTATION_SIRET"] for row in rows} == {""}
+
+
+def test_appointments_are_those_of_the_month(world: SimulationReport) -> None:
+    with one(world, "department_appointments", "dep-54").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    assert {row["Date du RDV"][3:] for row in rows} == {"09/2026"}
+    assert {row["Motif du RDV"] for row in rows} == {"RSA orientation", "RSA accompagnement"}
+    assert any(row["Heure du RDV"].startswith(" ") for row in rows), "hours are padded with a space"
+
+
+def test_a_hire_has_an_application_before_it_and_a_record_after_it(world: SimulationReport) -> None:
+    book = CalamineWorkbook.from_path(one(world, "emplois_applications", "les-emplois"))
+    header, *rows = book.get_sheet_by_name("Candidatures").to_python()
+    applications = [dict(zip(header, row, strict=True)) for row in rows]
+    hired = {row["id_candidat"] for row in applications if str(row["date_début_contrat"] or "").endswith("/09/2026")}
+    assert hired
+    passes = {row[1] for row in book.get_sheet_by_name("PASS").to_python()[1:]}
+    assert hired <= passes
+    batch = json.loads(one(world, "fiche_salarie", "les-emplois").read_text(encoding="utf-8"))
+    created = [line for line in batch["lignesTelechargement"] if line["typeMouvement"] == "C"]
+    assert {line["personnePhysique"]["passDateDeb"][3:] for line in created} == {"09/2026"}
+    updated = [line for line in batch["lignesTelechargement"] if line["typeMouvement"] == "M"]
+    assert {line["adresse"]["adrLibelleVoie"] for line in updated} <= {"DE BLIDA"}
+
+
+def test_registrations_come_as_four_files_that_send_the_number_twice(world: SimulationReport) -> None:
+    with zipfile.ZipFile(one(world, "ft_registrations", "france-travail-52")) as archive:
+        names = archive.namelist()
+        stock = archive.read(next(name for name in names if "stock" in name)).decode().splitlines()
+    assert [name.split("_")[1] for name in names] == ["inscriptions", "cessations", "radiations", "stock"]
+    rows = list(csv.DictReader(stock, delimiter=";"))
+    same = [row["nir"] == row["nir2"] for row in rows]
+    assert sum(same) >= 0.97 * len(rows)
+    assert {len(row["identifiantpe"]) for row in rows} == {11}
+
+
+def test_actions_name_the_persons_of_the_extract(world: SimulationReport) -> None:
+    extract = truth(world, "ft_spie", "france-travail")
+    known = {row["local_key"]: row["true_person_id"] for row in extract}
+    actions = truth(world, "ft_actions", "france-travail")
+    assert len(actions) > 20
+    assert all(known[row["local_key"]] == row["true_person_id"] for row in actions)
+
+
+def test_the_diagnosis_counts_every_job_seeker_once(world: SimulationReport) -> None:
+    with one(world, "ft_diagnosis", "france-travail").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    assert sum(int(row["defm"]) for row in rows) == len(truth(world, "ft_spie", "france-travail"))
+    assert {row["mois_statistique"] for row in rows} == {"202609"}
+
+
+def test_outcomes_stand_under_two_header_rows_and_tell_no_small_cohort(world: SimulationReport) -> None:
+    sheet = CalamineWorkbook.from_path(one(world, "dsn_outcomes", "gip-mds")).get_sheet_by_name("Sorties")
+    groups, header, *rows = sheet.to_python()
+    assert [cell for cell in groups if cell] == ["Cohorte", "Personnes", "Médianes"]
+    assert header[0] == "Sortie en IAE"
+    assert len(sheet.merged_cell_ranges or ()) == 3
+    assert min(int(row[5]) + int(row[6]) for row in rows) >= 5
+
+
 # -- scale -------------------------------------------------------------------------------------------------------
 
 
@@ -534,6 +609,7 @@ def test_a_country_has_every_department_and_244_agencies(registry: Registry, tmp
     assert families["siae"] > 3500
     assert country.sources == registry.sources
     assert "department_contacts" in country.partner("dep-52").sources
+    assert {source for partner in country.partners.values() for source in partner.sources} == set(registry.sources)
     sirets = [partner.siret for partner in country.partners.values() if partner.siret]
     assert len(set(sirets)) == len(sirets)
 
@@ -559,10 +635,13 @@ def test_the_samples_are_small_complete_and_listed_in_order(registry: Registry) 
         assert files == {folder / row["path"] for row in listed}
         total += sum(path.stat().st_size for path in files)
         partners.update({family: len({row["partner"] for row in listed})})
-    assert total <= 6_000_000
+    assert total <= 7_000_000
     assert partners["department"] == 4
     assert partners["ale"] == 5
-    assert partners["employment_service"] == 2
+    assert partners["employment_service"] == 4
+    assert {row["source"] for family in FAMILIES for row in deliveries(registry.folder / family / "samples")} == set(
+        registry.sources
+    )
 
 
 def test_children_stand_in_the_flow_of_the_cnaf_only(world: SimulationReport) -> None:

@@ -24,6 +24,9 @@ STRUCTURES = 4000
 #: One structure in forty deposits its own monthly file; the others stand in the ASP's bundle only.
 _DEPOSITING_STRUCTURE = 40
 
+#: What one department delivers besides its list and the flow of the CNAF.
+_OWN_SOURCES = ("department_contacts", "department_pathways", "department_appointments")
+
 _COLUMNS = (
     "code", "name", "family", "space", "territory_code", "sources", "delivers_for", "since", "until", "siret", "nir",
 )  # fmt: skip
@@ -46,20 +49,26 @@ def _partners(places: Gazetteer, since: Month) -> Iterator[dict[str, str]]:
     structures = list(_structures(places, since))
     begun = min(str(since), "2020-01")
     yield {
+        "code": "les-emplois", "name": "Les emplois de l'inclusion", "family": "siae", "space": "fr",
+        "territory_code": "FR", "sources": "emplois_applications fiche_salarie", "since": begun, "nir": "allowed",
+    }  # fmt: skip
+    yield {
         "code": "asp", "name": "Agence de services et de paiement", "family": "siae", "space": "fr",
         "territory_code": "FR", "sources": "fluxiae", "since": begun, "nir": "allowed",
         "delivers_for": " ".join(row["code"] for row in structures if not row["sources"]),
     }  # fmt: skip
     yield from structures
     for department in sorted({code for code in places.departments if code}):
-        contacts = " department_contacts" if department == "52" else ""
+        others = " ".join(_OWN_SOURCES) + " " if department == "52" else ""
         yield {
             "code": f"dep-{department.lower()}", "name": f"Département {department}", "family": "department",
             "space": "fr", "territory_code": f"FR-DEP-{department}", "since": begun, "nir": "allowed",
-            "sources": f"department_list{contacts} cnaf_vrsb0801",
+            "sources": f"department_list {others}cnaf_vrsb0801",
         }  # fmt: skip
     for code, name, space, territory, source in (
-        ("france-travail", "France Travail", "fr", "FR", "ft_spie"),
+        ("france-travail", "France Travail", "fr", "FR", "ft_spie ft_actions ft_diagnosis"),
+        ("france-travail-52", "France Travail 52", "fr", "FR-DEP-52", "ft_registrations"),
+        ("gip-mds", "GIP Modernisation des déclarations sociales", "fr", "FR", "dsn_outcomes"),
         ("forem", "FOREm", "be", "BE-REG-03000", "forem_jobseekers"),
     ):
         yield {
