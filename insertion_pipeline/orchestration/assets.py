@@ -25,10 +25,12 @@ from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration import order, questions
 from insertion_pipeline.orchestration.discretion import without_values
 from insertion_pipeline.orchestration.grid import delivery_key
 from insertion_pipeline.orchestration.planning import Plan, plan
 from insertion_pipeline.orchestration.resources import PublishingDatabase, Writer
+from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.publication import releasing
 from insertion_pipeline.publication.releasing import Release
 from insertion_pipeline.registry import ContractField, Registry, Source
@@ -73,14 +75,17 @@ def conformed_asset(source: Source, months: dg.MonthlyPartitionsDefinition) -> d
         kinds={"parquet", "duckdb"},
         tags={"family": source.family, "sealed": "true"},
         metadata=_contract_metadata(source),
+        op_tags=order.FIRST,
         partitions_def=months,
         backfill_policy=SPAN_IN_ONE_RUN,
     )
     def conformed(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
         with without_values():
-            for month in months_of(context):
-                receipts = deliveries.ensure_conformed(writer.lake(), writer.registry(), source.name, month)
+            lake, registry, chosen = writer.lake(), writer.registry(), tuple(months_of(context))
+            for month in chosen:
+                receipts = deliveries.ensure_conformed(lake, registry, source.name, month)
                 context.add_asset_metadata(_receipts_metadata(receipts), partition_key=str(month))
+            side_process().ask_ahead(context.run_id, questions.contract_holds, lake, registry, source.name, chosen)
         return dg.MaterializeResult()
 
     return conformed

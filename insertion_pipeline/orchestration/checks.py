@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from insertion_pipeline.disclosure import small_cells
 from insertion_pipeline.indicators.additivity import totals_that_do_not_hold
 from insertion_pipeline.indicators.computing import coverage_path, values_path
-from insertion_pipeline.ingestion import deliveries, drift
+from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.ingestion.accounts import Account
-from insertion_pipeline.ingestion.counterchecking import countercheck
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration import order, questions
 from insertion_pipeline.orchestration.assets import (
     INDICATOR_VALUES,
     RELEASE,
@@ -29,6 +29,7 @@ from insertion_pipeline.orchestration.assets import (
 from insertion_pipeline.orchestration.discretion import without_values
 from insertion_pipeline.orchestration.planning import plan
 from insertion_pipeline.orchestration.resources import Home
+from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.publication import releasing
 from insertion_pipeline.publication.verifying import verify
 from insertion_pipeline.registry import Source
@@ -46,13 +47,15 @@ def _accounts_balance(source: Source) -> dg.AssetChecksDefinition:
         name="accounts_balance",
         asset=conformed_key(source.name),
         blocking=True,
+        op_tags=order.SECOND,
         description="Pour chaque dépôt, lignes = vides + en-têtes et pieds + acceptées + rejetées : rien n'est perdu.",
     )
     def accounts_balance(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
             lake, registry = home.lake(), home.registry()
             months = _months(context, lake)
-            received, counting = _received(lake, source, months), _counting(lake, source, months)
+            received = _received(lake, source, months)
+            counting = questions.counting(lake, registry, source.name, months)
             unbalanced = [one.sequence for one in received if not one.account.is_balanced]
             altered = [one.sequence for one in counting if deliveries.stored_rows(lake, registry, one) != one.rows]
         total = sum((receipt.account for receipt in received), Account())
@@ -74,13 +77,15 @@ def _contract_holds(source: Source) -> dg.AssetChecksDefinition:
         name="contract_holds",
         asset=conformed_key(source.name),
         blocking=True,
+        op_tags=order.THIRD,
         description="Les lignes acceptées passent aussi le schéma pandera du contrat (par sondage dès 100 000).",
     )
     def contract_holds(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
-            lake = home.lake()
-            counting = _counting(lake, source, _months(context, lake))
-            answer = countercheck(lake, home.registry(), source, counting)
+            lake, registry = home.lake(), home.registry()
+            asked = lake, registry, source.name, tuple(_months(context, lake))
+            side_process().ask_ahead(context.run.run_id, questions.month_is_ordinary, *asked)
+            answer = side_process().answer(context.run.run_id, questions.contract_holds, *asked)
         failures = answer.failures
         records = [
             dg.TableRecord({"table": table, "field": field, "check": check, "cells": cells})
@@ -99,12 +104,14 @@ def _month_is_ordinary(source: Source) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name="month_is_ordinary",
         asset=conformed_key(source.name),
+        op_tags=order.LAST,
         description="Volumes, cellules vides et répartition des codes, à côté du mois précédent (great-expectations).",
     )
     def month_is_ordinary(context: dg.AssetCheckExecutionContext, home: Home) -> dg.AssetCheckResult:
         with without_values():
-            lake = home.lake()
-            reports = drift.judge_drift(lake, home.registry(), source, _months(context, lake))
+            lake, registry = home.lake(), home.registry()
+            asked = lake, registry, source.name, tuple(_months(context, lake))
+            reports = side_process().answer(context.run.run_id, questions.month_is_ordinary, *asked)
         drifts = [(report.month, one) for report in reports for one in report.drifts]
         rows = [
             dg.TableRecord({"month": str(month), "table": one.table, "field": one.field, "what": one.message})
@@ -124,24 +131,17 @@ def _month_is_ordinary(source: Source) -> dg.AssetChecksDefinition:
     return month_is_ordinary
 
 
-def _months(context: dg.AssetCheckExecutionContext, lake: Lake) -> Sequence[Month]:
+def _months(context: dg.AssetCheckExecutionContext, lake: Lake) -> tuple[Month, ...]:
     """The months of this run; those of the next release where a check is run by itself, which has no partition."""
     if context.has_partition_key or context.has_partition_key_range:
-        return months_of(context)
-    return plan(lake).published
+        return tuple(months_of(context))
+    return tuple(plan(lake).published)
 
 
 def _received(lake: Lake, source: Source, months: Sequence[Month]) -> list[Receipt]:
     """The deliveries accepted for these months, replaced ones included."""
     accepted = (one for one in receipts(lake) if one.source == source.name and one.status == "applied")
     return [one for one in accepted if one.month in months]
-
-
-def _counting(lake: Lake, source: Source, months: Sequence[Month]) -> list[Receipt]:
-    """The deliveries that count in these months, each once, whatever month they were made for."""
-    everything = receipts(lake)
-    numbers = {one.sequence for month in months for one in deliveries.effective(everything, source, month)}
-    return [one for one in everything if one.sequence in numbers and one.status == "applied"]
 
 
 def value_checks() -> list[dg.AssetChecksDefinition]:

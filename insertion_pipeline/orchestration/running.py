@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from insertion_pipeline.lake import Lake, write_json
 from insertion_pipeline.month import Span
 from insertion_pipeline.orchestration import grid
 from insertion_pipeline.orchestration.assets import LAST_MONTH_TAG
+from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
 from insertion_pipeline.orchestration.outcomes import CheckOutcome
 from insertion_pipeline.registry import Registry
@@ -69,12 +69,12 @@ def run_months(
     blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
-    dagster_home(lake)
+    folder = dagster_home(lake)
     definitions = code_location(settings, through=span.last, lock_is_held=True)
     run_id = str(uuid.uuid4())
     steps = _Steps(on_progress)
     try:
-        with warnings.catch_warnings(), dg.DagsterInstance.get() as instance:
+        with warnings.catch_warnings(), instance_of(folder) as instance:
             warnings.simplefilter("ignore")
             grid.report_new_receipts(instance, lake, registry)
             instance.add_event_listener(run_id, steps.listen)

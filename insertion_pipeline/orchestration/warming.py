@@ -2,8 +2,8 @@
 
 Belongs here: importing in the background. Does not belong here: anything that a run would not load anyway.
 
-Dagster, pandas, pandera and great-expectations take ten seconds to import on two cores; reading and judging deliveries
-happens in DuckDB meanwhile, which leaves Python free.
+Dagster takes three seconds to import, and the checks of the side process as much again before it is ready; reading and
+judging deliveries happens in DuckDB meanwhile, which leaves Python free.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import functools
 import importlib
 import threading
 
+from insertion_pipeline.orchestration.side_process import side_process
+
 #: In the order in which a run asks for them.
-_HEAVY = ("dagster", "alembic.command", "dagster_duckdb", "pandas", "pandera.pandas", "great_expectations")
+_HEAVY = ("dagster", "alembic.command", "dagster_duckdb")
 
 
 @functools.cache
 def warm_up() -> threading.Thread:
     """Start importing, once per process. Whoever needs a library imports it as ever, and waits for it if need be."""
+    side_process().start()
     thread = threading.Thread(target=_import_all, name="warming up", daemon=True)
     thread.start()
     return thread

@@ -1,0 +1,115 @@
+"""A second process for the checks that Python libraries make, beside a run's own work in DuckDB.
+
+Belongs here: the process, questions asked ahead, answers when they are needed. Does not belong here: any check.
+
+pandera and great-expectations take eight seconds to import and hold Python's lock while they validate. Asked as soon as
+the rows are there, in a process of their own, they have answered before a run needs to know.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.orchestration.discretion import without_values
+from insertion_pipeline.registry import Registry
+
+T = TypeVar("T")
+
+#: What is imported while nobody has asked yet. great-expectations waits until it is asked: pandera decides first.
+_LIBRARIES = ("pandas", "pandera.pandas")
+
+
+class SideProcess:
+    """One process, started when first asked, that answers one question after the other.
+
+    A question is a function of a lake, its declarations, and `about`: hashable things that can be sent.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._told: set[Hashable] = set()
+        self._ahead: dict[Hashable, Future[Any]] = {}
+
+    def start(self) -> ProcessPoolExecutor:
+        """The process, importing its libraries."""
+        if self._pool is None:
+            spawning = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_the_parent)
+            for library in _LIBRARIES:
+                self._pool.submit(importlib.import_module, library)
+        return self._pool
+
+    def ask_ahead(
+        self, run_id: str, question: Callable[..., T], lake: Lake, registry: Registry, *about: Hashable
+    ) -> None:
+        """Ask what this run will want to know."""
+        self._ahead[run_id, question, about] = self._ask(question, lake, registry, about)
+
+    def answer(self, run_id: str, question: Callable[..., T], lake: Lake, registry: Registry, *about: Hashable) -> T:
+        """`question(lake, registry, *about)`, asked ahead or now. Raises what it raised, without values."""
+        asked = self._ahead.pop((run_id, question, about), None) or self._ask(question, lake, registry, about)
+        try:
+            answer: T = asked.result()
+        except BaseException:
+            self.stop()
+            raise
+        return answer
+
+    def stop(self) -> None:
+        """End the process once it has answered, and forget what was asked ahead."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+        self._told.clear()
+        self._ahead.clear()
+
+    def _ask(
+        self, question: Callable[..., T], lake: Lake, registry: Registry, about: tuple[Hashable, ...]
+    ) -> Future[T]:
+        pool, place = self.start(), (str(lake.home), registry.digest)
+        if place not in self._told:
+            pool.submit(_be_told, place, lake, registry)
+            self._told.add(place)
+        return pool.submit(_answer, question, place, about)
+
+
+@functools.cache
+def side_process() -> SideProcess:
+    """The side process of this one."""
+    return SideProcess()
+
+
+# -- in the side process -----------------------------------------------------------------------------------------------
+
+_places: dict[Hashable, tuple[Lake, Registry]] = {}
+
+
+def _end_with_the_parent() -> None:
+    """A parent that is killed says nothing: its end is watched for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _be_told(place: Hashable, lake: Lake, registry: Registry) -> None:
+    _places[place] = lake, registry
+
+
+def _answer(question: Callable[..., T], place: Hashable, about: tuple[Hashable, ...]) -> T:
+    lake, registry = _places[place]
+    with without_values():
+        return question(lake, registry, *about)
