@@ -21,6 +21,7 @@ from insertion_pipeline.orchestration import checks
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
 from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
 
@@ -278,9 +279,24 @@ def test_an_account_out_of_balance_fails_its_check(settings: Settings, monkeypat
     assert failed.metadata["receipts out of balance"].value == [1]
 
 
+class Answering(SideProcess):
+    """Says to every question what it was told to say."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.said = answer
+
+    def ask_ahead(self, *_: object) -> None:
+        """Nothing to prepare."""
+
+    def answer(self, *_: object) -> object:
+        return self.said
+
+
 def test_rows_that_pandera_refuses_fail_their_check(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     flaw = ("salaries", "heures_travaillees", "less_than_or_equal_to(400)")
-    monkeypatch.setattr(checks, "countercheck", lambda *arguments: Countercheck(46, Counter({flaw: 2})))
+    said = Answering(Countercheck(46, Counter({flaw: 2})))
+    monkeypatch.setattr(checks, "side_process", lambda: said)
     failed = verdict(settings, "contract_holds")
     assert not failed.passed
     assert failed.metadata["failures"].records[0].data["cells"] == 2
@@ -289,7 +305,7 @@ def test_rows_that_pandera_refuses_fail_their_check(settings: Settings, monkeypa
 def test_a_strange_month_warns_and_names_the_field(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = drift.Drift("salaries", "rsa", "code_share_shift", "une autre répartition des codes")
     report = drift.DriftReport("siae_monthly", SEPTEMBER, 46, 6, (strange,))
-    monkeypatch.setattr(drift, "judge_drift", lambda *arguments: (report,))
+    monkeypatch.setattr(checks, "side_process", lambda: Answering((report,)))
     warned = verdict(settings, "month_is_ordinary")
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert warned.metadata["drifts"].records[0].data["field"] == "rsa"

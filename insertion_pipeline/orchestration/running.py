@@ -24,6 +24,7 @@ from insertion_pipeline.orchestration.assets import LAST_MONTH_TAG
 from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
 from insertion_pipeline.orchestration.outcomes import CheckOutcome
+from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import REPOSITORY, Settings, silence_telemetry
 
@@ -91,6 +92,7 @@ def run_months(
     except DagsterAssetCheckFailedError:
         raise RunFailed(f"contrôle bloquant non tenu à l'étape {steps.current}, run {run_id}") from None
     finally:
+        side_process().forget(run_id)
         write_json(lake.runs / run_id / "steps.json", steps.seconds)
     return run_id, tuple(_outcome(evaluation) for evaluation in result.get_asset_check_evaluations())
 

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ class SideProcess:
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
         self._told: set[Hashable] = set()
-        self._ahead: dict[Hashable, Future[Any]] = {}
+        self._ahead: dict[tuple[str, Callable[..., Any], tuple[Hashable, ...]], Future[Any]] = {}
 
     def start(self) -> ProcessPoolExecutor:
         """The process, importing its libraries."""
@@ -59,10 +60,15 @@ class SideProcess:
         asked = self._ahead.pop((run_id, question, about), None) or self._ask(question, lake, registry, about)
         try:
             answer: T = asked.result()
-        except BaseException:
+        except BrokenProcessPool:
             self.stop()
             raise
         return answer
+
+    def forget(self, run_id: str) -> None:
+        """Drop what was asked ahead in a run that has ended, and has perhaps failed before it needed to know."""
+        for question in [question for question in self._ahead if question[0] == run_id]:
+            self._ahead.pop(question).cancel()
 
     def stop(self) -> None:
         """End the process once it has answered, and forget what was asked ahead."""

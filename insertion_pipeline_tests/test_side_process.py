@@ -1,0 +1,96 @@
+"""A second process answers: what was asked, once, in order, without a value, and never longer than the first lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.orchestration.discretion import StepFailed
+from insertion_pipeline.orchestration.side_process import SideProcess
+from insertion_pipeline.registry import Registry
+
+
+def who(lake: Lake, registry: Registry, folder: str) -> tuple[int, str, int]:
+    """The process that answers, and what it knows."""
+    with (Path(folder) / "asked").open("a") as asked:
+        asked.write("x")
+    return os.getpid(), str(lake.home), len(registry.sources)
+
+
+def fail_quoting_a_cell(lake: Lake, registry: Registry) -> None:
+    raise ValueError("Could not convert string 'MARTIN Zoe' to INT32")
+
+
+def die(lake: Lake, registry: Registry) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def aside() -> Iterator[SideProcess]:
+    process = SideProcess()
+    yield process
+    process.stop()
+
+
+def test_another_process_answers_with_the_same_lake_and_declarations(
+    aside: SideProcess, lake: Lake, registry: Registry, tmp_path: Path
+) -> None:
+    answering, home, sources = aside.answer("run", who, lake, registry, str(tmp_path))
+    assert answering != os.getpid()
+    assert (home, sources) == (str(lake.home), len(registry.sources))
+
+
+def test_what_was_asked_ahead_is_worked_out_once(
+    aside: SideProcess, lake: Lake, registry: Registry, tmp_path: Path
+) -> None:
+    aside.ask_ahead("run", who, lake, registry, str(tmp_path))
+    aside.answer("run", who, lake, registry, str(tmp_path))
+    assert (tmp_path / "asked").read_text() == "x"
+
+
+def test_another_run_is_answered_afresh(aside: SideProcess, lake: Lake, registry: Registry, tmp_path: Path) -> None:
+    aside.ask_ahead("a run that failed", who, lake, registry, str(tmp_path))
+    aside.answer("the next one", who, lake, registry, str(tmp_path))
+    aside.forget("a run that failed")
+    aside.answer("a run that failed", who, lake, registry, str(tmp_path))
+    assert (tmp_path / "asked").read_text() == "xxx"
+
+
+def test_an_error_comes_back_without_the_value_it_quotes(aside: SideProcess, lake: Lake, registry: Registry) -> None:
+    with pytest.raises(StepFailed, match="ValueError") as raised:
+        aside.answer("run", fail_quoting_a_cell, lake, registry)
+    assert "MARTIN" not in str(raised.value)
+
+
+def test_a_process_that_died_is_replaced(aside: SideProcess, lake: Lake, registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="abruptly"):
+        aside.answer("run", die, lake, registry)
+    assert aside.answer("run", who, lake, registry, str(tmp_path))[0] != os.getpid()
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os, time\n"
+        "from insertion_pipeline.orchestration.side_process import SideProcess\n"
+        "if __name__ == '__main__':\n"
+        "    print(SideProcess().start().submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
