@@ -66,7 +66,7 @@ class Home:
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(_NETWORK_CUT)
         environment = os.environ | {
-            "PYTHONPATH": str(hook),
+            "PYTHONPATH": os.pathsep.join([str(hook), str(REPOSITORY)]),
             "CONNECTIONS": str(self.connections),
             "INSERTION_HOME": str(self.folder),
         }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import dagster as dg
 import pytest
 from dagster import AssetCheckEvaluation
+from pydantic import SecretStr
 
 from insertion_pipeline.definitions import build_defs
 from insertion_pipeline.indicators import catalogue
@@ -18,9 +24,10 @@ from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import checks
+from insertion_pipeline.orchestration.alerting import failure_sensor
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
-from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan
 from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
@@ -247,6 +254,75 @@ def test_the_sensor_reports_each_receipt_once(location: dg.Definitions, instance
     assert (event.asset_key.path, str(event.partition)) == (["deliveries", "siae_monthly"], "2026-09|siae-10")
     assert result.cursor == "1"
     assert isinstance(tick(location, instance, result.cursor), dg.SkipReason)
+
+
+# -- what runs by itself -----------------------------------------------------------------------------------------------
+
+
+def test_conditions_are_evaluated_from_the_first_start_of_the_daemon(location: dg.Definitions) -> None:
+    sensor = location.resolve_sensor_def("whenever_delivered")
+    assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("day", "last"), [(datetime(2026, 10, 16, 6), "2026-09"), (datetime(2027, 1, 16, 6), "2026-09")]
+)
+def test_the_monthly_schedule_publishes_the_months_that_are_due(
+    location: dg.Definitions, day: datetime, last: str
+) -> None:
+    schedule = location.resolve_schedule_def("monthly_release")
+    context = dg.build_schedule_context(scheduled_execution_time=day, resources={"home": location.resources["home"]})
+    (request,) = schedule.evaluate_tick(context).run_requests
+    assert request.tags | {LAST_MONTH_TAG: "2026-09", "dagster/asset_partition_range_end": "2026-09"} == request.tags
+
+
+def test_the_monthly_schedule_waits_for_a_first_delivery(location: dg.Definitions) -> None:
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 9, 16, 6), resources={"home": location.resources["home"]}
+    )
+    evaluated = location.resolve_schedule_def("monthly_release").evaluate_tick(context)
+    assert (evaluated.run_requests, evaluated.skip_message) == ([], "aucun dépôt jusqu'à 2026-08")
+
+
+class Webhook(BaseHTTPRequestHandler):
+    """Keeps what it is told."""
+
+    told: ClassVar[list[dict[str, str]]] = []
+
+    def do_POST(self) -> None:
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the screen."""
+
+
+def test_a_failed_run_is_told_by_its_number_and_a_link_only(instance: dg.DagsterInstance) -> None:
+    @dg.op
+    def quoting_a_cell() -> None:
+        raise ValueError("MARTIN Zoe")
+
+    @dg.job
+    def failing() -> None:
+        quoting_a_cell()
+
+    result = failing.execute_in_process(instance=instance, raise_on_error=False)
+    (failure,) = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
+    server = HTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    address = SecretStr(f"http://127.0.0.1:{server.server_port}/")
+    sensor = failure_sensor(Settings().model_copy(update={"alert_webhook": address, "dagster_url": "https://d.test/"}))
+    context = dg.build_run_status_sensor_context("failed_runs", failure, instance, result.dagster_run).for_run_failure()
+    sensor(context)
+    server.server_close()
+    link = f"https://d.test/runs/{result.run_id}"
+    assert Webhook.told == [{"text": f"Run en échec : {link}", "run_id": result.run_id, "job": "failing", "url": link}]
+
+
+def test_nobody_is_told_where_no_webhook_is_set() -> None:
+    assert failure_sensor(Settings()).default_status == dg.DefaultSensorStatus.STOPPED
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import order, questions
 from insertion_pipeline.orchestration.discretion import without_values
 from insertion_pipeline.orchestration.grid import delivery_key
-from insertion_pipeline.orchestration.planning import Plan, plan
+from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, Plan, plan
 from insertion_pipeline.orchestration.resources import PublishingDatabase, Writer
 from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.publication import releasing
@@ -41,9 +41,6 @@ Part = TypeVar("Part")
 PERSONS = dg.AssetKey("persons")
 INDICATOR_VALUES = dg.AssetKey("indicator_values")
 RELEASE = dg.AssetKey("release")
-
-#: The tag of a run that says in which month its release ends.
-LAST_MONTH_TAG = "insertion/last_month"
 
 #: One run computes a span of months: 36 months backfilled as 36 runs would start 36 processes.
 SPAN_IN_ONE_RUN = dg.BackfillPolicy.single_run()

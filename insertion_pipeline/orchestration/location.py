@@ -11,6 +11,7 @@ import dagster as dg
 
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import assets, automation, checks, grid
+from insertion_pipeline.orchestration.alerting import failure_sensor
 from insertion_pipeline.orchestration.resources import Home, PublishingDatabase, Writer, registry_of
 from insertion_pipeline.settings import Settings
 
@@ -33,6 +34,11 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
             assets.indicator_values_asset(months),
             assets.release_asset(),
         ]
+        monthly = dg.define_asset_job(
+            MONTHLY_JOB,
+            selection=dg.AssetSelection.assets(*(key for one in materialised for key in one.keys)),
+            description="Tout ce que les dépôts d'un mois, ou d'une suite de mois, demandent de refaire.",
+        )
         grids = [grid.delivery_grid(source, registry, months) for source in sources]
         return dg.Definitions(
             assets=[
@@ -44,14 +50,9 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
                 *checks.value_checks(),
                 *checks.release_checks(),
             ],
-            jobs=[
-                dg.define_asset_job(
-                    MONTHLY_JOB,
-                    selection=dg.AssetSelection.assets(*(key for one in materialised for key in one.keys)),
-                    description="Tout ce que les dépôts d'un mois, ou d'une suite de mois, demandent de refaire.",
-                )
-            ],
-            sensors=[automation.delivery_sensor],
+            jobs=[monthly],
+            schedules=[automation.monthly_schedule(MONTHLY_JOB)],
+            sensors=[automation.delivery_sensor, automation.automation_sensor(), failure_sensor(settings)],
             resources={
                 "home": home,
                 "writer": Writer(home=home, holds_lock_already=lock_is_held),

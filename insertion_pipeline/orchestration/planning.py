@@ -37,6 +37,19 @@ class Plan:
         return Span(self.published[0], self.published[-1])
 
 
+#: The tag of a run that says in which month its release ends.
+LAST_MONTH_TAG = "insertion/last_month"
+
+
+def span_tags(span: Span) -> dict[str, str]:
+    """The tags of one run over a span of months. Those of its two ends are Dagster's own."""
+    return {
+        "dagster/asset_partition_range_start": str(span.first),
+        "dagster/asset_partition_range_end": str(span.last),
+        LAST_MONTH_TAG: str(span.last),
+    }
+
+
 class NothingDelivered(Exception):
     """No delivery counts for the months asked for: there is nothing to publish."""
 

@@ -20,10 +20,10 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from insertion_pipeline.lake import Lake, write_json
 from insertion_pipeline.month import Span
 from insertion_pipeline.orchestration import grid
-from insertion_pipeline.orchestration.assets import LAST_MONTH_TAG
 from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
 from insertion_pipeline.orchestration.outcomes import CheckOutcome
+from insertion_pipeline.orchestration.planning import span_tags
 from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import REPOSITORY, Settings, silence_telemetry
@@ -82,11 +82,7 @@ def run_months(
             result = definitions.resolve_job_def(MONTHLY_JOB).execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                tags={
-                    "dagster/asset_partition_range_start": str(span.first),
-                    "dagster/asset_partition_range_end": str(span.last),
-                    LAST_MONTH_TAG: str(span.last),
-                },
+                tags=span_tags(span),
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     except DagsterAssetCheckFailedError:
