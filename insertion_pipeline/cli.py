@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from insertion_pipeline.commands import portal, releases
+from insertion_pipeline.commands import copies, portal, releases
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
 from insertion_pipeline.commands.session import session_of as _session
 
@@ -147,6 +147,8 @@ app = typer.Typer(
     epilog="Les options globales s'écrivent avant ou après la commande.",
 )
 app.add_typer(releases.commands, name="release")
+app.command()(copies.backup)
+app.command()(copies.restore)
 app.add_typer(portal.commands, name="portal")
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
     from insertion_pipeline.orchestration.outcomes import RunOutcome
+    from insertion_pipeline.preserving import Backup
     from insertion_pipeline.publication.releasing import Headline, Release
     from insertion_pipeline.publication.verifying import Verification
     from insertion_pipeline.registry import Registry
@@ -480,3 +481,19 @@ def show_examination(points: Sequence[Examined]) -> None:
         mark = Text("✓", style="green") if one.is_well else Text("✗", style="red")
         table.add_row(mark, one.point, Text(one.state), Text(one.remedy))
     console.print(table)
+
+
+def show_backup(made: Backup, archive: Path, keys: Path) -> None:
+    """Where a copy is, and what it does not hold."""
+    console.print(
+        f"Copie écrite : {archive} ({number(made.files)} fichiers, dépôts jusqu'au n° {made.newest_receipt})."
+    )
+    console.print(f"Les clés n'y sont pas : gardez ailleurs une copie de {keys}, sans elles rien ne s'ouvre.")
+
+
+def show_restored(brought: Backup, home: Path) -> None:
+    """What came back, and what to do next."""
+    console.print(f"Remis en place dans {home} : {number(brought.files)} fichiers, chacun vérifié.")
+    if not any((home / "secrets").glob("*.key")):
+        console.print(f"[yellow]Remettez maintenant les clés dans {home / 'secrets'} : sans elles rien ne s'ouvre.[/]")
+    console.print("Puis « insertion run » refait ce qui se recalcule.")

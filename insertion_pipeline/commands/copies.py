@@ -1,0 +1,71 @@
+"""`insertion backup` and `insertion restore`: copies of a home."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from insertion_pipeline.commands.session import ExitCode, Refused, WrongUsage, say, session_of
+
+
+def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fichier à écrire (.tar).")]) -> ExitCode:
+    """Copier tout ce qui ne se recalcule pas, dans un seul fichier. Les clés n'y sont pas : copiez-les à part."""
+    from insertion_pipeline import preserving, screen
+
+    session = session_of(ctx)
+    lake = session.lake
+    with (
+        lake.writer_lock(wait=session.waits, holder=f"insertion backup, processus {os.getpid()}"),
+        screen.working("Copie", silent=session.as_json),
+    ):
+        try:
+            made = preserving.back_up(lake, archive)
+        except FileExistsError:
+            raise WrongUsage(f"{archive} existe déjà : une copie n'en remplace jamais une autre.") from None
+    if session.as_json:
+        say(made.to_json())
+    else:
+        screen.show_backup(made, archive, lake.keyring.folder)
+    return ExitCode.DONE
+
+
+def restore(
+    ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Copie à remettre en place.")]
+) -> ExitCode:
+    """Remettre une copie en place, après avoir vérifié chaque octet. Ce qui était là est mis de côté, jamais effacé."""
+    from insertion_pipeline import preserving, screen
+
+    session = session_of(ctx)
+    if not archive.is_file():
+        raise WrongUsage(f"{archive} n'existe pas.")
+    home = session.settings.home
+    with (
+        _unused(home, session.waits),
+        screen.working("Vérification et remise en place", silent=session.as_json),
+    ):
+        try:
+            brought = preserving.restore(archive, home)
+        except preserving.DamagedBackup as damaged:
+            raise Refused(f"Cette copie est abîmée ou n'en est pas une ({damaged}) : rien n'a changé.") from None
+    if session.as_json:
+        say(brought.to_json())
+    else:
+        screen.show_restored(brought, home)
+    return ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _unused(home: Path, waits: bool) -> Iterator[None]:
+    """Inside the block, no run works in the home that is about to be put aside."""
+    from insertion_pipeline.lake import Lake
+
+    if not (home / "VERSION").is_file():
+        yield
+        return
+    with Lake.open(home, may_create_keys=False).writer_lock(wait=waits, holder=f"insertion restore, {os.getpid()}"):
+        yield
