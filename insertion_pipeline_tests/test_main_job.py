@@ -72,7 +72,7 @@ class Home:
         }
         environment.pop("DAGSTER_HOME", None)
         command = [str(Path(sys.executable).with_name("insertion")), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def lake(self) -> Lake:
