@@ -160,14 +160,78 @@ def test_the_workbooks_together_hold_every_row_and_no_formula(published: Release
 def test_the_data_package_declares_every_file_and_column(published: Release) -> None:
     package = json.loads((published.folder / "datapackage.json").read_bytes())
     resources = {resource["path"]: resource for resource in package["resources"]}
-    files = set(published.manifest["files"]) - {"datapackage.json", "certificate.json"}
-    assert set(resources) == files
+    files = {name for name in published.manifest["files"] if not name.startswith("report/")}
+    about = {"datapackage.json", "certificate.json", "dcat.jsonld", "bom.cdx.json"}
+    assert set(resources) == files - about | {"report/index.html"}
+    assert all(resource["holds"] for resource in resources.values())
+    assert package["licenses"][0]["name"] == "etalab-2.0"
+    assert {source["license"] for source in package["sources"]} == {"etalab-2.0", "CC-BY-4.0", "CC-PDDC"}
     for declared in TABLES:
         resource = resources[f"csv/{declared.name}.csv"]
         assert [field["name"] for field in resource["schema"]["fields"]] == published.table(declared.name).column_names
         assert resource["dialect"]["delimiter"] == ";"
         assert all(field["description"] for field in resource["schema"]["fields"])
     assert "tous les niveaux sauf la commune" in resources["indicateurs.xlsx"]["holds"]
+
+
+def test_the_sdmx_file_holds_every_value_under_its_structure(published: Release) -> None:
+    content = (published.folder / "sdmx" / "indicator_values.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(content)))
+    values = published.table("indicator_values").to_pylist()
+    assert len(rows) == len(values)
+    told = {
+        (row["TIME_PERIOD"], row["REF_AREA"], row["INDICATOR"], row["BREAKDOWN"], row["MODALITY"]): row for row in rows
+    }
+    words = {"published": "A", "suppressed": "Q", "PS": "N", "NC": "M"}
+    for row in values:
+        one = told[row["month"], row["territory_code"], row["indicator_code"], row["breakdown"], row["modality"]]
+        assert one["OBS_VALUE"] == ("" if row["value"] is None else one["OBS_VALUE"])
+        assert row["value"] is None or float(one["OBS_VALUE"]) == row["value"]
+        assert (one["STATUS"], one["OBS_STATUS"]) == (row["status"], words[row["status"]])
+    structure = json.loads((published.folder / "sdmx" / "structure.json").read_bytes())["data"]
+    components = structure["dataStructures"][0]["dataStructureComponents"]
+    declared = [
+        *(one["id"] for one in components["dimensionList"]["dimensions"]), "TIME_PERIOD",
+        *(one["id"] for one in components["measureList"]["measures"]),
+        *(one["id"] for one in components["attributeList"]["attributes"]),
+    ]  # fmt: skip
+    assert list(rows[0]) == ["STRUCTURE", "STRUCTURE_ID", "ACTION", *declared]
+    assert rows[0]["STRUCTURE_ID"] in structure["dataflows"][0]["structure"]
+    lists = {one["id"]: {code["id"] for code in one["codes"]} for one in structure["codelists"]}
+    for name in ("REF_AREA", "INDICATOR", "BREAKDOWN", "OBS_STATUS", "FREQ"):
+        assert {row[name] for row in rows} <= lists[f"CL_{name}"]
+
+
+def test_the_dcat_record_is_a_catalogue_with_what_dcat_ap_requires(published: Release) -> None:
+    from rdflib import DCAT, DCTERMS, FOAF, RDF, Graph, URIRef
+
+    base = "https://example.org/release/"
+    graph = Graph().parse(published.folder / "dcat.jsonld", format="json-ld", publicID=base)
+    catalogue, dataset = (graph.value(None, RDF.type, kind) for kind in (DCAT.Catalog, DCAT.Dataset))
+    assert (catalogue, DCAT.dataset, dataset) in graph
+    for subject in (catalogue, dataset):
+        assert graph.value(subject, DCTERMS.title)
+        assert graph.value(subject, DCTERMS.description)
+        assert graph.value(graph.value(subject, DCTERMS.publisher), FOAF.name)
+    addresses = set()
+    for one in graph.objects(dataset, DCAT.distribution):
+        assert (one, RDF.type, DCAT.Distribution) in graph
+        assert graph.value(one, DCTERMS.license) == URIRef("https://spdx.org/licenses/etalab-2.0")
+        addresses.add(str(graph.value(one, DCAT.accessURL)).removeprefix(base))
+    assert "csv/indicator_values.csv" in addresses
+    assert all((published.folder / address).is_file() for address in addresses)
+
+
+def test_the_bill_of_materials_is_valid_and_names_what_the_lock_names(published: Release) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = (published.folder / "bom.cdx.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    named = {one["name"]: one["version"] for one in json.loads(text)["components"]}
+    lock = (Path(__file__).parent.parent / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(rf"^duckdb=={re.escape(named['duckdb'])} ", lock, re.MULTILINE)
+    assert {"pyarrow", "xlsxwriter", "echarts"} <= set(named)
 
 
 def test_the_database_opens_in_an_older_duckdb(published: Release, tmp_path: Path) -> None:
@@ -353,6 +417,14 @@ def test_a_csv_edited_without_any_signature_still_disagrees_with_the_others(copi
     name = "csv/indicator_values.csv"
     content = (found.folder / name).read_bytes()
     edited(found, name, content.replace(b'"suppressed"', b'"published"', 1))
+    (found.folder / "MANIFEST.sig").unlink()
+    assert problems(lake, found) == {name: "contenu différent du Parquet"}
+
+
+def test_sdmx_edited_without_any_signature_still_disagrees_with_the_others(copied: tuple[Lake, Release]) -> None:
+    lake, found = copied
+    name = "sdmx/indicator_values.csv"
+    edited(found, name, (found.folder / name).read_bytes().replace(b",500,", b",501,", 1))
     (found.folder / "MANIFEST.sig").unlink()
     assert problems(lake, found) == {name: "contenu différent du Parquet"}
 

@@ -33,7 +33,17 @@ from insertion_pipeline.indicators.computing import coverage_path, values_path
 from insertion_pipeline.ingestion.deliveries import delivery_digests
 from insertion_pipeline.lake import Lake, SystemClock, canonical_json, in_memory, sha256_of, write_json
 from insertion_pipeline.month import Month
-from insertion_pipeline.publication import approving, cataloguing, report, revising, signing, workbook, writing
+from insertion_pipeline.publication import (
+    approving,
+    cataloguing,
+    describing,
+    report,
+    revising,
+    sdmx,
+    signing,
+    workbook,
+    writing,
+)
 from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
 from insertion_pipeline.registry import Registry
 
@@ -299,11 +309,23 @@ def _write_files(
         writing.write_csv(folder / "csv", name, table)
     with contextlib.ExitStack() as stack:
         writing.write_duckdb(connection or stack.enter_context(in_memory()), folder / DATABASE, tables)
+    sdmx.write_sdmx(folder, tables["indicator_values"], _labels(tables))
     workbooks = workbook.write_workbooks(folder, release_id, tables, registry)
     report.write_report(folder / "report" / "index.html", release_id, tables, certificate, registry, workbooks)
     months = cataloguing.distinct(tables["indicator_values"], "month")
-    write_json(folder / "datapackage.json", writing.data_package(folder, release_id, tables, workbooks, months))
+    files = describing.files_of(tables, workbooks)
+    write_json(folder / "datapackage.json", describing.data_package(folder, release_id, files, registry, months))
+    write_json(folder / "dcat.jsonld", describing.dcat_record(release_id, files, registry, months))
+    write_json(folder / "bom.cdx.json", describing.bill_of_materials())
     write_json(folder / CERTIFICATE, dict(certificate))
+
+
+def _labels(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:
+    """The French name of each code, by what it names."""
+    return {
+        name: dict(zip(tables[name][code].to_pylist(), tables[name]["label"].to_pylist(), strict=True))
+        for name, code in (("territories", "territory_code"), ("indicators", "code"), ("breakdowns", "breakdown"))
+    }
 
 
 def _seal(

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from insertion_pipeline.disclosure import attacker, small_cells
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
-from insertion_pipeline.publication import approving, signing, writing
+from insertion_pipeline.publication import approving, sdmx, signing, writing
 from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
 from insertion_pipeline.publication.tables import TABLES, PublishedTable
 
@@ -135,6 +135,14 @@ def _other_formats(folder: Path, read: Mapping[str, pa.Table]) -> Iterator[Probl
             same = ""
         if same != writing.digest_of(writing.harmless(read[declared.name])):
             yield Problem(f"csv/{declared.name}.csv", "contenu différent du Parquet")
+    if (values := read.get("indicator_values")) is not None:
+        try:
+            told = sdmx.read_values(folder)
+            is_same = writing.digest_of(told) == writing.digest_of(values.select(told.column_names))
+        except (OSError, pa.ArrowInvalid, KeyError):
+            is_same = False
+        if not is_same:
+            yield Problem(sdmx.VALUES, "contenu différent du Parquet")
     try:
         with in_memory() as connection, reading_database(connection, folder / DATABASE):
             for name in read:

@@ -1,15 +1,15 @@
-"""The tables of a release as files: Parquet, CSV, DuckDB, and the data package that describes them.
+"""The tables of a release as files: Parquet, CSV, DuckDB.
 
 Belongs here: the same rows in each format, byte for byte the same at each run. Does not belong here: the workbook
-(`workbook`), the report (`report`), what is in the tables (`cataloguing`, `disclosure`).
+(`workbook`), the report (`report`), SDMX (`sdmx`), what is in the tables (`cataloguing`, `disclosure`), what describes
+the files (`describing`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
-from insertion_pipeline.lake import sha256_of, writing_database
-from insertion_pipeline.publication.tables import TABLES, PublishedTable
+from insertion_pipeline.lake import writing_database
+from insertion_pipeline.publication.tables import TABLES
 
 _BOM = b"\xef\xbb\xbf"
 #: Text that a spreadsheet would take for a formula.
@@ -102,79 +102,6 @@ def totals_of(table: pa.Table) -> dict[str, float]:
         if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type)
     }
     return {"rows": float(len(table)), **sums}
-
-
-def data_package(
-    folder: Path, release_id: str, tables: Mapping[str, pa.Table], workbooks: Mapping[str, str], months: Sequence[str]
-) -> dict[str, Any]:
-    """The Frictionless description of the release: every file, what it holds, the schema of every table."""
-    resources: list[dict[str, Any]] = []
-    for declared in TABLES:
-        for kind in ("csv", "parquet"):
-            path = f"{kind}/{declared.name}.{kind}"
-            resource: dict[str, Any] = {
-                "name": f"{declared.name}_{kind}".replace("_", "-"),
-                "title": declared.title,
-                "description": declared.description,
-                "path": path,
-                "format": kind,
-                "mediatype": "text/csv" if kind == "csv" else "application/vnd.apache.parquet",
-                "bytes": (folder / path).stat().st_size,
-                "hash": f"sha256:{sha256_of(folder / path)}",
-                "profile": "tabular-data-resource" if kind == "csv" else "data-resource",
-                "schema": _schema(declared),
-                "holds": f"{len(tables[declared.name])} lignes, toutes",
-            }
-            if kind == "csv":
-                resource |= {"encoding": "utf-8", "dialect": {"delimiter": ";", "header": True, "bom": True}}
-            resources.append(resource)
-    resources.append(
-        {
-            "name": "insertion-duckdb",
-            "title": "Toutes les tables, base DuckDB",
-            "path": "insertion.duckdb",
-            "format": "duckdb",
-            "mediatype": "application/vnd.duckdb",
-            "holds": "toutes les tables, toutes les lignes ; lisible par DuckDB 1.0 et suivants",
-        }
-    )
-    for path, holds in sorted(workbooks.items()):
-        resources.append(
-            {
-                "name": path.removesuffix(".xlsx").replace("/", "-").lower(),
-                "title": "Classeur",
-                "path": path,
-                "format": "xlsx",
-                "mediatype": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-                "holds": holds,
-            }
-        )
-    resources.append(
-        {
-            "name": "report",
-            "title": "Rapport",
-            "path": "report/index.html",
-            "format": "html",
-            "mediatype": "text/html",
-            "holds": "chiffres clés du dernier mois, par pays et par département ; couverture ; dictionnaire",
-        }
-    )
-    return {
-        "profile": "data-package",
-        "name": f"insertion-{release_id}",
-        "title": "Indicateurs partagés du réseau de l'insertion professionnelle",
-        "id": release_id,
-        "version": release_id,
-        "temporal": {"start": months[0], "end": months[-1]} if months else {},
-        "resources": resources,
-    }
-
-
-def _schema(declared: PublishedTable) -> dict[str, Any]:
-    fields = [
-        {"name": column.name, "type": column.type, "description": column.description} for column in declared.columns
-    ]
-    return {"fields": fields, "primaryKey": list(declared.key), "missingValues": [""]}
 
 
 def harmless(table: pa.Table) -> pa.Table:
