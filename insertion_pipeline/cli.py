@@ -515,18 +515,27 @@ def link(
     evaluate: Annotated[
         Path | None, typer.Option(help="Vérité (record_id, person_id) à laquelle comparer, Parquet.")
     ] = None,
+    register: Annotated[
+        Path | None, typer.Option(help="Registre des personnes à tenir : chacune garde son identifiant.")
+    ] = None,
 ) -> ExitCode:
     """Rapprocher des fiches : lesquelles parlent de la même personne."""
     import pyarrow.parquet as pq
 
     from insertion_pipeline import screen
     from insertion_pipeline.identity import evaluating, linkage
+    from insertion_pipeline.identity.register import name_all
+    from insertion_pipeline.identity.scoring import frozen_model
 
     session = _session(ctx)
     _require_files([records] if evaluate is None else [records, evaluate])
     try:
         with screen.working("Rapprochement", silent=session.as_json):
-            table = linkage.link(pq.read_table(records), session.lake, train=train)
+            given = pq.read_table(records)
+            table = linkage.link(given, session.lake, train=train)
+            if register is not None:
+                version = "trained" if train else frozen_model().version
+                table = name_all(session.lake, register, table, linkage.canonical(given), model=version)
         measured = None if evaluate is None else evaluating.evaluate(table, pq.read_table(evaluate))
     except linkage.UnusableRecords as error:
         raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None

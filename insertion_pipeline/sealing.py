@@ -15,15 +15,19 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+if TYPE_CHECKING:
+    import duckdb
+
 PersonSpace = Literal["fr", "be"]
 
 _KEY_BYTES = 32
+_HASH_BLOCK_BYTES = 64
 _SEGMENT_BYTES = 1 << 20
 _PREFIX_BYTES = 7
 _MAGIC = b"INSEAL1\n"
@@ -89,6 +93,17 @@ class Keyring:
         finally:
             candidate.unlink()
         return path.read_bytes()
+
+
+def define_hmac(connection: duckdb.DuckDBPyConnection, name: str, key: bytes) -> None:
+    """Make `name(text)` in SQL: HMAC-SHA-256 under `key`, in hexadecimal. The key stands in no statement."""
+    padded = key.ljust(_HASH_BLOCK_BYTES, b"\0")
+    for variable, mask in ((f"{name}_inner", 0x36), (f"{name}_outer", 0x5C)):
+        connection.execute(f"SET VARIABLE {variable} = $1::BLOB", [bytes(byte ^ mask for byte in padded)])
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP MACRO {name}(text) AS sha256(
+            getvariable('{name}_outer') || unhex(sha256(getvariable('{name}_inner') || encode(text))))"""
+    )
 
 
 def seal(source: BinaryIO, target: BinaryIO, key: bytes) -> None:

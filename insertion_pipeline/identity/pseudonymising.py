@@ -211,7 +211,7 @@ def _through_local_key(
     ]
     selects = [
         f"""SELECT {within}, p_key,
-            min_by(struct_pack(person_id, person, person_sex, person_birth_date), person_id) AS who
+            min_by(struct_pack(person_id, person, person_sex, person_birth_date), record_id) AS who
         FROM {records.described_rows(lake, connection, registry, described, other, months, rows)}
         JOIN persons USING (record_id)
         WHERE p_key IS NOT NULL GROUP BY ALL"""

@@ -21,6 +21,8 @@ import pyarrow as pa
 from insertion_pipeline.identity import linkage, records
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.records import Rows
+from insertion_pipeline.identity.register import Register, name_persons
+from insertion_pipeline.identity.scoring import frozen_model
 from insertion_pipeline.lake import Lake, ParquetFile, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, Source, Space
@@ -159,9 +161,11 @@ def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: 
         params={"space": space},
     ).to_arrow_table()
     linked = linkage.link_space(canonical, space, lake)
+    register = Register.opened(lake, space)
+    named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
     key = lake.keyring.space_key(space)
-    connection.register("linked", linked.persons)
-    connection.register("pseudonyms", _pseudonyms(linked.persons, lake.keyring.purpose_key("facts")))
+    connection.register("linked", named)
+    connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))
     _register_communes(connection, registry)
     persons = connection.sql(_PERSONS).to_arrow_table().cast(PERSONS_SCHEMA)
     residences = connection.sql(_RESIDENCES, params={"country": space.upper()}).to_arrow_table().cast(RESIDENCES_SCHEMA)
