@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PersonSpace = Literal["fr", "be"]
 
 _KEY_BYTES = 32
+#: Made together with the first key of a home, so that a copy of its keys is one of all of them: the marks by which an
+#: erased person is kept out mean nothing under another key.
+_FIRST_KEYS = ("space-fr", "space-be", "purpose-facts", "purpose-register", "purpose-tombstones")
 _HASH_BLOCK_BYTES = 64
 _SEGMENT_BYTES = 1 << 20
 _PREFIX_BYTES = 7
@@ -79,6 +82,12 @@ class Keyring:
         except FileNotFoundError:
             if not self.may_create:
                 raise KeysMissing(f"no key {name!r}: install this home's keys before using it in production") from None
+        for first in _FIRST_KEYS if self.is_empty else ():
+            self._create(first)
+        return self._create(name)
+
+    def _create(self, name: str) -> bytes:
+        path = self.folder / f"{name}.key"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         candidate = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

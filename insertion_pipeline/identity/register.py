@@ -17,6 +17,8 @@ same persons, under ids that each keep what they were first called.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,11 +141,43 @@ class Register:
         unchanged = (len(members), len(ids)) == (len(self.members), len(self.ids))
         return self if unchanged else self.write(members, ids, events)
 
+    def erase(self, records: Iterable[str], persons: Iterable[str]) -> Register:
+        """`forget`, for good: what is gone stays gone from a register that a copy brings back (`without_erased`)."""
+        records, persons = sorted(set(records)), sorted(set(persons))
+        key, folder = self.lake.keyring.purpose_key(REGISTER_PURPOSE), _erased_folder(self.lake)
+        tokens = sorted(_token(key, one) for one in (*records, *persons))
+        if tokens:
+            name = hashlib.sha256("".join(tokens).encode()).hexdigest()[:32]
+            write_json(folder / f"{name}.json", tokens)
+        return self.forget(records, persons)
+
+    def without_erased(self) -> Register:
+        """The register without whoever was erased since it was written: one that a copy brought back still has them."""
+        erased = {path.stem: json.loads(path.read_bytes()) for path in sorted(_erased_folder(self.lake).glob("*.json"))}
+        tokens = {token for one in erased.values() for token in one}
+        if not tokens or not self.generation:
+            return self
+        key = self.lake.keyring.purpose_key(REGISTER_PURPOSE)
+        members = self.members.to_pydict()
+        known = zip(members["record_id"], members["person_id"], strict=True)
+        gone = [(record, person) for record, person in known if tokens & {_token(key, record), _token(key, person)}]
+        persons = {person for _, person in gone if _token(key, person) in tokens}
+        return self.forget([record for record, _ in gone], persons)
+
     def _file(self, name: str) -> ParquetFile:
         return ParquetFile(self.folder / f"{name}-{self.generation}.parquet", self.lake.keyring.space_key(self.space))
 
     def _table(self, name: str) -> pa.Table:
         return self.lake.read_parquet(self._file(name)) if self.generation else _SCHEMAS[name].empty_table()
+
+
+def _erased_folder(lake: Lake) -> Path:
+    """Beside the tombstones, which no copy brought back takes away."""
+    return lake.home / "tombstones" / "erased"
+
+
+def _token(key: bytes, one: str) -> str:
+    return hmac.digest(key, one.encode(), "sha256").hex()
 
 
 def name_persons(register: Register, linked: pa.Table, records: pa.Table, *, model: str) -> tuple[pa.Table, Register]:

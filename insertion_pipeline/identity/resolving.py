@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.identity import linkage, records
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
@@ -104,7 +105,7 @@ def resolve(
     spaces: dict[Space, SpaceQuality] = {}
     connection = lake.connect(sealed_spill=True)
     try:
-        _gather(connection, lake, registry, chosen, rows)
+        gather(connection, lake, registry, chosen, rows)
         for space in SPACES:
             spaces[space] = _resolve_space(connection, lake, registry, space)
     finally:
@@ -112,11 +113,29 @@ def resolve(
     return Resolution(chosen, spaces)
 
 
+def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Sequence[str]) -> int:
+    """Take records and persons out of the identity tables of a space; returns how many tables had any of them."""
+    gone = {"record": pa.array(record_ids, pa.string()), "person": pa.array(person_ids, pa.string())}
+    changed = 0
+    for file in (persons_file(lake, space), residences_file(lake, space), review_file(lake, space)):
+        if not file.path.exists():
+            continue
+        rows = lake.read_parquet(file)
+        held = pa.array([False] * len(rows), pa.bool_())
+        for name in rows.column_names:
+            if name.startswith(("record_id", "person_id")):
+                held = pc.or_(held, pc.fill_null(pc.is_in(rows[name], value_set=gone[name.split("_")[0]]), False))
+        if pc.any(held).as_py():
+            lake.write_parquet(file.path, rows.filter(pc.invert(held)), key=file.key)
+            changed += 1
+    return changed
+
+
 def _folder(lake: Lake, space: Space) -> Path:
     return lake.sealed / "identity" / space
 
 
-def _gather(
+def gather(
     connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, months: Sequence[Month], rows: Rows
 ) -> None:
     """Make `sightings`: one row per record, source and month, with the canonical columns."""
@@ -161,7 +180,7 @@ def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: 
         params={"space": space},
     ).to_arrow_table()
     linked = linkage.link_space(canonical, space, lake)
-    register = Register.opened(lake, space)
+    register = Register.opened(lake, space).without_erased()
     named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
     key = lake.keyring.space_key(space)
     connection.register("linked", named)

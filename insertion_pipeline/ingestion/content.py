@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from insertion_pipeline.lake import Lake, replacing, sha256_of
+from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Partner
 from insertion_pipeline.sealing import seal, unsealed
 
@@ -132,10 +133,17 @@ def discard_bytes(lake: Lake, partner: Partner, sha256: str) -> None:
     _path(lake, partner.code, sha256).unlink(missing_ok=True)
 
 
+def tables_folder(lake: Lake, partner: Partner, sha256: str, month: Month | None) -> Path:
+    """Where a delivery's tables lie that stand for its bytes, once these hold somebody who was erased."""
+    return _path(lake, partner.code, sha256, f".{month}.tables")
+
+
 def discard(lake: Lake, partner: Partner, sha256: str) -> None:
     """Destroy the key, then the bytes: nothing sealed with that key opens again."""
     _path(lake, partner.code, sha256, ".key").unlink(missing_ok=True)
     _path(lake, partner.code, sha256).unlink(missing_ok=True)
+    for tables in _path(lake, partner.code, sha256).parent.glob(f"{sha256}.{partner.code}.*.tables"):
+        shutil.rmtree(tables)
 
 
 def _path(lake: Lake, partner: str, sha256: str, suffix: str = "") -> Path:

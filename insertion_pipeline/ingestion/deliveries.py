@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -236,6 +237,21 @@ def write_conformed(folder: Path, lake: Lake, kept: Remaining, key: bytes, contr
     write_json(folder / "summary.json", summary)
 
 
+def keep(
+    lake: Lake, partner: Partner, receipt: Receipt, kept: Remaining, key: bytes, contract: str, entombed: Tombstones
+) -> None:
+    """Write what may be kept of a delivery. Where somebody was taken out, its tables take the place of its bytes.
+
+    The tables are in their place before the bytes go, and the bytes are gone before the tables count.
+    """
+    if not kept.is_whole:
+        place = content.tables_folder(lake, partner, receipt.sha256, receipt.month)
+        write_conformed(place, lake, kept, key, contract, entombed)
+        content.discard_bytes(lake, partner, receipt.sha256)
+    folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
+    write_conformed(folder, lake, kept, key, contract, entombed)
+
+
 def ensure(lake: Lake, registry: Registry, receipt: Receipt) -> Path:
     """The folder of a kept delivery's tables: whole, judged by the contract of today, without whoever was erased.
 
@@ -246,13 +262,11 @@ def ensure(lake: Lake, registry: Registry, receipt: Receipt) -> Path:
     folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
     contract = contract_digest(registry, source, partner)
     summary = _summary(folder)
-    if (
-        summary is None
-        or not _is_whole(folder, summary)
-        or (summary.get("contract") != contract and content.has_bytes(lake, partner, receipt.sha256))
-    ):
-        rebuild(lake, registry, receipt, folder, contract)
-        return folder
+    has_bytes = content.has_bytes(lake, partner, receipt.sha256)
+    if summary is None or not _is_whole(folder, summary) or (summary.get("contract") != contract and has_bytes):
+        if has_bytes or not (summary := _put_back(lake, partner, receipt, folder)):
+            rebuild(lake, registry, receipt, contract)
+            return folder
     entombed = tombstones.load(lake).for_source(source, partner.space)
     if summary.get("tombstones", "") != entombed.version:
         _forget(lake, registry, receipt, folder, summary, entombed)
@@ -283,7 +297,17 @@ def stored_rows(lake: Lake, registry: Registry, receipt: Receipt) -> dict[str, i
     }
 
 
-def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, contract: str) -> None:
+def _put_back(lake: Lake, partner: Partner, receipt: Receipt, folder: Path) -> dict[str, Any] | None:
+    """Copy the tables that stand for a delivery's bytes; what was written down of them, or nothing without them."""
+    tables = content.tables_folder(lake, partner, receipt.sha256, receipt.month)
+    summary = _summary(tables)
+    if summary is None or not _is_whole(tables, summary):
+        return None
+    shutil.copytree(tables, folder, dirs_exist_ok=True)
+    return summary
+
+
+def rebuild(lake: Lake, registry: Registry, receipt: Receipt, contract: str) -> None:
     """Judge the landed bytes again. Raises `CannotRebuild` when they no longer give rows."""
     from insertion_pipeline.ingestion.judging import judge
 
@@ -298,9 +322,7 @@ def rebuild(lake: Lake, registry: Registry, receipt: Receipt, folder: Path, cont
         raise CannotRebuild(f"delivery {receipt.sequence}: its contract no longer reads it")
     entombed = tombstones.load(lake).for_source(registry.source(receipt.source), partner.space)
     kept = remaining(lake, entombed, judgement.conformed, registry.source(receipt.source), partner, receipt.month)
-    write_conformed(folder, lake, kept, key, contract, entombed)
-    if not kept.is_whole:
-        content.discard_bytes(lake, partner, receipt.sha256)
+    keep(lake, partner, receipt, kept, key, contract, entombed)
 
 
 def forget(lake: Lake, registry: Registry) -> int:
@@ -339,8 +361,7 @@ def _forget(
         write_json(folder / "summary.json", {**summary, "tombstones": entombed.version})
         return
     hidden = Counter(kept.hidden) + Counter(summary.get("hidden", {}))
-    write_conformed(folder, lake, replace(kept, hidden=dict(hidden)), key, str(summary["contract"]), entombed)
-    content.discard_bytes(lake, partner, receipt.sha256)
+    keep(lake, partner, receipt, replace(kept, hidden=dict(hidden)), key, str(summary["contract"]), entombed)
 
 
 def findings_of(lake: Lake, registry: Registry, receipt: Receipt) -> pa.Table:

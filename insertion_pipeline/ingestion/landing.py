@@ -227,8 +227,7 @@ def _keep(conformed: Conformed, receipt: Receipt, bytes_sent: Content, registry:
     key = content.data_key(lake, partner, receipt.sha256)
     if kept.is_whole:  # else the bytes hold somebody who was erased: their tables alone are kept
         content.store(lake, partner, bytes_sent)
-    folder = deliveries.conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
-    deliveries.write_conformed(folder, lake, kept, key, receipt.contract, entombed)
+    deliveries.keep(lake, partner, receipt, kept, key, receipt.contract, entombed)
 
 
 def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *, confirms: bool) -> Answer:

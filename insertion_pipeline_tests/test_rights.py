@@ -1,0 +1,192 @@
+"""The rights of persons, end to end: erased is away for good, objecting is away where that is honoured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from insertion_pipeline.identity import ledger, pseudonymising, resolving, rights
+from insertion_pipeline.identity.identifiers import nir_key
+from insertion_pipeline.identity.register import Register
+from insertion_pipeline.identity.rights import Request, SeveralPersons, UnclearRequest
+from insertion_pipeline.ingestion import deliveries, landing
+from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.artefacts import shown_texts
+
+SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
+HERS = "2800452121001" + nir_key("2800452121001")
+ANOTHERS = "2800454395002" + nir_key("2800454395002")
+HEADER = "Identifiant dans le SI*;Prénom*;Nom*;Date de naissance*;NIR;Droits RSA"
+HER_ROWS = (f"77001;Zéphirine;VALBRUNOT;05/04/1980;{HERS};rsa_clos",)
+OTHER_ROWS = (
+    f"77002;Zéphirine;VALBRUNOT;05/04/1980;{ANOTHERS};rsa_clos",
+    "77003;Paul;ESSAI;01/02/1970;;rsa_clos",
+)
+HER = Request("fr", nir=HERS)
+
+
+def listing(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join([HEADER, *lines, ""]), encoding="utf-8")
+    return path
+
+
+class Home:
+    """A home that delivers a department's list and resolves it, without the rest of the night."""
+
+    def __init__(self, folder: Path, registry: Registry) -> None:
+        self.folder, self.registry = folder, registry
+        self.lake = Lake.open(folder)
+
+    def deliver(self, path: Path, month: Month = OCTOBER) -> None:
+        assert landing.deliver(path, "dep-52", "department_list", month, self.registry, self.lake).receipt.counts
+
+    def run(self, *months: Month) -> None:
+        told = months or (OCTOBER,)
+        resolution = resolving.resolve(self.lake, self.registry, told)
+        pseudonymising.pseudonymise_months(self.lake, self.registry, resolution, "department_list", told)
+
+    def known(self) -> list[str]:
+        """What is known of whom: the partner's own ids of the persons in the pseudonymised table and in identity."""
+        connection = self.lake.connect(sealed_spill=True)
+        rows = deliveries.conformed_rows(
+            self.lake, connection, self.registry, "department_list", "beneficiaires", [SEPTEMBER, OCTOBER]
+        )
+        found = connection.execute(f"SELECT DISTINCT department_internal_id FROM {rows} ORDER BY 1").fetchall()
+        connection.close()
+        return [str(one) for (one,) in found]
+
+    def persons(self) -> int:
+        file = resolving.persons_file(self.lake, "fr")
+        return len(set(self.lake.read_parquet(file)["person_id"].to_pylist()))
+
+    def pseudonymised(self) -> int:
+        file = pseudonymising.pseudonymised_file(self.lake, "department_list", "beneficiaires", OCTOBER)
+        return self.lake.read_parquet(file).num_rows
+
+
+@pytest.fixture
+def home(tmp_path: Path, registry: Registry) -> Home:
+    made = Home(tmp_path / "home", registry)
+    made.deliver(listing(tmp_path / "list.csv", *HER_ROWS, *OTHER_ROWS))
+    made.run()
+    assert (made.persons(), made.pseudonymised()) == (3, 3)
+    return made
+
+
+def test_who_was_erased_stays_away_whatever_is_delivered_rebuilt_or_restored(
+    home: Home, tmp_path: Path, registry: Registry
+) -> None:
+    backup = tmp_path / "backup"
+    shutil.copytree(home.folder, backup)
+    removal = rights.erase(home.lake, registry, HER, by="dpo")
+    assert (removal.records, removal.persons, removal.deliveries) == (1, 1, 1)
+    assert (home.known(), home.persons(), home.pseudonymised()) == (["77002", "77003"], 2, 2)
+    # the same snapshot again, then others that hold her
+    home.deliver(tmp_path / "list.csv")
+    home.deliver(listing(tmp_path / "more.csv", *OTHER_ROWS, *HER_ROWS))
+    home.deliver(listing(tmp_path / "september.csv", *HER_ROWS), SEPTEMBER)
+    home.run(SEPTEMBER, OCTOBER)
+    assert (home.known(), home.persons(), home.pseudonymised()) == (["77002", "77003"], 2, 2)
+    # everything made again from what landed
+    for folder in ("sealed", "lake"):
+        shutil.rmtree(home.folder / folder)
+    home.run(OCTOBER)
+    assert (home.known(), home.persons(), home.pseudonymised()) == (["77002", "77003"], 2, 2)
+    # a copy from before the erasure put back
+    shutil.copytree(home.folder / "tombstones", backup / "tombstones")
+    shutil.rmtree(home.folder)
+    shutil.copytree(backup, home.folder)
+    home.run()
+    assert (home.known(), home.persons(), home.pseudonymised()) == (["77002", "77003"], 2, 2)
+    members = Register.opened(home.lake, "fr").members
+    assert len(members) == 2, "the register that came back forgets her too"
+
+
+def test_a_proof_stays_and_says_nothing_of_the_person(home: Home, registry: Registry) -> None:
+    (her,) = rights.find(home.lake, registry, HER).persons
+    rights.erase(home.lake, registry, HER, by="dpo")
+    assert [entry.act for entry in ledger.entries(home.lake)] == ["erasure"]
+    assert ledger.first_break(home.lake) is None
+    told = ledger.path(home.lake).read_text()
+    assert not any(value in told for value in (HERS, HERS[:13], "VALBRUNOT", "77001", her))
+    ledger.path(home.lake).write_text(told.replace('"dpo"', '"nobody"'))
+    assert ledger.first_break(home.lake) == 1
+
+
+def test_nothing_of_the_erased_person_is_left_in_any_file(home: Home, registry: Registry) -> None:
+    (her,) = rights.find(home.lake, registry, HER).persons
+    rights.erase(home.lake, registry, HER, by="dpo")
+    register = Register.opened(home.lake, "fr")
+    assert her not in str([register.members, register.ids, register.events])
+    for path, text in shown_texts(home.folder):
+        assert not any(value in text for value in (HERS, "Zéphirine", her)), path
+    for path in (home.folder / "sealed").rglob("*.parquet"):
+        partner = registry.partner("dep-52")
+        keys = [*map(home.lake.keyring.space_key, ("fr", "be")), *_data_keys(home, partner.code)]
+        opened = [text for key in keys if (text := _opened(home.lake, path, key)) is not None]
+        assert opened, path
+        assert not any(HERS in text or "77001" in text for text in opened), path
+
+
+def _data_keys(home: Home, partner: str) -> list[bytes]:
+    wrapped = (home.folder / "landing" / "content").rglob(f"*.{partner}.key")
+    return [home.lake.keyring.unwrap("fr", path.read_bytes()) for path in wrapped]
+
+
+def _opened(lake: Lake, path: Path, key: bytes) -> str | None:
+    try:
+        return str(lake.read_parquet(ParquetFile(path, key)).to_pylist())
+    except (OSError, ValueError):
+        return None
+
+
+def test_a_namesake_with_a_number_of_her_own_stays(home: Home, registry: Registry) -> None:
+    with pytest.raises(SeveralPersons) as several:
+        rights.find(
+            home.lake, registry, Request("fr", name="Valbrunot", first_name="zephirine", birth_date="1980-04-05")
+        )
+    assert len(several.value.persons) == 2
+    (her,) = rights.find(home.lake, registry, HER).persons
+    assert her in several.value.persons
+    assert "VALBRUNOT" not in str(several.value).upper()
+
+
+def test_an_objection_holds_where_it_is_honoured_only(home: Home, registry: Registry, tmp_path: Path) -> None:
+    source = registry.source("department_list")
+    assert source.insertion.objection == "honoured"
+    removal = rights.object_to(home.lake, registry, HER, by="dpo")
+    assert removal.records == 1
+    assert home.known() == ["77002", "77003"]
+    home.run()
+    assert home.persons() == 2
+
+
+def test_an_access_request_is_answered_with_everything_and_noted(home: Home, registry: Registry) -> None:
+    told = rights.held_on(home.lake, registry, HER, by="dpo")
+    (row,) = told["rows"]
+    assert (row["source"], row["first_name"], row["nir"]) == ("department_list", "Zéphirine", HERS)
+    assert [event["event"] for event in told["events"]] == ["create"]
+    assert told["sources"]["department_list"]["retention_months"] == {"raw": 13, "identifiers": 24, "facts": 60}
+    assert "77002" not in json.dumps(told, default=str)
+    assert [entry.act for entry in ledger.entries(home.lake)] == ["access"]
+
+
+def test_a_request_that_says_too_little_is_refused_and_shown_without_values(home: Home, registry: Registry) -> None:
+    with pytest.raises(UnclearRequest):
+        rights.find(home.lake, registry, Request("fr", name="Valbrunot"))
+    with pytest.raises(UnclearRequest):
+        rights.find(home.lake, registry, Request("fr", nir="12"))
+    assert HERS not in repr(HER)
+
+
+def test_somebody_nobody_has_delivered_yet_is_kept_out_too(tmp_path: Path, registry: Registry) -> None:
+    home = Home(tmp_path / "home", registry)
+    removal = rights.erase(home.lake, registry, HER, by="dpo")
+    assert (removal.records, removal.persons) == (0, 0)
+    home.deliver(listing(tmp_path / "list.csv", *HER_ROWS, *OTHER_ROWS))
+    assert home.known() == ["77002", "77003"]
