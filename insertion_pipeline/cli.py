@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from insertion_pipeline.commands import copies, portal, releases
+from insertion_pipeline.commands import copies, portal, releases, rights
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
 from insertion_pipeline.commands.session import session_of as _session
 
@@ -150,6 +150,7 @@ app.add_typer(releases.commands, name="release")
 app.command()(copies.backup)
 app.command()(copies.restore)
 app.add_typer(portal.commands, name="portal")
+app.add_typer(rights.commands)
 
 
 @app.callback()

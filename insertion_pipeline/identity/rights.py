@@ -15,7 +15,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from insertion_pipeline.identity import ledger, records, resolving
-from insertion_pipeline.identity.identifiers import parse_nir, parse_niss
+from insertion_pipeline.identity.identifiers import SQL_MACROS, parse_nir, parse_niss
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.register import Register
@@ -200,8 +199,6 @@ def _months(lake: Lake) -> list[Month]:
 
 
 def _seeds(connection: duckdb.DuckDBPyConnection, request: Request) -> list[str]:
-    from insertion_pipeline.identity.identifiers import SQL_MACROS
-
     connection.execute(SQL_MACROS)
     connection.execute(
         """
@@ -325,7 +322,9 @@ def held_on(
                 "legal_basis": registry.sources[name].insertion.legal_basis,
                 "purposes": list(registry.sources[name].insertion.purposes),
                 "objection": registry.sources[name].insertion.objection,
-                "retention_months": dict(registry.sources[name].insertion.retention_months),
+                "retention_months": {
+                    str(kind): kept for kind, kept in registry.sources[name].insertion.retention_months.items()
+                },
             }
             for name in sorted(set(found.records["source"].to_pylist()))
         },
@@ -362,8 +361,3 @@ def _rows_held(lake: Lake, registry: Registry, found: Found, rows: Rows) -> list
                         for row in connection.sql(query).to_arrow_table().to_pylist()
                     )
     return held
-
-
-def sealed_answer(lake: Lake, number: int) -> Path:
-    """Where an answer to an access request is put when no file is named: inside the sealed area."""
-    return lake.sealed / "answers" / f"{number:06d}.json"

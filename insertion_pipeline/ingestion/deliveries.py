@@ -264,9 +264,10 @@ def ensure(lake: Lake, registry: Registry, receipt: Receipt) -> Path:
     summary = _summary(folder)
     has_bytes = content.has_bytes(lake, partner, receipt.sha256)
     if summary is None or not _is_whole(folder, summary) or (summary.get("contract") != contract and has_bytes):
-        if has_bytes or not (summary := _put_back(lake, partner, receipt, folder)):
-            rebuild(lake, registry, receipt, contract)
-            return folder
+        summary = None if has_bytes else _put_back(lake, partner, receipt, folder)
+    if summary is None:
+        rebuild(lake, registry, receipt, contract)
+        return folder
     entombed = tombstones.load(lake).for_source(source, partner.space)
     if summary.get("tombstones", "") != entombed.version:
         _forget(lake, registry, receipt, folder, summary, entombed)

@@ -30,6 +30,7 @@ from insertion_pipeline.disclosure import SafeTable
 from insertion_pipeline.disclosure.equations import UNCUT
 from insertion_pipeline.disclosure.protecting import PARAMETERS
 from insertion_pipeline.indicators.computing import coverage_path, values_path
+from insertion_pipeline.ingestion import tombstones
 from insertion_pipeline.ingestion.deliveries import delivery_digests
 from insertion_pipeline.lake import Lake, SystemClock, canonical_json, in_memory, sha256_of, write_json
 from insertion_pipeline.month import Month
@@ -174,7 +175,9 @@ def inputs_of(
     """
     published = tuple(sorted(months))[-MONTHS:]
     deliveries = delivery_digests(lake, registry, sorted(set(read or ()) | set(published)))
-    inputs = Inputs(published, deliveries, registry.digest)
+    entombed = tombstones.load(lake)
+    told = () if entombed.is_empty else (entombed.version,)
+    inputs = Inputs(published, deliveries, registry.digest, tombstones=told)
     return replace(inputs, follows=_followed(lake, inputs))
 
 
