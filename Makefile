@@ -38,5 +38,5 @@ dev: .venv/tools
 	$(BIN)/insertion dev
 
 lock:
-	uv pip compile pyproject.toml $(LOCKING) --extra build --output-file requirements.lock
+	uv pip compile pyproject.toml $(LOCKING) --extra build --extra postgresql --output-file requirements.lock
 	uv pip compile pyproject.toml $(LOCKING) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
