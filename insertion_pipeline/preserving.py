@@ -3,9 +3,10 @@
 Belongs here: which parts of a home a backup holds, writing one, checking one, bringing one back. Does not belong here:
 what those parts mean; the keys, which are copied by hand and kept elsewhere: a backup without them opens nothing.
 
-A backup holds the deliveries and their receipts, the person register with its decisions, the releases, the state of
-Dagster and of the portal, and the proofs of erasure. Conformed rows, facts and values are made again from the
-deliveries by the next run. Deposits may go on meanwhile: receipts are listed first, each written after its bytes.
+A backup holds the deliveries with their receipts and conformed rows (of a delivery that somebody was erased from, the
+bytes are gone), the person register with its decisions, the releases, the state of Dagster and of the portal, and the
+proofs of erasure. Linked persons, facts and values are made again by the next run. Deposits may go on meanwhile:
+receipts are listed first, each written after its bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacin
 
 #: In the order in which they are read: what commits (receipts, the list of releases) before what it names.
 PRESERVED = (
-    *("VERSION", "landing", "sealed/identity", "releases.json", "releases", "runs"),
+    *("VERSION", "landing", "sealed/conformed", "sealed/identity", "releases.json", "releases", "runs"),
     *("tombstones", "portal", "dagster"),
 )
 #: Written to the archive first, so that whoever opens it reads what it should hold.
@@ -105,8 +106,15 @@ def _names(home: Path) -> Iterator[str]:
         place = home / part
         found = [place] if place.is_file() else sorted(place.rglob("*"), key=_receipts_first)
         for path in found:
-            if path.is_file() and path.suffix not in _PASSING and not path.name.endswith(("-wal", "-shm")):
-                yield path.relative_to(home).as_posix()
+            name = path.relative_to(home)
+            if path.is_file() and not _is_passing(name):
+                yield name.as_posix()
+
+
+def _is_passing(name: Path) -> bool:
+    """What a run makes again, or a program leaves beside its work: `sealed/identity/fr/persons.parquet`, locks."""
+    is_made_again = name.match("sealed/identity/*/*")
+    return is_made_again or name.suffix in _PASSING or name.name.endswith(("-wal", "-shm"))
 
 
 def _receipts_first(path: Path) -> tuple[bool, str]:

@@ -10,11 +10,15 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from insertion_pipeline.cli import app
+from insertion_pipeline.ingestion import content, tombstones
 from insertion_pipeline.ingestion.landing import deliver
-from insertion_pipeline.ingestion.receipts import receipts
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.ingestion.receipts import Receipt, receipts
+from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
 from insertion_pipeline.preserving import MANIFEST, DamagedBackup, back_up, restore
 from insertion_pipeline.registry import Registry
@@ -28,7 +32,8 @@ def used(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterat
     lake = Lake.open(tmp_path_factory.mktemp("preserving") / "home")
     (sample,) = (registry.folder / "siae" / "samples" / "2026-09" / "siae-10").iterdir()
     deliver(sample, "siae-10", "siae_monthly", SEPTEMBER, registry, lake)
-    for name in ("releases/2026-09-0/MANIFEST.json", "tombstones/00000001.json", "lake/facts/a/2026-09.parquet"):
+    tombstones.write(lake, "fr", "erasure", pa.table({"nir": ["299999999999959"]}))
+    for name in ("releases/2026-09-0/MANIFEST.json", "lake/facts/a/2026-09.parquet"):
         (lake.home / name).parent.mkdir(parents=True)
         (lake.home / name).write_text(name)
     (lake.home / "portal").mkdir()
@@ -68,7 +73,7 @@ def test_a_backup_holds_what_cannot_be_made_again_and_no_key(archive: Path, used
     held = names_in(archive)
     assert {"landing/receipts/00000001.json", "releases/2026-09-0/MANIFEST.json", "portal/portal.sqlite"} <= held
     assert any(name.startswith("landing/content/") for name in held)
-    assert not any(name.startswith(("secrets", "lake", "sealed/conformed", "portal/portal.sqlite-")) for name in held)
+    assert not any(name.startswith(("secrets", "lake", "portal/portal.sqlite-")) for name in held)
 
 
 def test_a_home_that_was_lost_is_there_again_with_its_keys_copied_back(
@@ -92,6 +97,30 @@ def test_an_erasure_outlives_the_copy_made_before_it(archive: Path, tmp_path: Pa
     (home / "tombstones" / "00000002.json").write_text("later")
     restore(archive, home)
     assert sorted(path.name for path in (home / "tombstones").iterdir()) == ["00000001.json", "00000002.json"]
+
+
+def test_somebody_erased_since_the_copy_is_gone_as_soon_as_it_is_back(
+    archive: Path, used: Lake, registry: Registry, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    restore(archive, home)
+    shutil.copytree(used.keyring.folder, home / "secrets")
+    lake = Lake.open(home)
+    (receipt,) = receipts(lake)
+    numbers = stored_numbers(lake, registry, receipt)
+    tombstones.write(lake, "fr", "erasure", pa.table({"nir": [numbers[0]]}))
+    result = CliRunner().invoke(app, ["--home", str(home), "restore", str(archive)])
+    assert result.exit_code == 0, result.output
+    again = Lake.open(home)
+    assert stored_numbers(again, registry, receipt) == numbers[1:]
+    assert not content.has_bytes(again, registry.partner(receipt.partner), receipt.sha256)
+
+
+def stored_numbers(lake: Lake, registry: Registry, receipt: Receipt) -> list[str]:
+    key = content.existing_data_key(lake, registry.partner(receipt.partner), receipt.sha256)
+    (path,) = (lake.sealed / "conformed" / "siae_monthly").rglob("salaries.parquet")
+    numbers: list[str] = lake.read_parquet(ParquetFile(path, key), columns=["nir"])["nir"].to_pylist()
+    return numbers
 
 
 def test_what_was_there_is_put_aside(archive: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from insertion_pipeline.commands.session import ExitCode, Refused, WrongUsage, say, session_of
+from insertion_pipeline.commands.session import ExitCode, Refused, Session, WrongUsage, say, session_of
 
 
 def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fichier à écrire (.tar).")]) -> ExitCode:
@@ -52,11 +52,23 @@ def restore(
             brought = preserving.restore(archive, home)
         except preserving.DamagedBackup as damaged:
             raise Refused(f"Cette copie est abîmée ou n'en est pas une ({damaged}) : rien n'a changé.") from None
+        _keep_erased_persons_away(session)
     if session.as_json:
         say(brought.to_json())
     else:
         screen.show_restored(brought, home)
     return ExitCode.DONE
+
+
+def _keep_erased_persons_away(session: Session) -> None:
+    """What the copy brought back of persons erased since goes at once, where the keys are there to find it."""
+    from insertion_pipeline.ingestion import deliveries, tombstones
+    from insertion_pipeline.lake import Lake
+
+    settings = session.settings
+    lake = Lake.open(settings.home, may_create_keys=False, archive_password=settings.archive_password_text)
+    if not lake.keyring.is_empty and not tombstones.load(lake).is_empty:
+        deliveries.forget(lake, session.registry)
 
 
 @contextlib.contextmanager
