@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from insertion_pipeline.commands import copies, portal, releases, rights
+from insertion_pipeline.commands import copies, portal, protection, releases, rights
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
 from insertion_pipeline.commands.session import session_of as _session
 
@@ -149,6 +149,7 @@ app = typer.Typer(
 app.add_typer(releases.commands, name="release")
 app.command()(copies.backup)
 app.command()(copies.restore)
+app.command()(protection.protection)
 app.add_typer(portal.commands, name="portal")
 app.add_typer(rights.commands)
 
