@@ -27,7 +27,9 @@ def imports() -> Mapping[str, Set[str]]:
         graph.squash_module(room)
     named = {room: room.removeprefix(f"{PACKAGE}.") for room in rooms}
     return {
-        name: {named[other] for other in graph.find_modules_directly_imported_by(room) if other in named} - _GROUND - {name}
+        name: {named[other] for other in graph.find_modules_directly_imported_by(room) if other in named}
+        - _GROUND
+        - {name}
         for room, name in named.items()
         if name not in _GROUND
     }
