@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from insertion_pipeline.commands import copies, portal, protection, releases, rights
+from insertion_pipeline.commands import copies, drifting, portal, protection, releases, rights
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
 from insertion_pipeline.commands.session import session_of as _session
 
@@ -152,6 +152,7 @@ app.command()(copies.restore)
 app.command()(protection.protection)
 app.add_typer(portal.commands, name="portal")
 app.add_typer(rights.commands)
+app.add_typer(drifting.commands)
 
 
 @app.callback()

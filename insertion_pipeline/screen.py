@@ -27,6 +27,7 @@ from insertion_pipeline.ingestion.accounts import Account
 
 if TYPE_CHECKING:
     from insertion_pipeline.doctoring import Examined
+    from insertion_pipeline.ingestion.drift import Drift, DriftReport
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
@@ -472,6 +473,18 @@ def show_validation(answer: Mapping[str, Any]) -> None:
     )
     for path in answer["refused_samples"]:
         console.print(f"[red]✗[/] {path} : exemple refusé par son contrat")
+
+
+def show_drifts(asked: Sequence[tuple[DriftReport, Drift]], written: Sequence[Path]) -> None:
+    """What to ask partners about: which column moved, never what stands in it."""
+    if not asked:
+        console.print("Rien d'inhabituel : chaque dépôt ressemble à ceux d'avant.")
+    else:
+        table = grid("Mois", "Partenaire", "Fichier", "Table", "Champ", "Question")
+        for report, one in asked:
+            table.add_row(str(report.month), one.partner, report.source, one.table, one.field or "—", one.message)
+        console.print(table)
+    show_written(written)
 
 
 def show_examination(points: Sequence[Examined]) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import lxml.html
 import pytest
+from typer.testing import CliRunner
 
+from insertion_pipeline.cli import app
 from insertion_pipeline.ingestion import drift
+from insertion_pipeline.ingestion.drift_pages import write_pages
 from insertion_pipeline.ingestion.landing import declare_nothing, deliver
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.conftest import absent
 
+CHROMIUM = Path("/usr/bin/chromium")
 AUGUST, SEPTEMBER, OCTOBER = Month(2026, 8), Month(2026, 9), Month(2026, 10)
 HEADER = "Identifiant dans le SI*;Prénom*;Nom*;Date de naissance*;NIR;Droits RSA;Niveau de formation;Email"
 
@@ -121,3 +128,61 @@ def test_profiles_lie_under_the_key_of_their_delivery(
     (path,) = (lake.sealed / "conformed").rglob("profile-*.parquet")
     assert b"rsa_clos" not in path.read_bytes()
     assert path.read_bytes()[:4] == b"PARE", "an encrypted footer"
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pages(send: Callable[..., None], registry: Registry, lake: Lake, tmp_path: Path) -> Path:
+    send(SEPTEMBER)
+    send(OCTOBER, line=lambda number: f"{number};Camille;MODELE{number};01/02/1980;;rsa_refuse;NV5;")
+    write_pages(lake, registry, [SEPTEMBER, OCTOBER], tmp_path / "pages")
+    return tmp_path / "pages"
+
+
+def test_the_pages_ask_nobody_for_anything_and_hold_no_value(pages: Path) -> None:
+    assert {path.name for path in pages.iterdir()} == {"index.html", "2026-09.html", "2026-10.html"}
+    for path in pages.iterdir():
+        root = lxml.html.fromstring(path.read_bytes())
+        assert root.get("lang") == "en"
+        assert not root.xpath("//script | //link | //img | //iframe | //form | //@src | //@style | //@onclick")
+        assert all("//" not in address for address in root.xpath("//@href"))
+        assert "default-src 'none'" in root.xpath("//meta/@content")[0]
+        for value in ("MODELE", "Camille", "rsa_refuse", "exemple.fr"):
+            assert value not in root.text_content()
+    october = lxml.html.fromstring((pages / "2026-10.html").read_bytes()).text_content()
+    assert "code_share_shift" in october
+    assert "does not hold" in october
+
+
+def test_a_browser_opens_the_pages_without_a_request(pages: Path) -> None:
+    if not CHROMIUM.exists():
+        absent("browser", "Chromium is absent")
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: asked.append(message.text))
+        page.goto((pages / "2026-10.html").as_uri())
+        assert page.locator("h1, strong").first.is_visible()
+        assert page.evaluate("document.styleSheets.length") == 1
+        browser.close()
+    assert asked == [(pages / "2026-10.html").as_uri()]
+
+
+def test_the_command_names_fields_and_exits_with_findings(
+    send: Callable[..., None], lake: Lake, tmp_path: Path
+) -> None:
+    send(SEPTEMBER)
+    send(OCTOBER, rows=130)
+    runner = CliRunner()
+    done = runner.invoke(app, ["--home", str(lake.home), "--json", "drift", "--months", "2026-09..2026-10"])
+    assert done.exit_code == 1, done.output
+    (question,) = json.loads(done.stdout)["questions"]
+    assert question == {"month": "2026-10", "source": "department_list", "partner": "dep-52", "table": "beneficiaires",
+                        "field": "", "measure": "rows", "message": "plus de lignes"}  # fmt: skip
+    assert runner.invoke(app, ["--home", str(lake.home), "drift", "--months", "octobre"]).exit_code == 4

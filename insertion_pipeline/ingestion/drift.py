@@ -105,9 +105,17 @@ def judge_drift(lake: Lake, registry: Registry, source: Source, months: Sequence
 
     The first question about these months is answered for all sources at once, and remembered until the next receipt.
     """
+    return _together(lake, registry, months)[source.name]
+
+
+def judge_all(lake: Lake, registry: Registry, months: Sequence[Month]) -> tuple[DriftReport, ...]:
+    """The reports on every source, in the order of sources, then of months."""
+    return tuple(report for reports in _together(lake, registry, months).values() for report in reports)
+
+
+def _together(lake: Lake, registry: Registry, months: Sequence[Month]) -> Mapping[str, tuple[DriftReport, ...]]:
     last = max((receipt.sequence for receipt in receipts(lake)), default=0)
-    reports = _reports(_Question(tuple(months), last, lake.home.as_posix(), registry.digest, lake, registry))
-    return reports[source.name]
+    return _reports(_Question(tuple(months), last, lake.home.as_posix(), registry.digest, lake, registry))
 
 
 @dataclass(frozen=True)
