@@ -7,7 +7,7 @@ LOCKING := --python-version 3.11 --universal --generate-hashes --no-strip-extras
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_TELEMETRY_DISABLED := 1
 
-.PHONY: setup demo test check dev lock
+.PHONY: setup demo test check rehearsal bench dev lock
 
 setup: .venv/tools
 
@@ -33,6 +33,10 @@ check: .venv/tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/insertion validate
+
+# accidents, played over and over: at most an hour
+rehearsal: .venv/tools
+	$(BIN)/pytest insertion_pipeline_tests/rehearsal
 
 dev: .venv/tools
 	$(BIN)/insertion dev
