@@ -77,7 +77,7 @@ async def admitted(request: Request) -> None:
     if MACHINES in roles:
         request.state.token = _token_of(request, portal, scope)
         return
-    visitor = _visitor_of(request, portal)
+    visitor = recognised(request, portal)
     request.state.visitor = visitor
     if EVERYONE not in roles:
         if visitor.account is None:
@@ -99,7 +99,8 @@ def _token_of(request: Request, portal: Portal, scope: str | None) -> Token:
     return token
 
 
-def _visitor_of(request: Request, portal: Portal) -> Visitor:
+def recognised(request: Request, portal: Portal) -> Visitor:
+    """Whose browser it is, from its cookie."""
     secret = request.cookies.get(sessions.cookie_name(portal.settings), "")
     if not secret:
         return Visitor("")

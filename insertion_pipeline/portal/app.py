@@ -23,7 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.portal import api, audit, reminding, sessions, verdicts
-from insertion_pipeline.portal.access import Forbidden, MustSignIn, NotFound, ScopeMissing, Unauthorised, admitted
+from insertion_pipeline.portal.access import (
+    Forbidden,
+    MustSignIn,
+    NotFound,
+    ScopeMissing,
+    Unauthorised,
+    admitted,
+    recognised,
+)
 from insertion_pipeline.portal.antivirus import AntivirusAbsent
 from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.pages import administrator, analyst, animator, depositor, entering, filling, reviewer
@@ -198,6 +206,8 @@ def _answer(request: Request, status: int, title: str, message: str, headers: di
     """JSON under `/api`, a page elsewhere."""
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": f"{title}. {message}"}, status_code=status, headers=headers)
+    if not hasattr(request.state, "visitor"):  # no route, no gate
+        request.state.visitor = recognised(request, request.app.state.portal)
     return page(request, "error.html", status=status, headers=headers, title=title, message=message)
 
 

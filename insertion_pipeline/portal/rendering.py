@@ -21,6 +21,7 @@ from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from insertion_pipeline.ingestion.reporting import VERDICTS, account_of, several, spelled, typeset, visible
 from insertion_pipeline.portal import accounts, sessions
@@ -92,7 +93,7 @@ def environment(language: str) -> jinja2.Environment:
         "short_day": lambda day: day.strftime("%d/%m/%Y"),
         "moment": french_moment,
         "spelled": spelled,
-        "typeset": typeset,
+        "typeset": _typeset,
         "visible": visible,
         "account": account_of,
         "size": file_size,
@@ -102,6 +103,12 @@ def environment(language: str) -> jinja2.Environment:
         "SHORTEST_PASSWORD": accounts.SHORTEST_PASSWORD,
     }  # fmt: skip
     return made
+
+
+def _typeset(text: str) -> str:
+    """The text of a contract or of a finding with French spaces, and without the marks of its Markdown."""
+    plain = typeset(str(text)).replace("`", "")
+    return Markup(plain) if isinstance(text, Markup) else plain  # noqa: S704 (it was escaped before, or is escaped next)
 
 
 def translations(language: str) -> NullTranslations:

@@ -42,7 +42,7 @@
         bar.hidden = true;
         text.textContent = "La connexion est coupée. Rien n'a été déposé : recommencez.";
       });
-      request.open("POST", form.action);
+      request.open("POST", form.getAttribute("action")); // `form.action` is the button of that name
       request.send(body);
     });
   }
