@@ -11,10 +11,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import argon2
 import httpx
 import uvicorn
 
@@ -27,6 +28,10 @@ from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.registry import Registry
 
 PASSWORD = "une phrase facile à retenir"
+
+# argon2id as in production, but cheap: a test signs in fifty times
+accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=256, parallelism=1)
+accounts._NOBODY = accounts._HASHER.hash("personne")
 
 
 @dataclass
@@ -46,7 +51,6 @@ class Served:
     address: str
     portal: Portal
     clock: StillClock
-    _hashed: dict[str, int] = field(default_factory=dict)
 
     def person(self, email: str, *grants: tuple[str, str]) -> accounts.Account:
         """Somebody who may sign in with `PASSWORD`."""

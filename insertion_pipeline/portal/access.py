@@ -8,7 +8,6 @@ The gate stands before every route of the application. A route without a mark an
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,12 +24,18 @@ from insertion_pipeline.registry import Partner
 EVERYONE, SIGNED_IN, MACHINES = "everyone", "signed in", "machines"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_FIELDS = 4_000
+#: What somebody who still has to set a second factor may do.
+_ENROLMENT = ("/compte/second-facteur", "/deconnexion")
 
 _Route = TypeVar("_Route", bound=Callable[..., Any])
 
 
 class MustSignIn(Exception):
     """Nobody is signed in: pages lead to the sign-in."""
+
+
+class MustEnrol(Exception):
+    """A role of this person asks for a second factor, and there is none yet."""
 
 
 class NotFound(Exception):
@@ -82,10 +87,18 @@ async def admitted(request: Request) -> None:
     if EVERYONE not in roles:
         if visitor.account is None:
             raise MustSignIn
+        if _must_enrol(visitor.account, portal) and not request.url.path.startswith(_ENROLMENT):
+            raise MustEnrol
         if SIGNED_IN not in roles and not any(visitor.account.has(role) for role in roles):
             raise NotFound
     if request.method not in _SAFE:
         await _refuse_foreign_form(request, portal, visitor)
+
+
+def _must_enrol(account: Account, portal: Portal) -> bool:
+    """Whether a second factor is missing: of an account with a password, the identity provider sees to its own."""
+    asked = any(account.has(role) for role in portal.settings.second_factor_roles)
+    return asked and account.has_password and not account.has_second_factor
 
 
 def _token_of(request: Request, portal: Portal, scope: str | None) -> Token:
@@ -93,7 +106,7 @@ def _token_of(request: Request, portal: Portal, scope: str | None) -> Token:
     token = tokens.find(portal.store, portal.now, secret) if kind.lower() == "bearer" and secret else None
     if token is None:
         raise Unauthorised
-    portal.rate.take(token.actor, portal.now.timestamp())
+    portal.rate.take(token.actor)
     if scope is not None and scope not in token.scopes:
         raise ScopeMissing(scope)
     return token
@@ -115,7 +128,7 @@ def recognised(request: Request, portal: Portal) -> Visitor:
 async def _refuse_foreign_form(request: Request, portal: Portal, visitor: Visitor) -> None:
     """Raises `Forbidden` unless the form carries this browser's token and comes from our origin."""
     origin = request.headers.get("origin")
-    if origin not in (None, "null") and not hmac.compare_digest(str(origin), portal.settings.origin):
+    if origin is not None and origin not in (portal.settings.origin, f"http://{request.headers.get('host', '')}"):
         raise Forbidden
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden

@@ -25,6 +25,7 @@ from insertion_pipeline.lake import Lake
 from insertion_pipeline.portal import api, audit, reminding, sessions, verdicts
 from insertion_pipeline.portal.access import (
     Forbidden,
+    MustEnrol,
     MustSignIn,
     NotFound,
     ScopeMissing,
@@ -162,9 +163,7 @@ class _Guarded:
         try:
             if not length.isdigit() or int(length) > most:
                 raise _TooLarge
-            self._portal.rate.take(
-                f"from {request.client.host if request.client else ''}", self._portal.now.timestamp()
-            )
+            self._portal.rate.take(f"from {request.client.host if request.client else ''}")
             await self._app(scope, measured_receive, guarded_send)
         except Exception as error:
             if started:
@@ -233,6 +232,9 @@ def _answer_errors(app: FastAPI) -> None:
     async def must_sign_in(request: Request, _error: Exception) -> Response:
         return RedirectResponse(f"/connexion{_way_back(request)}", status_code=303)
 
+    async def must_enrol(_request: Request, _error: Exception) -> Response:
+        return RedirectResponse("/compte/second-facteur", status_code=303)
+
     async def too_many(request: Request, error: Any) -> Response:
         return _refusal(request, error)
 
@@ -252,6 +254,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(Unauthorised, unauthorised)
     app.add_exception_handler(MustSignIn, must_sign_in)
+    app.add_exception_handler(MustEnrol, must_enrol)
     app.add_exception_handler(TooMany, too_many)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -124,14 +124,6 @@ notices = sql.Table(
     sql.Column("sent_at", sql.Text),
 )
 
-early_readers = sql.Table(
-    "early_readers",
-    metadata,
-    sql.Column("release_id", sql.Text, primary_key=True),
-    sql.Column("account_id", _NUMBER, sql.ForeignKey("accounts.id"), primary_key=True),
-    sql.Column("named_at", sql.Text, nullable=False),
-)
-
 audit = sql.Table(
     "audit",
     metadata,

@@ -6,6 +6,7 @@ Belongs here: counting and refusing. Does not belong here: what is counted (the 
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime, timedelta
 
 import sqlalchemy as sql
@@ -79,8 +80,9 @@ class RequestRate:
         self._buckets: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
-    def take(self, subject: str, now: float) -> None:
+    def take(self, subject: str) -> None:
         """One request. Raises `TooMany` when the bucket is empty."""
+        now = time.monotonic()
         with self._lock:
             if len(self._buckets) > 10_000:
                 self._buckets = {who: bucket for who, bucket in self._buckets.items() if now - bucket[1] < 60}

@@ -79,6 +79,6 @@ def _seen(request: Request, release_id: str) -> Release:
             return release
     for release in publishing.before_embargo(portal, account):
         if release.release_id == release_id:
-            portal.note(account.actor, "early reading", release_id, path=request.url.path)
+            publishing.read_early(portal, account, release, request.url.path)
             return release
     raise NotFound

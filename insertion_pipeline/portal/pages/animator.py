@@ -7,7 +7,7 @@ any line, any name that came with a file: an animator never sees one (domain rul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -18,8 +18,9 @@ from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
 from insertion_pipeline.portal import accounts, board, deadlines, depositing, reminding
 from insertion_pipeline.portal.access import Form, NotFound, account_of, form_of, open_to, portal_of
+from insertion_pipeline.portal.board import Cell
 from insertion_pipeline.portal.pages.depositor import month_of
-from insertion_pipeline.portal.rendering import STATES, page
+from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.registry import Partner
 
 router = APIRouter(include_in_schema=False)
@@ -40,17 +41,25 @@ def board_page(request: Request, mois: str = "", etat: str = "", famille: str = 
     rows, counted = [], Counter[str]()
     for partner in _own(request, last):
         day = deadlines.today(partner, portal.now)
-        cells = {month: board.expected(portal.registry, ledger, [partner], month, day) for month in months}
-        counted.update(cell.state for cell in cells[last])
-        states = {cell.state for cell in cells[last]}
-        if (not etat or etat in states) and famille in ("", partner.family):
-            rows.append((partner, cells))
-    rows.sort(key=lambda row: min((_URGENCY.index(cell.state) for cell in row[1][last]), default=len(_URGENCY)))
+        by_month = {month: board.expected(portal.registry, ledger, [partner], month, day) for month in months}
+        counted.update(cell.state for cell in by_month[last])
+        if (not etat or etat in {cell.state for cell in by_month[last]}) and famille in ("", partner.family):
+            rows.append((partner, {month: _by_urgency(cells) for month, cells in by_month.items()}))
+    rows.sort(key=lambda row: _URGENCY.index(row[1][last][0][0]) if row[1][last] else len(_URGENCY))
     return page(
         request, "board.html",
         rows=rows, months=months, last=last, counted=counted, chosen={"etat": etat, "famille": famille},
-        urgency=[state for state in _URGENCY if state in STATES], offered=[Month.of(today).plus(-n) for n in range(13)],
+        urgency=_URGENCY, offered=[Month.of(today).plus(-n) for n in range(13)],
     )  # fmt: skip
+
+
+def _by_urgency(cells: Sequence[Cell]) -> list[tuple[str, list[str]]]:
+    """The states of a partner's month, the most pressing first, each with the files that stand there."""
+    return [
+        (state, titles)
+        for state in _URGENCY
+        if (titles := [cell.source.title for cell in cells if cell.state == state])
+    ]
 
 
 @router.get("/tableau/{code}")
