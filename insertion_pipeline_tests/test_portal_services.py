@@ -1,4 +1,4 @@
-"""What the portal does beside its pages: reminders, antivirus, identity provider, drop folder, PostgreSQL, deadlines."""
+"""What the portal does beside its pages: deadlines, reminders, antivirus, identity provider, folder, PostgreSQL."""
 
 from __future__ import annotations
 

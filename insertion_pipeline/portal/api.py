@@ -31,6 +31,8 @@ from insertion_pipeline.portal.depositing import Upload, UploadRefused
 from insertion_pipeline.portal.formats import NoTemplate, template_of
 
 _MONTH = r"^(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])$"
+#: A field of a form that may be left empty: forms know no null.
+_OPTIONAL = "^({0})?$"
 _SOURCE = r"^[a-z][a-z0-9_]{0,60}$"
 
 
@@ -45,6 +47,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "Jeton absent, échu ou révoqué"},
     403: {"model": Problem, "description": "Le jeton ne permet pas cette opération"},
     404: {"model": Problem, "description": "N'existe pas pour ce jeton"},
+    409: {"model": Problem, "description": "Fichiers qui ne vont pas ensemble, ou clé d'idempotence déjà prise"},
     413: {"model": Problem, "description": "Envoi trop volumineux"},
     422: {"model": Problem, "description": "Demande mal formée"},
     429: {"model": Problem, "description": "Trop de demandes"},
@@ -142,9 +145,13 @@ class ReleaseAnswer(BaseModel):
     files: dict[str, str]
 
 
-Files = Annotated[list[UploadFile], File(description="Un fichier, ou toutes les vues d'un lot.")]
-SourceField = Annotated[str | None, Form(pattern=_SOURCE, description="Reconnu au contenu s'il n'est pas donné.")]
-MonthField = Annotated[str | None, Form(pattern=_MONTH, description="AAAA-MM")]
+Files = Annotated[
+    list[UploadFile], File(min_length=1, max_length=60, description="Un fichier, ou toutes les vues d'un lot.")
+]
+SourceField = Annotated[
+    str, Form(pattern=_OPTIONAL.format(_SOURCE[1:-1]), description="Reconnu au contenu s'il n'est pas donné.")
+]
+MonthField = Annotated[str, Form(pattern=_OPTIONAL.format(_MONTH[1:-1]), description="AAAA-MM")]
 Sequence = Annotated[int, Path(ge=1, le=10**9)]
 
 
@@ -153,11 +160,11 @@ Sequence = Annotated[int, Path(ge=1, le=10**9)]
 
 @router.post("/checks", response_model=CheckAnswer)
 @open_to(MACHINES, scope="check")
-def check(request: Request, file: Files, source: SourceField = None, month: MonthField = None) -> Any:
+def check(request: Request, file: Files, source: SourceField = "", month: MonthField = "") -> Any:
     """Contrôler sans déposer : rien n'est gardé."""
     portal, token = portal_of(request), token_of(request)
     with _received(portal, file) as upload:
-        judgement = depositing.check(portal, upload, token.partner, source, _month(month))
+        judgement = depositing.check(portal, upload, token.partner, source or None, _month(month))
     portal.note(token.actor, "test", token.partner, verdict=judgement.verdict)
     return judgement.to_json()
 
@@ -167,18 +174,16 @@ def check(request: Request, file: Files, source: SourceField = None, month: Mont
     status_code=201,
     response_model=DeliveryAnswer,
     responses={
-        200: {"model": DeliveryAnswer, "description": "Déjà reçu : le même récépissé"},
+        200: {"model": DeliveryAnswer, "description": "Déjà reçu, le même récépissé ; ou refusé, rien n'en est gardé"},
         202: {"model": DeliveryAnswer, "description": "Retenu, attend une confirmation"},
-        409: {"model": Problem, "description": "Cette clé d'idempotence a servi pour d'autres octets"},
-        422: {"model": DeliveryAnswer | Problem, "description": "Refusé, rien n'en est gardé ; ou demande mal formée"},
     },
 )
 @open_to(MACHINES, scope="deliver")
 def deliver(
     request: Request,
     file: Files,
-    source: SourceField = None,
-    month: MonthField = None,
+    source: SourceField = "",
+    month: MonthField = "",
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Déposer : les mêmes octets pour le même mois donnent le même récépissé."""
@@ -187,9 +192,9 @@ def deliver(
         if idempotency_key is not None:
             digest = _digest(upload, source, month)
             if not tokens.key_fits(portal.store, portal.now, token.number, idempotency_key, digest):
-                raise HTTPException(409)
+                raise HTTPException(409, "Cette clé d'idempotence a servi pour d'autres octets.")
         try:
-            answer = depositing.deposit(portal, upload, token.partner, source, _month(month))
+            answer = depositing.deposit(portal, upload, token.partner, source or None, _month(month))
         except UploadRefused as refused:
             raise _unprocessable(refused) from None
     receipt = answer.receipt
@@ -199,8 +204,7 @@ def deliver(
         if owner is not None:
             reminding.tell_of_deposit(portal, receipt, owner)
     findings = answer.findings.to_pylist() if answer.findings is not None else None
-    status = 200 if answer.is_repeated else 201
-    status = {"held": 202, "refused": 422}.get(receipt.status, status)
+    status = {"held": 202, "refused": 200}.get(receipt.status, 200 if answer.is_repeated else 201)
     return JSONResponse({"receipt": receipt.to_json(), "findings": findings}, status_code=status)
 
 
@@ -355,16 +359,16 @@ def _received(portal: Portal, files: list[UploadFile]) -> Iterator[Upload]:
 
 
 def _unprocessable(refused: UploadRefused) -> HTTPException:
-    return HTTPException(413 if refused.code == "too-large" else 422, str(refused))
+    return HTTPException({"too-large": 413, "several-deliveries": 409}.get(refused.code, 422), str(refused))
 
 
 def _month(text: str | None) -> Month | None:
-    if text is None:
+    if not text:
         return None
     try:
         return Month.parse(text)
     except InvalidMonth:
-        raise HTTPException(422) from None
+        raise HTTPException(422, "Mois illisible.") from None
 
 
 def _own_receipt(request: Request, sequence: int) -> Receipt:
@@ -374,7 +378,7 @@ def _own_receipt(request: Request, sequence: int) -> Receipt:
     return receipt
 
 
-def _digest(upload: Upload, source: str | None, month: str | None) -> str:
+def _digest(upload: Upload, source: str, month: str) -> str:
     """What an idempotency key stands for."""
     digest = hashlib.sha256(f"{source} {month}".encode())
     for path in upload.paths:

@@ -10,6 +10,7 @@ import logging
 import secrets
 import tempfile
 import threading
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,8 @@ def _last_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, _TooLarge):
         return _answer(request, 413, *_HTTP[413])
     reference = secrets.token_hex(4)
-    _LOG.error("request failed: %s (%s)", type(error).__name__, reference)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    _LOG.error("failed: %s at %s:%s (%s)", type(error).__name__, Path(where.filename).name, where.lineno, reference)
     return _answer(request, 500, "Erreur de notre côté", f"Réessayez. Si cela dure, citez la référence {reference}.")
 
 
@@ -240,9 +242,10 @@ def _answer_errors(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
+        told = error.detail if isinstance(error, HTTPException) and status in _TOLD_BY_ROUTES else ""
         title, message = _HTTP.get(status, ("Demande refusée", "Revenez à l'accueil et recommencez."))
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-        return _answer(request, status, title, message, headers)
+        return _answer(request, status, title, told or message, headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         where = (
@@ -260,6 +263,8 @@ def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
 
 
+#: Statuses that a route gives with a sentence of its own.
+_TOLD_BY_ROUTES = frozenset({409, 422})
 _HTTP = {
     404: ("Page introuvable", "Elle n'existe pas, ou votre compte n'y donne pas accès."),
     405: ("Page introuvable", "Cette adresse ne s'utilise pas ainsi."),

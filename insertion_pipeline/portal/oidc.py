@@ -72,7 +72,7 @@ def identify(settings: PortalSettings, secret: str, code: str, state: str) -> Id
     try:
         with _client(settings) as client:
             answer = client.fetch_token(provider["token_endpoint"], code=code, code_verifier=_drawn(secret, "verifier"))
-            keys = KeySet.import_key_set(client.get(provider["jwks_uri"], withhold_token=True).json())
+            keys = KeySet.import_key_set(_published(provider["jwks_uri"]))
             claims = dict(_verified(answer.get("id_token", ""), keys))
             _check(claims, settings, provider, nonce=_drawn(secret, "nonce"))
             if "email" not in claims and "userinfo_endpoint" in provider:
@@ -97,17 +97,21 @@ def account_of(database: Store, identity: Identity) -> Account:
     return account
 
 
-def _provider(settings: PortalSettings) -> Mapping[str, Any]:
+def _provider(settings: PortalSettings) -> dict[str, Any]:
     """What the issuer publishes of itself. Raises `LoginRefused` when it speaks for another issuer, or not at all."""
     issuer = str(settings.oidc_issuer).rstrip("/")
     try:
-        answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=_SECONDS, follow_redirects=False)
-        described: Mapping[str, Any] = answer.raise_for_status().json()
+        described: dict[str, Any] = _published(f"{issuer}/.well-known/openid-configuration")
     except (httpx.HTTPError, ValueError) as error:
         raise LoginRefused(type(error).__name__) from None
     if str(described.get("issuer", "")).rstrip("/") != issuer:
         raise LoginRefused("the configuration is another issuer's")
     return described
+
+
+def _published(address: str) -> Any:
+    """A JSON document that anybody may read."""
+    return httpx.get(address, timeout=_SECONDS, follow_redirects=False).raise_for_status().json()
 
 
 def _client(settings: PortalSettings) -> OAuth2Client:
