@@ -224,3 +224,41 @@ def test_a_name_never_becomes_a_path(served: Served, marie: Browser, name: str) 
     assert marie.get(f"{tested.url.path}/rapport.json").json()["accepted"] == 1
     outside = [one for one in served.portal.lake.home.parent.rglob("*") if "passwd" in one.name or "x.csv" in one.name]
     assert outside == []
+
+
+def test_an_archive_with_a_link_or_a_path_out_of_it_is_refused(served: Served, marie: Browser, tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("lien.csv")
+    link.external_attr = 0o120777 << 16
+    for name, entry in (("lien.zip", link), ("dehors.zip", zipfile.ZipInfo("../../dehors.csv"))):
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(entry, rows(person(1)))
+        fields = {"partenaire": "siae-07", "source": "siae_monthly", "mois": "2026-10", "action": "tester"}
+        answer = marie.get(f"{marie.deposit(path, **fields).url.path}/rapport.json").json()
+        assert answer["verdict"] == 3, name
+    assert list(served.portal.lake.home.parent.rglob("dehors*")) == []
+
+
+def test_nothing_that_was_uploaded_is_served(served: Served, marie: Browser) -> None:
+    for path in ("/static/../portal/app.py", "/static/%2e%2e/app.py", "/landing/receipts/00000001.json", "/outbox/"):
+        assert marie.get(path).status_code == 404, path
+
+
+def test_a_download_has_a_name_of_ours(marie: Browser, tmp_path: Path) -> None:
+    path = written(tmp_path, rows(person(1, hours="x")), 'nom"; filename="mal.exe.csv')
+    tested = marie.deposit(path, partenaire="siae-07", source="siae_monthly", mois="2026-10", action="tester")
+    for kind in ("csv", "xlsx", "json"):
+        header = marie.get(f"{tested.url.path}/rapport.{kind}").headers["content-disposition"]
+        assert header == f'attachment; filename="rapport-2026-10.{kind}"'
+    assert marie.get(f"{tested.url.path}/rapport.exe").status_code == 404
+
+
+def test_no_formula_comes_back_in_a_report(marie: Browser, tmp_path: Path) -> None:
+    path = written(tmp_path, rows(person(1, hours="=1+1"), person(2, hours="-3"), person(3, hours="@x")))
+    tested = marie.deposit(path, partenaire="siae-07", source="siae_monthly", mois="2026-10", action="tester")
+    listed = marie.get(f"{tested.url.path}/rapport.csv").content.decode("utf-8-sig")
+    assert ";'=1+1;" in listed
+    assert ";-3;" in listed
+    assert ";'@x;" in listed
+    with zipfile.ZipFile(io.BytesIO(marie.get(f"{tested.url.path}/rapport.xlsx").content)) as book:
+        assert not [name for name in book.namelist() if b"<f>" in book.read(name)]

@@ -1,0 +1,208 @@
+"""The portal under load: five depositors with 10 000 rows each, two hundred small deposits at once, kills, a full disk.
+
+Run it with `python -m insertion_pipeline_tests.benchmarks.portal [--kills 20]`; figures go to docs/benchmarks.md. Not
+part of the suite, and asserts no time: it asserts that nothing is lost, doubled or mixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from insertion_pipeline.ingestion import deliveries
+from insertion_pipeline.ingestion.receipts import receipts
+from insertion_pipeline.lake import Lake
+from insertion_pipeline.registry import load_registry
+from insertion_pipeline_tests.conftest import REPOSITORY
+from insertion_pipeline_tests.portal_server import PASSWORD, Browser, serving
+from insertion_pipeline_tests.test_portal_depositing import person, rows
+
+REGISTRY = load_registry(REPOSITORY / "data_sources")
+PARTNERS = [code for code, one in REGISTRY.partners.items() if "siae_monthly" in one.sources]
+
+
+def content(number: int, count: int) -> bytes:
+    """`count` rows that no other number gives, one in a hundred with something wrong."""
+    lines = (person(number * 100_000 + row, hours="beaucoup" if row % 100 == 0 else "12,5") for row in range(count))
+    return rows(*lines).encode()
+
+
+def depositors(folder: Path, at_once: int = 5, rounds: int = 6, count: int = 10_000) -> None:
+    """Seconds from the click to the whole verdict page, and to the workbook with its marked cells."""
+    with serving(folder / "depositors", REGISTRY) as portal:
+        portal.person("a@exemple.fr", *(("depositor", code) for code in PARTNERS))
+        browsers = [portal.signed_in("a@exemple.fr") for _ in range(at_once)]
+
+        def deposit(task: tuple[int, Browser]) -> tuple[float, float]:
+            number, browser = task
+            token, began = browser.token("/deposer"), time.perf_counter()
+            fields = {"jeton": token, "partenaire": PARTNERS[number % len(PARTNERS)], "source": "siae_monthly"}
+            fields |= {"mois": "2026-10", "action": "deposer"}
+            answer = browser.client.post(
+                "/deposer", data=fields, files={"fichier": ("f.csv", content(number, count))}, timeout=300
+            )
+            assert "Dépôt reçu" in answer.text, answer.text[:2000]
+            verdict = time.perf_counter() - began
+            assert browser.client.get(f"{answer.url.path}/rapport.xlsx", timeout=300).status_code == 200
+            return verdict, time.perf_counter() - began
+
+        deposit((999, browsers[0]))  # what every server does once
+        before = os.times()
+        with ThreadPoolExecutor(at_once) as pool:
+            took = [
+                one
+                for turn in range(rounds)
+                for one in pool.map(deposit, [(turn * at_once + seat, browsers[seat]) for seat in range(at_once)])
+            ]
+        used = sum(os.times()[:4]) - sum(before[:4])
+        for name, seconds in (("verdict", [one for one, _ in took]), ("with workbook", [one for _, one in took])):
+            told = f"median {statistics.median(seconds):.2f} s, p95 {statistics.quantiles(seconds, n=20)[-1]:.2f} s"
+            print(f"{at_once} depositors × {rounds}, {count} rows, {name}: {told}")  # noqa: T201
+        print(f"  CPU per deposit: {used / len(took):.2f} s, load {os.getloadavg()[0]:.1f}")  # noqa: T201
+
+
+def many_at_once(folder: Path, count: int = 200) -> None:
+    """Small deposits that all arrive together: none lost, none doubled."""
+    with serving(folder / "many", REGISTRY) as portal:
+        portal.person("a@exemple.fr", *(("depositor", code) for code in PARTNERS))
+        clients = [portal.api("a@exemple.fr", code) for code in PARTNERS]
+
+        def deposit(number: int) -> tuple[int, str]:
+            client = clients[number % len(clients)]
+            fields = {"source": "siae_monthly", "month": "2026-10"}
+            answer = client.post(
+                "/deliveries", data=fields, files={"file": ("f.csv", content(number, 12))}, timeout=600
+            )
+            return answer.status_code, answer.json()["receipt"]["sha256"]
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(count) as pool:
+            answers = list(pool.map(deposit, range(count)))
+        took = time.perf_counter() - began
+        kept = receipts(portal.portal.lake)
+        assert Counter(status for status, _ in answers) == {201: count}
+        assert Counter(one.sha256 for one in kept) == Counter(digest for _, digest in answers)
+        assert [one.sequence for one in kept] == list(range(1, count + 1))
+        print(f"{count} deposits at once: {took:.1f} s, {len(kept)} receipts, none lost, none doubled")  # noqa: T201
+
+
+# -- kills and full disks ---------------------------------------------------------------------------------------------
+
+
+def started(home: Path, address: str, *, file_bytes: int | None = None) -> subprocess.Popen[bytes]:
+    """`insertion portal` over a home; `file_bytes`: no file may grow beyond, as on a disk that is full."""
+
+    def limited() -> None:
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    environment = os.environ | {"INSERTION_PORTAL_PUBLIC_URL": address, "PYTHONPATH": str(REPOSITORY)}
+    server = subprocess.Popen(
+        [sys.executable, "-c", "from insertion_pipeline.cli import main; main()", "portal", "--home", str(home),
+         "--port", address.rsplit(":", 1)[1]],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=limited,
+    )  # fmt: skip
+    while True:
+        try:
+            httpx.get(f"{address}/connexion", timeout=5)
+            return server
+        except httpx.TransportError:
+            assert server.poll() is None, "the portal did not start"
+            time.sleep(0.1)
+
+
+def is_whole(home: Path) -> int:
+    """How many receipts stand; each applied one has its bytes and its rows, and no receipt lacks either."""
+    lake = Lake.open(home)
+    for receipt in receipts(lake):
+        if receipt.status == "applied":
+            assert deliveries.stored_rows(lake, REGISTRY, receipt) == receipt.rows
+    return len(receipts(lake))
+
+
+def kills(folder: Path, points: int) -> None:
+    """`kill -9` at moments spread over a deposit: the old state or the new one, and the same file again is welcome."""
+    home, chance = folder / "kills", random.Random(7)
+    with serving(home, REGISTRY) as portal:
+        portal.person("a@exemple.fr", ("depositor", "siae-07"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    outcomes = Counter[str]()
+    for point in range(points):
+        before, body = is_whole(home), content(point, 4_000)
+        server = started(home, address)
+        browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=60))
+        browser.sign_in("a@exemple.fr", PASSWORD)
+        fields = {"jeton": browser.token("/deposer"), "partenaire": "siae-07", "mois": "2026-10", "action": "deposer"}
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(browser.client.post, "/deposer", data=fields, files={"fichier": ("f.csv", body)})
+            time.sleep(chance.uniform(0, 3.0))
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            was_answered = sending.exception() is None
+        after = is_whole(home)
+        assert after - before in (0, 1)
+        assert after > before or not was_answered, "an answer without a receipt"
+        outcomes["new" if after > before else "old"] += 1
+    print(f"kill -9 at {points} points: {outcomes['old']} times the old state, {outcomes['new']} the new, never a mix")  # noqa: T201
+
+
+def full_disk(folder: Path) -> None:
+    """A disk that takes no more than a few kilobytes a file: nothing changes, and the page says so."""
+    home = folder / "full"
+    with serving(home, REGISTRY) as portal:
+        portal.person("a@exemple.fr", ("depositor", "siae-07"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    server = started(home, address, file_bytes=1 << 20)
+    try:
+        browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=60))
+        browser.sign_in("a@exemple.fr", PASSWORD)
+        path = folder / "f.csv"
+        path.write_bytes(content(1, 30_000))
+        answer = browser.deposit(path, partenaire="siae-07", source="siae_monthly", mois="2026-10")
+        assert answer.status_code == 500, answer.status_code
+        assert is_whole(home) == 0
+        print(f"full disk: {answer.status_code}, no receipt, nothing half written that counts")  # noqa: T201
+    finally:
+        server.kill()
+        server.wait()
+
+
+def main() -> None:
+    """All of it, in a folder that goes afterwards."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--kills", type=int, default=20)
+    arguments.add_argument("--only", choices=("depositors", "many", "kills", "full"))
+    chosen = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if chosen.only in (None, "depositors"):
+            depositors(folder)
+        if chosen.only in (None, "many"):
+            many_at_once(folder)
+        if chosen.only in (None, "kills"):
+            kills(folder, chosen.kills)
+        if chosen.only in (None, "full"):
+            full_disk(folder)
+
+
+if __name__ == "__main__":
+    main()
