@@ -135,7 +135,7 @@ def is_whole(home: Path) -> int:
     return len(receipts(lake))
 
 
-def kills(folder: Path, points: int) -> None:
+def kills(folder: Path, points: int, count: int = 4_000) -> None:
     """`kill -9` at moments spread over a deposit: the old state or the new one, and the same file again is welcome."""
     home, chance = folder / "kills", random.Random(7)
     with serving(home, REGISTRY) as portal:
@@ -145,14 +145,14 @@ def kills(folder: Path, points: int) -> None:
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     outcomes = Counter[str]()
     for point in range(points):
-        before, body = is_whole(home), content(point, 4_000)
+        before, body = is_whole(home), content(point, count)
         server = started(home, address)
         browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=60))
         browser.sign_in("a@exemple.fr", PASSWORD)
         fields = {"jeton": browser.token("/deposer"), "partenaire": "siae-07", "mois": "2026-10", "action": "deposer"}
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(browser.client.post, "/deposer", data=fields, files={"fichier": ("f.csv", body)})
-            time.sleep(chance.uniform(0, 3.0))
+            time.sleep(chance.uniform(0, 3.0 * count / 4_000))
             server.send_signal(signal.SIGKILL)
             server.wait()
             was_answered = sending.exception() is None
