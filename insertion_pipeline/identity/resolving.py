@@ -5,7 +5,8 @@ link says under the space's seal, and a summary in counts. Does not belong here:
 without identities (`pseudonymising`).
 
 Under `sealed/identity/<space>/`: `persons.parquet`, one row per record; `residences.parquet`, one row per person and
-month; `review.parquet`, the pairs that a human should look at; `quality.json`, counts only.
+month; `review.parquet`, the pairs that a human should look at and what depends on them, `review_records.parquet`, their
+records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts only; `register/` (see `register`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import linkage, records
+from insertion_pipeline.identity import decisions, linkage, records
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.register import Register, name_persons
 from insertion_pipeline.identity.scoring import frozen_model
+from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake, ParquetFile, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, Source, Space
@@ -43,6 +45,11 @@ PERSONS_SCHEMA = pa.schema(
         ("person_sex", pa.string()),
         ("person_birth_date", pa.date32()),
     ]
+)
+#: A pair in doubt, and what depends on it: the months in which one person would be counted twice, and those in which
+#: one person would be known to more families of partners than either of the two is.
+REVIEW_SCHEMA = pa.schema(
+    [*linkage.PAIRS_SCHEMA, ("months_counted_twice", pa.int64()), ("months_with_more_families", pa.int64())]
 )
 RESIDENCES_SCHEMA = pa.schema([("person_id", pa.string()), ("month", pa.string()), ("person_residence", pa.string())])
 
@@ -93,6 +100,16 @@ def review_file(lake: Lake, space: Space) -> ParquetFile:
     return ParquetFile(_folder(lake, space) / "review.parquet", lake.keyring.space_key(space))
 
 
+def review_records_file(lake: Lake, space: Space) -> ParquetFile:
+    """The canonical records of those pairs, under the space's seal."""
+    return ParquetFile(_folder(lake, space) / "review_records.parquet", lake.keyring.space_key(space))
+
+
+def pairs_file(lake: Lake, space: Space) -> ParquetFile:
+    """Every pair that was weighed and what became of it (`linkage.PAIRS_SCHEMA`), under the space's seal."""
+    return ParquetFile(_folder(lake, space) / "pairs.parquet", lake.keyring.space_key(space))
+
+
 def resolve(
     lake: Lake, registry: Registry, months: Sequence[Month], *, rows: Rows = records.conformed_rows
 ) -> Resolution:
@@ -117,7 +134,13 @@ def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Se
     """Take records and persons out of the identity tables of a space; returns how many tables had any of them."""
     gone = {"record": pa.array(record_ids, pa.string()), "person": pa.array(person_ids, pa.string())}
     changed = 0
-    for file in (persons_file(lake, space), residences_file(lake, space), review_file(lake, space)):
+    for file in (
+        persons_file(lake, space),
+        residences_file(lake, space),
+        review_file(lake, space),
+        review_records_file(lake, space),
+        pairs_file(lake, space),
+    ):
         if not file.path.exists():
             continue
         rows = lake.read_parquet(file)
@@ -162,6 +185,15 @@ def gather(
                 )
 
 
+def months_told(lake: Lake) -> list[Month]:
+    """Every month that a delivery that counts speaks of."""
+    counting = [receipt for receipt in deliveries.receipts(lake) if receipt.counts]
+    return sorted(
+        {month for receipt in counting for month in receipt.months}
+        | {receipt.month for receipt in counting if receipt.month is not None}
+    )
+
+
 def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Month]]:
     """The months grouped by the version of the contract in force, those before the first one left out."""
     groups: dict[Month, list[Month]] = {}
@@ -179,7 +211,7 @@ def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: 
         f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
         params={"space": space},
     ).to_arrow_table()
-    linked = linkage.link_space(canonical, space, lake)
+    linked = linkage.link_space(canonical, space, lake, decisions=decisions.constraints(lake, space, canonical))
     register = Register.opened(lake, space).without_erased()
     named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
     key = lake.keyring.space_key(space)
@@ -191,10 +223,19 @@ def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: 
     folder = _folder(lake, space)
     lake.write_parquet(folder / "persons.parquet", persons, key=key)
     lake.write_parquet(folder / "residences.parquet", residences, key=key)
-    lake.write_parquet(folder / "review.parquet", linked.review, key=key)
+    connection.register("review", linked.review)
+    review = connection.sql(_REVIEW).to_arrow_table().cast(REVIEW_SCHEMA)
+    in_doubt = pa.chunked_array([*review["record_id_l"].chunks, *review["record_id_r"].chunks], pa.string())
+    lake.write_parquet(folder / "review.parquet", review, key=key)
+    lake.write_parquet(
+        folder / "review_records.parquet",
+        canonical.filter(pc.is_in(canonical["record_id"], value_set=in_doubt.combine_chunks())),
+        key=key,
+    )
+    lake.write_parquet(folder / "pairs.parquet", linked.pairs, key=key)
     quality = _quality(connection, linked, space)
     write_json(folder / "quality.json", asdict(quality))
-    for name in ("linked", "pseudonyms", "communes"):
+    for name in ("linked", "pseudonyms", "communes", "review"):
         connection.unregister(name)
     return quality
 
@@ -271,6 +312,33 @@ ORDER BY person_id, month
 """
 
 
+_REVIEW = """
+WITH doubtful AS (
+    SELECT review.*, l.person_id AS person_l, r.person_id AS person_r
+    FROM review JOIN linked AS l ON l.record_id = record_id_l JOIN linked AS r ON r.record_id = record_id_r
+), known AS (
+    SELECT DISTINCT person_id, month, partner_family
+    FROM sightings JOIN linked USING (record_id)
+    WHERE person_id IN (SELECT unnest([person_l, person_r]) FROM doubtful)
+), sides AS (
+    SELECT record_id_l, record_id_r, 'l' AS side, month, partner_family FROM doubtful JOIN known ON person_id = person_l
+    UNION ALL
+    SELECT record_id_l, record_id_r, 'r', month, partner_family FROM doubtful JOIN known ON person_id = person_r
+), monthly AS (
+    SELECT record_id_l, record_id_r, month, count(DISTINCT side) = 2 AS is_both,
+        count(DISTINCT partner_family) > greatest(count(DISTINCT partner_family) FILTER (side = 'l'),
+            count(DISTINCT partner_family) FILTER (side = 'r')) AS is_more
+    FROM sides GROUP BY ALL
+), counted AS (
+    SELECT record_id_l, record_id_r, count(*) FILTER (is_both) AS twice, count(*) FILTER (is_more) AS more
+    FROM monthly GROUP BY ALL
+)
+SELECT review.*, coalesce(twice, 0) AS months_counted_twice, coalesce(more, 0) AS months_with_more_families
+FROM review LEFT JOIN counted USING (record_id_l, record_id_r)
+ORDER BY weight DESC, record_id_l, record_id_r
+"""
+
+
 def _register_communes(connection: duckdb.DuckDBPyConnection, registry: Registry) -> None:
     """Register `communes`: the nomenclature's rows, with a name folded for comparison."""
     communes = registry.nomenclature("communes")
@@ -316,7 +384,7 @@ def _quality(connection: duckdb.DuckDBPyConnection, linked: linkage.Linkage, spa
             )
         ),
         without_number_by_partner={partner: (without, all_) for partner, without, all_ in partners},
-        pairs_to_review=dict(counted("SELECT reason, count(*) FROM reviewed GROUP BY ALL ORDER BY ALL")),
+        pairs_to_review=dict(counted("SELECT state, count(*) FROM reviewed GROUP BY ALL ORDER BY ALL")),
         demoted_numbers=linked.counts.get("demoted_numbers", 0),
         candidate_pairs=linked.counts.get("candidate_pairs", 0),
         crowded_keys={one.rule: one.nodes for one in reversed(linked.crowded)},

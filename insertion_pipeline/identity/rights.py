@@ -22,14 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from insertion_pipeline.identity import ledger, records, resolving
+from insertion_pipeline.identity import decisions, ledger, records, resolving
 from insertion_pipeline.identity.identifiers import SQL_MACROS, parse_nir, parse_niss
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.register import Register
 from insertion_pipeline.ingestion import deliveries, tombstones
 from insertion_pipeline.lake import Lake, ParquetFile
-from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, Space
 
 
@@ -173,7 +172,7 @@ def find(lake: Lake, registry: Registry, request: Request, *, rows: Rows = recor
 
 def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space, rows: Rows) -> None:
     """Make `sightings`, `local_keys` (record_id, source, partner, key) and `known` (record_id, person_id)."""
-    months = _months(lake)
+    months = resolving.months_told(lake)
     resolving.gather(connection, lake, registry, months, rows)
     connection.execute("CREATE TEMP TABLE local_keys (record_id VARCHAR, source VARCHAR, partner VARCHAR, key VARCHAR)")
     for source in registry.sources.values():
@@ -187,15 +186,6 @@ def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registr
                         {"space": space},
                     )
     connection.register("known", Register.opened(lake, space).members)
-
-
-def _months(lake: Lake) -> list[Month]:
-    """Every month that a delivery that counts speaks of."""
-    counting = [receipt for receipt in deliveries.receipts(lake) if receipt.counts]
-    return sorted(
-        {month for receipt in counting for month in receipt.months}
-        | {receipt.month for receipt in counting if receipt.month is not None}
-    )
 
 
 def _seeds(connection: duckdb.DuckDBPyConnection, request: Request) -> list[str]:
@@ -255,7 +245,7 @@ def _leave(
     pseudonyms = _pseudonyms(lake, found)
     Register.opened(lake, request.space).erase(gone, () if staying else found.persons)
     tables = resolving.withdraw(lake, request.space, gone, () if staying else found.persons)
-    tables += _take_out(lake, pseudonyms)
+    tables += _take_out(lake, pseudonyms) + (decisions.forget(lake, request.space, gone) > 0)
     removal = Removal(tombstone.number, len(gone), len(found.persons) if not staying else 0, changed, tables)
     ledger.append(lake, reason, by, space=request.space, **removal.to_json())
     return removal
@@ -336,7 +326,7 @@ def held_on(
 def _rows_held(lake: Lake, registry: Registry, found: Found, rows: Rows) -> list[Mapping[str, Any]]:
     """The rows of every source that speak of the person, through their own traits or through the partner's key."""
     held: list[Mapping[str, Any]] = []
-    months = _months(lake)
+    months = resolving.months_told(lake)
     with lake.connect(sealed_spill=True) as connection:
         connection.register("theirs", pa.table({"record_id": pa.array(found.record_ids, pa.string())}))
         connection.register("keys", found.local_keys)

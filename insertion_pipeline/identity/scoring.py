@@ -167,6 +167,16 @@ def frozen_model() -> Model:
     return Model.load()
 
 
+def levels_sql() -> dict[str, str]:
+    """Comparison to the SQL of the level that a pair reaches, over the columns of two `faces`, `…_l` and `…_r`."""
+    return {
+        comparison: "CASE "
+        + " ".join(f"WHEN {text.format(**_FUNCTIONS['duckdb'])} THEN '{level}'" for level, text in conditions.items())
+        + " ELSE 'else' END"
+        for comparison, conditions in _COMPARISONS.items()
+    }
+
+
 def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dict[str, Any]:
     """Splink settings: the comparisons above in an engine's words, with the parameters of `model` when there is one.
 
