@@ -522,17 +522,23 @@ def link(
     register: Annotated[
         Path | None, typer.Option(help="Registre des personnes à tenir : chacune garde son identifiant.")
     ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Garder la mesure de --evaluate avec le modèle du programme.")
+    ] = False,
 ) -> ExitCode:
     """Rapprocher des fiches : lesquelles parlent de la même personne."""
     import pyarrow.parquet as pq
 
     from insertion_pipeline import screen
     from insertion_pipeline.identity import evaluating, linkage
+    from insertion_pipeline.identity.quality import measure
     from insertion_pipeline.identity.register import name_all
     from insertion_pipeline.identity.scoring import frozen_model
 
     session = _session(ctx)
     _require_files([records] if evaluate is None else [records, evaluate])
+    if store and (evaluate is None or train):
+        raise WrongUsage("--store garde ce que --evaluate mesure du modèle du programme, sans --train.")
     try:
         with screen.working("Rapprochement", silent=session.as_json):
             given = pq.read_table(records)
@@ -540,7 +546,10 @@ def link(
             if register is not None:
                 version = "trained" if train else frozen_model().version
                 table = name_all(session.lake, register, table, linkage.canonical(given), model=version)
-        measured = None if evaluate is None else evaluating.evaluate(table, pq.read_table(evaluate))
+        truth = None if evaluate is None else pq.read_table(evaluate)
+        measured = None if truth is None else evaluating.evaluate(table, truth)
+        if store and truth is not None:
+            measure(table, truth, linkage.canonical(given), model=frozen_model().version).save()
     except linkage.UnusableRecords as error:
         raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None
     except evaluating.TruthDoesNotFit as error:

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import decisions, linkage, records
+from insertion_pipeline.identity import decisions, linkage, quality, records
+from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
+from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
+from insertion_pipeline.identity.quality_page import write_page
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.register import Register, name_persons
 from insertion_pipeline.identity.scoring import frozen_model
@@ -71,10 +74,11 @@ class SpaceQuality:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What `resolve` wrote: the months that it drew on and counts per person space."""
+    """What `resolve` wrote: the months that it drew on, counts per person space, and the figures that operators watch."""
 
     months: tuple[Month, ...]
     spaces: Mapping[Space, SpaceQuality]
+    watched: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
     def persons(self) -> int:
@@ -123,11 +127,18 @@ def resolve(
     connection = lake.connect(sealed_spill=True)
     try:
         gather(connection, lake, registry, chosen, rows)
+        connection.execute(SQL_MACROS)
+        reports = []
         for space in SPACES:
-            spaces[space] = _resolve_space(connection, lake, registry, space)
+            spaces[space], report = _resolve_space(connection, lake, registry, space, str(chosen[-1]))
+            reports.append(report)
     finally:
         connection.close()
-    return Resolution(chosen, spaces)
+    told = [report for report in reports if report.records]
+    quality.keep(lake, told)
+    write_page(lake, told, MeasuredQuality.load())
+    watched = {name: value for report in told for name, value in report.metadata().items()}
+    return Resolution(chosen, spaces, watched)
 
 
 def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Sequence[str]) -> int:
@@ -203,7 +214,9 @@ def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Mont
     return [groups[valid_from] for valid_from in sorted(groups)]
 
 
-def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space) -> SpaceQuality:
+def _resolve_space(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space, month: str
+) -> tuple[SpaceQuality, MonthlyQuality]:
     columns = ", ".join(
         f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
     )
@@ -233,11 +246,20 @@ def _resolve_space(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: 
         key=key,
     )
     lake.write_parquet(folder / "pairs.parquet", linked.pairs, key=key)
-    quality = _quality(connection, linked, space)
-    write_json(folder / "quality.json", asdict(quality))
+    counts = _quality(connection, linked, space)
+    write_json(folder / "quality.json", asdict(counts))
+    report = quality.of_month(
+        connection,
+        linked.pairs,
+        space,
+        month,
+        MeasuredQuality.load(),
+        decided=len(decisions.holding(decisions.load(lake, space))),
+        before=quality.before(lake, space, month),
+    )
     for name in ("linked", "pseudonyms", "communes", "review"):
         connection.unregister(name)
-    return quality
+    return counts, report
 
 
 def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:

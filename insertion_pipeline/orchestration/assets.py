@@ -333,6 +333,7 @@ def _quality_metadata(resolution: Resolution) -> dict[str, Any]:
     """How much was linked, and how: sizes of the work, never of a group of persons."""
     return {
         "dagster/row_count": resolution.records,
+        **resolution.watched,
         **{
             f"{space} {name}": value
             for space, quality in resolution.spaces.items()
