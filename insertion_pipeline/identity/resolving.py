@@ -74,7 +74,7 @@ class SpaceQuality:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What `resolve` wrote: the months that it drew on, counts per person space, and the figures that operators watch."""
+    """What `resolve` wrote: the months that it drew on, counts per person space, and what operators watch."""
 
     months: tuple[Month, ...]
     spaces: Mapping[Space, SpaceQuality]
