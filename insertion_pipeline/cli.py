@@ -26,6 +26,8 @@ from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session
 from insertion_pipeline.commands.session import session_of as _session
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from insertion_pipeline.ingestion.judging import Judgement
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
@@ -367,7 +369,7 @@ def _answered(
 
     receipts = [answer.receipt for answer in answers]
     if session.as_json:
-        shown = [receipt.to_json() for receipt in receipts]
+        shown = [answer.to_json(_findings_kept(session, answer)) for answer in answers]
         say(shown[0] if len(shown) == 1 else shown)
     else:
         about = [
@@ -377,6 +379,18 @@ def _answered(
         screen.show_receipts(answers, about)
     codes = {_code_of(receipt) for receipt in receipts}
     return next((code for code in (ExitCode.REFUSED, ExitCode.HELD, ExitCode.FINDINGS) if code in codes), ExitCode.DONE)
+
+
+def _findings_kept(session: Session, answer: Answer) -> pa.Table | None:
+    """The findings of a delivery that had been accepted before: the depositor hears them again."""
+    from insertion_pipeline.ingestion import content, deliveries
+
+    if answer.findings is not None or not answer.is_repeated or answer.receipt.status not in ("applied", "held"):
+        return None
+    try:
+        return deliveries.findings_of(session.lake, session.registry, answer.receipt)
+    except (content.ContentErased, deliveries.CannotRebuild):
+        return None
 
 
 def _code_of(receipt: Receipt) -> ExitCode:

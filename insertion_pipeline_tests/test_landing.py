@@ -125,7 +125,11 @@ class TestRefused:
     def test_the_same_refusal_is_given_again(self, tmp_path: Path, registry: Registry, lake: Lake) -> None:
         bad = tmp_path / "bad"
         bad.write_text("Prénom\nLéa\n", encoding="utf-8")
-        assert send(bad, registry, lake).receipt == send(bad, registry, lake).receipt
+        first, again = send(bad, registry, lake), send(bad, registry, lake)
+        assert again.receipt == first.receipt
+        assert again.is_repeated
+        assert again.findings is not None, "and why, again"
+        assert again.to_json() == first.to_json()
 
     def test_an_unknown_partner_leaves_a_refusal_without_its_name(
         self, tmp_path: Path, registry: Registry, lake: Lake

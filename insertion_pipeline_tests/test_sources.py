@@ -734,6 +734,11 @@ FLOW = """<?xml version="1.0" encoding="windows-1252"?>
 """
 
 
+RIGHT_SUSPENDED = "<SuspensionDroit><MOTISUSDRORSA>DD</MOTISUSDRORSA></SuspensionDroit>"
+PAYMENT_SUSPENDED = "<SuspensionVersement><MOTISUSVERSRSA>02</MOTISUSVERSRSA></SuspensionVersement>"
+CLOSED = "<FinDroit><MOTICLORSA>RFD</MOTICLORSA><DTCLORSA>2026-09-10</DTCLORSA></FinDroit>"
+
+
 class TestCnafFlow:
     def test_the_month_is_that_of_the_reference_date(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
         file = tmp_path / "RSABEM.xml"
@@ -753,6 +758,34 @@ class TestCnafFlow:
         judgement = judged(registry, lake, "cnaf_vrsb0801", file, month=None)
         assert judgement.verdict == 3
         assert "control-total" in named(judgement)
+
+    @pytest.mark.parametrize(
+        ("state", "elements", "expected"),
+        [
+            ("2", "", set()),
+            ("3", RIGHT_SUSPENDED, set()),
+            ("4", PAYMENT_SUSPENDED, set()),
+            ("4", "", {"suspended-without-reason"}),
+            ("2", RIGHT_SUSPENDED, {"suspension-contradicts-state"}),
+            ("5", RIGHT_SUSPENDED + CLOSED, set()),
+            ("2", CLOSED, {"closing-contradicts-state"}),
+            ("5", "", {"closed-without-reason"}),
+        ],
+    )
+    def test_the_state_decides_whatever_elements_stand_beside_it(
+        self, registry: Registry, lake: Lake, tmp_path: Path, state: str, elements: str, expected: set[str]
+    ) -> None:
+        """Suspended and closed elements stand together in real flows: one order of precedence, and what is odd said."""
+        flow = FLOW.format(announced=1).replace(
+            "<ETATDOSRSA>2</ETATDOSRSA></EtatDossierRSA>",
+            f"<ETATDOSRSA>{state}</ETATDOSRSA></EtatDossierRSA>{elements}",
+        )
+        file = tmp_path / "RSABEM.xml"
+        file.write_bytes(flow.encode("cp1252"))
+        judgement = judged(registry, lake, "cnaf_vrsb0801", file, month=None)
+        assert counts(judgement)[1:] == (2, 0), "nothing of it rejects anybody"
+        assert {row["etatdosrsa"] for row in rows(judgement, "personnes")} == {state}
+        assert named(judgement) == expected
 
     def test_another_department_is_refused(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
         file = tmp_path / "RSABEM.xml"

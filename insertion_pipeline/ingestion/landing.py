@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,12 +54,18 @@ class Deposit:
 class Answer:
     """What a deposit is answered: the receipt, and the findings with their values, for the depositor alone.
 
-    `is_repeated`: the same bytes had been received already; `findings` is then null, they were given the first time.
+    `is_repeated`: the same bytes had been received already. `findings` is null for what was accepted then: they were
+    given the first time, and `deliveries.findings_of` has them.
     """
 
     receipt: Receipt
     findings: pa.Table | None = None
     is_repeated: bool = False
+
+    def to_json(self, findings: pa.Table | None = None) -> dict[str, Any]:
+        """The answer of `insertion deliver --json`: the receipt, and in `details` each finding, as `check` tells it."""
+        told = self.findings if self.findings is not None else findings
+        return self.receipt.to_json() | {"details": told.to_pylist() if told is not None else []}
 
 
 def deliver(
@@ -82,14 +89,14 @@ def deliver(
     bytes_sent = Content.of(delivery)
     confirms = confirm is not None and confirm.lower() == bytes_sent.sha256
     known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
-    if known is not None and (known.status != "refused" or _judged_the_same(known, registry)):
+    if known is not None and known.status != "refused":  # what was refused is judged again, and told why again
         return Answer(known, is_repeated=True)
     judgement = judge(
         bytes_sent.paths, partner, source, month, registry, lake,
         archive_password=archive_password, limits=limits, statements=statements,
     )  # fmt: skip
     if judgement.is_refused or judgement.conformed is None or judgement.source is None:
-        return Answer(_refuse(judgement, bytes_sent, registry, lake), judgement.findings)
+        return _refuse(judgement, bytes_sent, registry, lake)
     receipt = _receipt(judgement, bytes_sent, registry, lake)
     _keep(judgement.conformed, receipt, bytes_sent, registry, lake)
     return _commit(receipt, judgement.findings, registry.source(judgement.source), lake, confirms=confirms)
@@ -176,11 +183,6 @@ def _already_received(
     return None
 
 
-def _judged_the_same(receipt: Receipt, registry: Registry) -> bool:
-    """Whether the file would be refused again: nothing of what judged it has changed."""
-    return receipt.contract == _contract(registry, receipt.source, receipt.partner)
-
-
 def _contract(registry: Registry, source: str, partner: str) -> str:
     """The digest of what judges; of all the declarations where partner or source are not known."""
     if source in registry.sources and partner in registry.partners:
@@ -191,19 +193,25 @@ def _contract(registry: Registry, source: str, partner: str) -> str:
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-def _refuse(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Receipt:
-    """Keep the refusal: digest, size, time, codes. Neither the bytes nor any value."""
+def _refuse(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Answer:
+    """Keep the refusal: digest, size, time, codes. Neither the bytes nor any value.
+
+    The same bytes refused by the same contract for the same reasons have the same receipt.
+    """
     partner = judgement.partner if judgement.partner in registry.partners else ""
     source = judgement.source if judgement.source in registry.sources else None
     receipt = _receipt(judgement, bytes_sent, registry, lake)
     receipt = replace(receipt, partner=partner, source=source or "", status="refused", rows={}, months=(), span=None)
     with commit_lock(lake):
+        for earlier in reversed(receipts(lake)):
+            if replace(earlier, sequence=0, received_at=receipt.received_at) == receipt:
+                return Answer(earlier, judgement.findings, is_repeated=True)
         receipt = append(lake, receipt)
     write_json(
         lake.landing / "refusals" / f"{receipt.sequence:08d}.json",
         {"receipt": receipt.sequence, "sha256": receipt.sha256, "findings": _without_values(judgement.findings)},
     )
-    return receipt
+    return Answer(receipt, judgement.findings)
 
 
 def _without_values(findings: pa.Table) -> list[dict[str, object]]:
@@ -296,7 +304,12 @@ def _now(lake: Lake) -> str:
 
 
 def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: Source) -> Iterator[str]:
-    """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months` (domain rule 11)."""
+    """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months` (domain rule 11).
+
+    A delta adds to what is there: it may be as small as it likes.
+    """
+    if source.insertion.extent == "delta":
+        return
     own = [one for one in everything if one.partner == receipt.partner and one.source == source.name and one.counts]
     comparison = compared(receipt, own, source)
     if comparison is not None and comparison.is_thin:

@@ -53,6 +53,14 @@ _FRENCH = "%d/%m/%Y"
 _CATEGORY_LABELS = (
     "Emploi durable", "Emploi de transition", "Sorties positives", "Autres sorties", "Retrait des sorties constatées",
 )  # fmt: skip
+#: Levels of education, by code of the ASP.
+_LEVELS = (
+    ("00", "Qualification non certifiante"), ("01", "Jamais scolarisé"),
+    ("10", "Troisième cycle ou école d'ingénieur"), ("20", "Niveau licence"), ("30", "Niveau BTS ou DUT"),
+    ("40", "Niveau bac"), ("41", "Brevet de technicien ou bac professionnel"), ("50", "Niveau CAP ou BEP"),
+    ("51", "CAP ou BEP obtenu"), ("60", "Formation courte d'une durée d'un an"),
+    ("70", "Pas de formation au-delà de la scolarité obligatoire"),
+)  # fmt: skip
 _CONTRACT_DAYS = 182
 _LONGEST = 7
 _MONTHLY_BLEMISHES = {
@@ -269,7 +277,6 @@ def _contract_view(
     income = situations.income
     at_hire = income.has_file[persons] & (income.applied[persons] <= start)
     length = draws.choose("unemployed for", persons, np.array([0.12, 0.18, 0.32, 0.38])) + 1
-    education = ("00", "01", "10", "20", "30", "40", "41", "50", "51", "60", "70")
     degree = draws.choose("degree", persons, np.array([3, 4, 1, 2, 3, 8, 8, 22, 22, 5, 22.0]))
     referrers = ("03", "01", "05", "04", "07", "02", "11", "06")
     referrer = draws.choose("referrer", index, np.array([0.34, 0.13, 0.16, 0.07, 0.14, 0.04, 0.05, 0.07]))
@@ -295,7 +302,8 @@ def _contract_view(
             tuple(code for code, *_ in EXIT_REASONS), np.where(has_left, spells.reason[index], -1)
         ),
         "contrat_orienteur_code": spelling.picked(referrers, referrer),
-        "contrat_niveau_de_formation_code": spelling.picked(education, degree),
+        "contrat_niveau_de_formation_id": spelling.text(_level_ids(_measure_ids()[measure], degree)),
+        "contrat_niveau_de_formation_code": spelling.picked(tuple(code for code, _ in _LEVELS), degree),
         "contrat_emploi_depuis_code": spelling.picked(("00", "01", "02", "03", "04"), length),
         "contrat_sans_ressource": spelling.where(draws.chance("no income", persons, 0.05), "true", "false"),
         "contrat_inscrit_pole_emploi": spelling.where(situations.job_search.is_known[persons], "true", "false"),
@@ -435,6 +443,67 @@ def _structure_numbers(rank: Integers) -> Integers:
     return number
 
 
+# -- support and training ----------------------------------------------------------------------------------------
+
+#: Difficulties of the Accompagnement view, and the share of employees whom each one concerns.
+_DIFFICULTIES = {
+    "illetrisme": 0.12, "demarch": 0.22, "heberg": 0.14, "mobilite": 0.34, "sante": 0.18, "surendet": 0.09,
+    "manque_dispo": 0.08, "justice": 0.05,
+}  # fmt: skip
+
+
+def _support_view(
+    draws: Draws, situations: Situations, annexes: Sequence[_Annex], month: Month
+) -> tuple[dict[str, pa.Array | str | None], int]:
+    """One row per annex of the year, and an older one beside a few of them: the latest counts."""
+    spells = situations.employment
+    current = [annex for annex in annexes if annex.year == month.year]
+    present = np.bincount(spells.structure[spells.in_month(month)], minlength=max(len(situations.structures), 1))
+    key = np.array([annex.identifier for annex in current], dtype=np.int64)
+    twice = draws.chance("support: entered twice", key, 0.4)
+    row = np.repeat(np.arange(len(current)), 1 + twice)
+    is_older = np.r_[row[1:] == row[:-1], False] if len(row) else np.array([], dtype=bool)
+    employed = present[[annex.structure for annex in current]][row] if current else row
+    created = day_number(Month(month.year, 1), last=False) + 40 - 20 * is_older
+    changed = np.where(is_older, created, day_number(month, last=True) - 3)
+    columns: dict[str, pa.Array | str | None] = {
+        "acc_id": spelling.text(key[row] * 2 + is_older),
+        "acc_afi_id": spelling.text(key[row]),
+        "acc_date_creation": spelling.day_text(created, "%d/%m/%Y 00:00:00"),
+        "acc_date_modification": spelling.day_text(changed, "%d/%m/%Y 00:00:00"),
+    }
+    for name, share in _DIFFICULTIES.items():
+        concerned = np.floor(employed * share * (0.7 + 0.6 * draws.uniform(f"support: {name}", key[row]))).astype(int)
+        inside, outside = concerned // 2, concerned // 4
+        for how, number in (("conc", concerned), ("int", inside), ("ext", outside), ("int_ext", outside // 2)):
+            columns[f"acc_dif_nb_sal_{how}_{name}"] = spelling.text(number)
+    return columns, len(row)
+
+
+def _training_view(
+    population: Population, situations: Situations, month: Month
+) -> tuple[dict[str, pa.Array | str | None], int]:
+    """Trainings of those present in the month: one employee in ten."""
+    draws, spells = population.draws, situations.employment
+    index = np.flatnonzero(spells.in_month(month) & draws.chance("training in a SIAE", np.arange(len(spells)), 0.1))
+    start = np.maximum(spells.hired[index] + 20, day_number(month.plus(-6), last=False))
+    known = start <= day_number(month, last=True)
+    index, start = index[known], start[known]
+    days = 2 + draws.below("training in a SIAE: days", index, 12)
+    is_odd = draws.chance("training in a SIAE: dates reversed", index, 0.02)
+    contract = _contract_number(spells, index, _contract_rank(spells, index, start))
+    return {
+        "formation_id_for": spelling.text(70_000 + index),
+        "formation_id_ctr": spelling.text(contract),
+        "formation_date_debut": spelling.day_text(start, _FRENCH),
+        "formation_date_fin": spelling.day_text(np.where(is_odd, start - 30, start + days), _FRENCH),
+        "formation_duree_jours": spelling.text(days),
+        "formation_duree_heures": spelling.text(days * 7),
+        "formation_objectif_code": spelling.text(1 + index % 4),
+        "formation_type_code": spelling.text(1 + index % 3),
+    }, len(index)
+
+
 # -- referentials ------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +535,23 @@ def _reasons_view() -> dict[str, pa.Array]:
             for column, value in row.items():
                 rows.setdefault(column, []).append(value)
     return _arrays(rows)
+
+
+def _level_ids(measure: Integers | int, level: Integers) -> Integers:
+    """One row of the referential per level and measure."""
+    number: Integers = measure * 20 + level
+    return number
+
+
+def _levels_view() -> tuple[dict[str, pa.Array], int]:
+    measure = np.repeat(_measure_ids(), len(_LEVELS))
+    level = np.tile(np.arange(len(_LEVELS)), len(MEASURES))
+    return {
+        "rnf_id": spelling.text(_level_ids(measure, level)),
+        "rnf_code": spelling.picked(tuple(code for code, _ in _LEVELS), level),
+        "rnf_libelle": spelling.picked(tuple(label for _, label in _LEVELS), level),
+        "rme_id": spelling.text(measure),
+    }, len(level)
 
 
 def _categories_view() -> dict[str, pa.Array]:
@@ -535,6 +621,9 @@ def fluxiae(population: Population, situations: Situations, deposit: Deposit) ->
         "ref_motif_sort": (_reasons_view(), len(MEASURES) * len(EXIT_REASONS)),
         "ref_categorie_sort": (_categories_view(), 5),
         "ref_montant_iae": (_amounts_view(), 2 * len(MEASURES)),
+        "accompagnement": _support_view(draws, situations, annexes, month),
+        "formations": _training_view(population, situations, month),
+        "ref_niveau_formation": _levels_view(),
     }
     members = []
     for table in source.version_for(month).resources:
