@@ -7,7 +7,7 @@ LOCKING := --python-version 3.11 --universal --generate-hashes --no-strip-extras
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_TELEMETRY_DISABLED := 1
 
-.PHONY: setup demo test check rehearsal bench dev lock
+.PHONY: setup demo test check rehearsal bench dev lock messages
 
 setup: .venv/tools
 
@@ -37,6 +37,10 @@ check: .venv/tools
 # accidents, played over and over: at most an hour
 rehearsal: .venv/tools
 	$(BIN)/pytest insertion_pipeline_tests/rehearsal
+
+# the words of the portal's pages, for whoever translates them
+messages: .venv/tools
+	$(BIN)/python -m insertion_pipeline.portal.messages
 
 dev: .venv/tools
 	$(BIN)/insertion dev

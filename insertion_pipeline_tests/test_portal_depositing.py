@@ -71,7 +71,7 @@ def test_the_whole_path_from_what_is_expected_to_the_receipt(served: Served, reg
     assert document.content.startswith(b"%PDF-")
     assert document.content == browser.get(f"/depots/{receipt.sequence}/recepisse.pdf").content
     assert f'href="/depots/{receipt.sequence}"' in browser.get("/depots").text
-    state = "corrections à faire" if receipt.account.rejected else "Reçu"
+    state = "Reçu, à corriger" if receipt.account.rejected else "Reçu"
     assert state in browser.get("/attendu").text
 
 

@@ -36,7 +36,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "late": ("En retard", "bad"),
     "refused": ("Refusé, à redéposer", "bad"),
     "held": ("À confirmer", "wait"),
-    "corrections": ("Reçu, corrections à faire", "wait"),
+    "corrections": ("Reçu, à corriger", "wait"),
     "warnings": ("Reçu, avec avertissements", "good"),
     "received": ("Reçu", "good"),
     "nothing": ("Néant", "good"),

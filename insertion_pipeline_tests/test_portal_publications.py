@@ -1,0 +1,144 @@
+"""Releases as the portal shows them: public ones, early readers, files by name; « Mes chiffres »; the pages' words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from insertion_pipeline.ingestion.landing import deliver
+from insertion_pipeline.ingestion.receipts import receipts
+from insertion_pipeline.lake import sha256_of, write_json
+from insertion_pipeline.portal import audit, messages, rendering
+from insertion_pipeline.publication import approving, releasing
+from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.portal_server import Served, serving
+from insertion_pipeline_tests.test_portal_depositing import OCTOBER
+
+EARLY, PUBLIC, CANDIDATE = "2026-10-aaaaaaaaaaaa", "2026-10-bbbbbbbbbbbb", "2026-10-cccccccccccc"
+
+
+def release(served: Served, name: str) -> releasing.Release:
+    """A release of two months, as far as the portal looks at one."""
+    folder = served.portal.lake.releases / name
+    (folder / "parquet").mkdir(parents=True)
+    (folder / "report").mkdir()
+    (folder / "report" / "index.html").write_text("<!doctype html><title>Rapport</title><h1>Rapport</h1>")
+    names = ("month", "territory_code", "indicator_code", "breakdown", "value", "unit", "status")
+    rows = [
+        ("2026-10", "FR-DEP-59", "siae_salaries", "total", 412.0, "persons", "published"),
+        ("2026-10", "FR-DEP-08", "siae_salaries", "total", 77.0, "persons", "published"),
+        ("2026-10", "FR-DEP-59", "siae_salaries", "sex", 205.0, "persons", "published"),
+    ]
+    table = pa.table({name: [row[rank] for row in rows] for rank, name in enumerate(names)})
+    pq.write_table(table, folder / "parquet" / "indicator_values.parquet")
+    (receipt,) = receipts(served.portal.lake)
+    told = f"{receipt.source} {receipt.partner} {receipt.month} {receipt.sha256}"
+    files = {
+        path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    manifest = {
+        "release_id": name,
+        "inputs": {"months": ["2026-09", "2026-10"], "deliveries": {"2026-10": [told]}},
+        "files": files,
+    }
+    write_json(folder / "MANIFEST.json", manifest)
+    (folder / "secret.txt").write_text("not in the manifest")
+    return releasing.Release(name, folder, manifest)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("publications") / "home", registry) as portal:
+        lake = portal.portal.lake
+        deliver(OCTOBER, "siae-07", None, None, registry, lake)
+        portal.person("marie@exemple.fr", ("depositor", "siae-07"))
+        portal.person("luc@exemple.fr", ("analyst", ""))
+        portal.person("tot@exemple.fr", ("analyst", ""))
+        names = {"name": "A. Martin", "role": "responsable"}
+        for name, options in (
+            (PUBLIC, {}),
+            (EARLY, {"public_at": portal.clock.now() + timedelta(days=2), "early_readers": ["Tot@exemple.fr"]}),
+            (CANDIDATE, None),
+        ):
+            made = release(portal, name)
+            releasing._remember(lake, name)
+            if options is not None:
+                approving.sign(lake, made.folder, made.manifest, **names, **options)
+        yield portal
+
+
+def test_an_analyst_reads_what_is_public_and_nothing_else(served: Served) -> None:
+    luc = served.signed_in("luc@exemple.fr")
+    page = luc.get("/publications").text
+    assert PUBLIC in page
+    assert EARLY not in page
+    assert CANDIDATE not in page
+    assert luc.get(f"/publications/{EARLY}").status_code == 404
+    assert luc.get(f"/publications/{CANDIDATE}/rapport").status_code == 404
+    file = luc.get(f"/publications/{PUBLIC}/fichiers/parquet/indicator_values.parquet")
+    assert file.content[:4] == b"PAR1"
+    assert f'filename="{PUBLIC}-indicator_values.parquet"' in file.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("name", ["secret.txt", "../../VERSION", "%2e%2e/%2e%2e/VERSION", "parquet", "", "/etc/passwd"])
+def test_only_files_that_the_manifest_names_are_given(served: Served, name: str) -> None:
+    answer = served.signed_in("luc@exemple.fr").client.get(f"/publications/{PUBLIC}/fichiers/{name}")
+    assert answer.status_code == 404
+
+
+def test_a_named_reader_reads_before_the_embargo_and_each_reading_is_noted(served: Served) -> None:
+    early = served.signed_in("tot@exemple.fr")
+    assert "Avant l'embargo" in early.get("/publications").text.replace("&#39;", "'")
+    before = len(audit.lines(served.portal.store))
+    assert early.get(f"/publications/{EARLY}/rapport").status_code == 200
+    (line,) = audit.lines(served.portal.store)[before:]
+    assert (line.action, line.object, line.actor) == ("early reading", EARLY, "account:3")
+    noted = (served.portal.lake.home / approving.ACCESS_LOG).read_text().splitlines()
+    assert json.loads(noted[-1])["release_id"] == EARLY
+
+
+def test_after_its_hour_a_release_is_everybodys(served: Served) -> None:
+    began = served.clock.moment
+    served.clock.moment += timedelta(days=3)
+    try:
+        assert EARLY in served.signed_in("luc@exemple.fr").get("/publications").text
+    finally:
+        served.clock.moment = began
+
+
+def test_the_report_may_do_nothing_but_show_itself(served: Served) -> None:
+    answer = served.signed_in("luc@exemple.fr").get(f"/publications/{PUBLIC}/rapport")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "allow-same-origin" not in policy
+
+
+def test_own_figures_stand_beside_the_published_ones_and_name_the_release_that_used_the_file(served: Served) -> None:
+    (receipt,) = receipts(served.portal.lake)
+    page = served.signed_in("marie@exemple.fr").get("/chiffres").text
+    assert f'<a href="/publications/{PUBLIC}">' in page
+    assert f">{receipt.account.accepted}<" in page
+    territory = served.portal.registry.partner("siae-07").territory_code
+    shown = {"FR-DEP-59": "412", "FR-DEP-08": "77"}
+    assert f">{shown.pop(territory)}<" in page
+    assert not [value for value in shown.values() if f">{value}<" in page]
+
+
+def test_the_catalogue_of_words_is_up_to_date() -> None:
+    assert messages.TEMPLATE.read_bytes() == messages.gathered(), "run `make messages`"
+
+
+def test_another_language_is_a_catalogue_beside_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locale").mkdir()
+    (tmp_path / "locale" / "nl.po").write_text('msgid "Connexion"\nmsgstr "Aanmelden"\n', encoding="utf-8")
+    monkeypatch.setattr(rendering, "_HERE", tmp_path)
+    dutch = rendering.translations("nl")
+    assert dutch.gettext("Connexion") == "Aanmelden"
+    assert dutch.gettext("Mot de passe") == "Mot de passe"
