@@ -78,7 +78,7 @@ def test_every_page_is_accessible_fits_both_widths_and_asks_for_nothing_outside(
             "/neant?source=siae_monthly&mois=2026-09", "/saisir?source=siae_monthly&mois=2026-08", "/formats",
             "/formats/siae_monthly", "/publications", "/compte", "/compte/second-facteur", "/nulle-part",
         )),
-        (anne, ("/tableau", "/tableau/siae-07?mois=2026-10", "/comptes", "/journal")),
+        (anne, ("/tableau", "/tableau/siae-07?mois=2026-10", "/comptes", "/journal", "/revue")),
     ):  # fmt: skip
         for path in paths:
             who.set_viewport_size({"width": WIDTHS[0], "height": 900})

@@ -1,4 +1,4 @@
-"""Releases as the portal shows them: public ones, early readers, files by name; « Mes chiffres »; the pages' words."""
+"""What analysts, reviewers and translators find: releases, early readers, « Mes chiffres », pairs, words."""
 
 from __future__ import annotations
 
@@ -129,6 +129,45 @@ def test_own_figures_stand_beside_the_published_ones_and_name_the_release_that_u
     shown = {"FR-DEP-59": "412", "FR-DEP-08": "77"}
     assert f">{shown.pop(territory)}<" in page
     assert not [value for value in shown.values() if f">{value}<" in page]
+
+
+# -- pairs to review --------------------------------------------------------------------------------------------------
+
+
+def test_a_reviewer_sees_levels_first_values_on_demand_and_decides(tmp_path: Path, registry: Registry) -> None:
+    from insertion_pipeline.identity import reviewing
+    from insertion_pipeline_tests.test_reviewing import ROWS, Home
+
+    with serving(tmp_path / "home", registry) as portal:
+        portal.person("lea@exemple.fr", ("reviewer", ""))
+        portal.person("luc@exemple.fr", ("analyst", ""))
+        (tmp_path / "deposits").mkdir()
+        home = Home(portal.portal.lake, registry, tmp_path / "deposits")
+        home.deliver(*ROWS)
+        home.run()
+        pair = home.waiting()["guarded"].pair
+        lea, path = portal.signed_in("lea@exemple.fr"), f"/revue/fr/{pair}"
+        assert "2 paires attendent" in lea.get("/revue").text
+        shown = lea.get(path).text
+        assert "Différent" not in shown
+        assert "<td>différent</td>" in shown
+        assert "GARMONTET" not in shown.upper()
+        looked = lea.post(f"{path}/valeurs", path).text
+        assert "GARMONTET" in looked.upper()
+        assert [line.action for line in audit.lines(portal.portal.store)][-1] == "pair looked at"
+        lea.post(f"{path}/decision", path, {"verdict": "different"})
+        assert pair not in {one.pair for one in reviewing.queue(portal.portal.lake, "fr")}
+        other = f"/revue/fr/{home.waiting()['vetoed'].pair}"
+        with portal.portal.lake.writer_lock(holder="a run"):
+            assert "rien n'a été enregistré" in lea.post(f"{other}/decision", other, {"verdict": "same"}).text.replace(
+                "&#39;", "'"
+            )
+        assert "second avis" in lea.post(f"{other}/decision", other, {"verdict": "same"}).text
+        assert portal.signed_in("luc@exemple.fr").get(path).status_code == 404
+        assert lea.get("/revue/fr/nobody").status_code == 404
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_catalogue_of_words_is_up_to_date() -> None:

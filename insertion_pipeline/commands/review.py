@@ -23,15 +23,6 @@ SpaceOption = Annotated[Literal["fr", "be"], typer.Option(help="Espace de person
 PairArgument = Annotated[str, typer.Argument(help="Paire, comme la liste la nomme.", show_default=False)]
 ByOption = Annotated[str | None, typer.Option(help="Qui regarde et décide (le journal le garde).")]
 
-_STATES = {
-    "grey": "zone grise", "guarded": "garde", "vetoed": "deux numéros", "refused": "refusée", "linked": "réunie",
-}  # fmt: skip
-_COMPARISONS = {
-    "surname": "nom", "given": "prénom", "birth": "naissance", "sex": "sexe", "birth_place": "lieu de naissance",
-    "residence": "résidence", "address": "adresse", "contact": "contact", "number": "numéro",
-    "france_travail_id": "id. France Travail", "household": "foyer",
-}  # fmt: skip
-
 
 @commands.command("list")
 def review_list(
@@ -45,7 +36,7 @@ def review_list(
     from insertion_pipeline.identity import reviewing
 
     session = session_of(ctx)
-    if state is not None and state not in _STATES:
+    if state is not None and state not in reviewing.STATES:
         raise WrongUsage(f"État inconnu : {state} (grey, guarded, vetoed ou refused).")
     if sample:
         pairs = reviewing.sample(session.lake, space)[:limit]
@@ -152,7 +143,9 @@ def review_thresholds(
     table = Table("état", "poids dès", "étiquettes", "paires", "même personne", box=None, header_style="bold")
     for band in told.bands:
         share = f"{100 * band['share_same']:.1f} %".replace(".", ",")
-        table.add_row(_STATES[band["state"]], f"{band['from']:g}", str(band["labels"]), str(band["pairs"]), share)
+        table.add_row(
+            reviewing.STATES[band["state"]], f"{band['from']:g}", str(band["labels"]), str(band["pairs"]), share
+        )
     console.print(table)
     console.print(
         f"Réunir dès {_weight(told.join_from)} (en vigueur : {told.join_from_in_force:g}), regarder dès "
@@ -168,6 +161,7 @@ def _weight(weight: float | None) -> str:
 def _show(pairs: list[ReviewedPair]) -> None:
     from rich.table import Table
 
+    from insertion_pipeline.identity import reviewing
     from insertion_pipeline.screen import console
 
     if not pairs:
@@ -175,10 +169,10 @@ def _show(pairs: list[ReviewedPair]) -> None:
         return
     table = Table("paire", "état", "poids", "utilité", "partenaires", "ce qui concorde", "ce qui diffère", box=None)
     for pair in pairs:
-        told = {_COMPARISONS.get(name, name): level for name, level in pair.levels.items() if level != "null"}
+        told = {reviewing.COMPARISONS.get(name, name): level for name, level in pair.levels.items() if level != "null"}
         agreeing = ", ".join(f"{name} ({level})" for name, level in told.items() if level != "else")
         differing = ", ".join(name for name, level in told.items() if level == "else")
-        state = _STATES[pair.state] + (" · 2e avis" if pair.is_waiting else "")
+        state = reviewing.STATES[pair.state] + (" · 2e avis" if pair.is_waiting else "")
         weight = "" if pair.weight is None else f"{pair.weight:.1f}"
         table.add_row(
             pair.pair, state, weight, f"{pair.usefulness:.2f}", " / ".join(pair.partners), agreeing, differing

@@ -58,6 +58,17 @@ SAMPLE_SCHEMA = pa.schema(
 )
 
 
+#: What reviewers call the states of a pair, and the comparisons of the model.
+STATES: Mapping[str, str] = {
+    "grey": "zone grise", "guarded": "garde", "vetoed": "deux numéros", "refused": "refusée", "linked": "réunie",
+}  # fmt: skip
+COMPARISONS: Mapping[str, str] = {
+    "surname": "nom", "given": "prénom", "birth": "naissance", "sex": "sexe", "birth_place": "lieu de naissance",
+    "residence": "résidence", "address": "adresse", "contact": "contact", "number": "numéro",
+    "france_travail_id": "id. France Travail", "household": "foyer",
+}  # fmt: skip
+
+
 class UnknownPair(Exception):
     """No pair of the queue or of the sample has that name."""
 
@@ -166,6 +177,14 @@ def look(lake: Lake, space: Space, pair: str, *, by: str) -> list[dict[str, str 
     return list(sides.to_pylist())
 
 
+def shown(lake: Lake, space: Space, pair: str) -> ReviewedPair:
+    """One pair, level by level, without any value. Raises `UnknownPair`."""
+    row, sides = _found(lake, space, pair)
+    verdicts = decisions.load(lake, space)
+    (only,) = _shown(lake, space, [row], sides, _by_pair(verdicts), _shares(verdicts))
+    return only
+
+
 def decide(lake: Lake, space: Space, pair: str, verdict: Verdict, *, by: str) -> ReviewedPair:
     """Keep a reviewer's verdict; the next linkage obeys it. Raises `UnknownPair`.
 
@@ -174,9 +193,7 @@ def decide(lake: Lake, space: Space, pair: str, verdict: Verdict, *, by: str) ->
     row, sides = _found(lake, space, pair)
     decisions.add(lake, space, pair, sides, verdict, by=by, state=row["state"], weight=row["weight"])
     ledger.append(lake, "verdict", by, space=space, pair=pair, verdict=verdict)
-    verdicts = decisions.load(lake, space)
-    (shown,) = _shown(lake, space, [row], sides, _by_pair(verdicts), _shares(verdicts))
-    return shown
+    return shown(lake, space, pair)
 
 
 def _found(lake: Lake, space: Space, pair: str) -> tuple[dict[str, Any], pa.Table]:

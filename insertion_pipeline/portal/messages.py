@@ -12,6 +12,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import write_po
 
+from insertion_pipeline.identity import reviewing
+from insertion_pipeline.portal.pages.reviewer import LEVELS, TRAITS
 from insertion_pipeline.portal.rendering import ROLES, STATES, STATUSES
 from insertion_pipeline.portal.tokens import SCOPES
 
@@ -27,7 +29,8 @@ def gathered() -> bytes:
     for file, _, message, _, context in sorted(found, key=lambda one: (one[0], one[1])):
         catalogue.add(message, locations=[(f"templates/{file}", 1)], context=context)
     tables = (*STATES.values(), *STATUSES.values())
-    for word in (*(word for word, _ in tables), *ROLES.values(), *SCOPES.values()):
+    shared = (ROLES, SCOPES, LEVELS, TRAITS, reviewing.STATES, reviewing.COMPARISONS)
+    for word in (*(word for word, _ in tables), *(word for words in shared for word in words.values())):
         catalogue.add(word, locations=[("rendering.py", 1)])
     content = io.BytesIO()
     write_po(content, catalogue, omit_header=True, include_lineno=False, sort_output=True, width=110)
