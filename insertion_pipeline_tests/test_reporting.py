@@ -21,6 +21,10 @@ from typer.testing import CliRunner, Result
 
 from insertion_pipeline import screen
 from insertion_pipeline.cli import app
+from insertion_pipeline.contracts.cells import Flaw
+from insertion_pipeline.contracts.dataframes import flaw_of
+from insertion_pipeline.contracts.rules import table_rules
+from insertion_pipeline.contracts.templates import choices
 from insertion_pipeline.ingestion.reporting import grouped, neutralised, outcome
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.registry import Registry
@@ -493,6 +497,21 @@ def test_a_template_that_was_written_reads_back_as_its_source(tmp_path: Path, ho
         assert CliRunner().invoke(app, given).exit_code == 0
         answer = answer_of(home, tmp_path / name)
         assert (answer["source"], [one["code"] for one in answer["findings"]]) == ("siae_monthly", ["empty-file"])
+
+
+def test_a_template_offers_words_that_the_contract_reads(registry: Registry) -> None:
+    words: dict[str, tuple[str, ...]] = {}
+    for source in registry.sources.values():
+        for table in source.version_for(source.latest_month).resources:
+            for cell in table_rules(table, registry, source.latest_month).cells:
+                offered = choices(cell)
+                words[f"{source.name}.{cell.field.name}"] = offered
+                assert {flaw_of(cell, choice) for choice in offered} <= {Flaw.NONE}, (source.name, cell.field.name)
+                assert len(set(offered)) == len(offered)
+    assert words["department_pathways.orientation_type"] == ("Professionnelle", "Socio-professionnelle", "Sociale")
+    assert words["department_pathways.title"] == ("HOMME", "FEMME")
+    assert words["department_pathways.is_subject_to_rights_and_duties"] == ("oui", "non")
+    assert "France Travail" in words["department_pathways.orientation_body"]
 
 
 def test_every_source_has_its_page(tmp_path: Path, home: Path, registry: Registry) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from insertion_pipeline.contracts.cells import Cell
 from insertion_pipeline.contracts.messages import expected_form, written_date_form
 from insertion_pipeline.contracts.rules import TableRules, table_rules
 from insertion_pipeline.month import Month
@@ -78,18 +79,35 @@ def sheet_name(table: ContractTable) -> str:
     return "".join(mark for mark in name if mark not in "[]:*?/\\'")[:31]
 
 
+def choices(cell: Cell) -> tuple[str, ...]:
+    """What a drop-down list offers: « Professionnelle » rather than `pro`, « HOMME » rather than `1`, oui or non.
+
+    For each code, the first spelling of the contract that is a word; the code itself where it has none.
+    """
+    field = cell.field
+    if field.type == "boolean":
+        return (field.trueValues[0], field.falseValues[0])
+    words: dict[str, str] = {}
+    for is_long in (True, False):
+        for spelling, code in field.insertion.values.items():
+            if len(spelling) > (max(2, len(code)) if is_long else 2):
+                words.setdefault(code, spelling)
+    return tuple(words.get(code, code) for code in cell.codes or ())
+
+
 def _write_lists(book: Any, tables: list[TableRules]) -> Mapping[tuple[str, str], str]:
-    """Write each field's codes in one hidden column; the ranges that hold them, by (table, field)."""
+    """Write each field's choices in one hidden column; the ranges that hold them, by (table, field)."""
     sheet, ranges, column = book.add_worksheet(_LISTS), {}, 0
     for rules in tables:
         for cell in rules.cells:
-            if not cell.codes:
+            offered = choices(cell)
+            if not offered:
                 continue
             sheet.write_string(0, column, cell.field.name)
-            for row, code in enumerate(cell.codes, start=1):
-                sheet.write_string(row, column, code)
+            for row, choice in enumerate(offered, start=1):
+                sheet.write_string(row, column, choice)
             letters = _column_letters(column)
-            ranges[rules.table.name, cell.field.name] = f"='{_LISTS}'!${letters}$2:${letters}${len(cell.codes) + 1}"
+            ranges[rules.table.name, cell.field.name] = f"='{_LISTS}'!${letters}$2:${letters}${len(offered) + 1}"
             column += 1
     sheet.hide()
     return ranges
@@ -106,7 +124,11 @@ def _write_table(book: Any, sheet: Any, rules: TableRules, lists: Mapping[tuple[
         sheet.write_comment(0, column, f"{field.description}\nAttendu : {expected_form(cell)}", {"author": ""})
         sheet.set_column(column, column, max(12, min(40, len(field.label) + 2)), formats[_cell_format(field)])
         if (where := lists.get((rules.table.name, field.name))) is not None:
-            told = {"error_type": "warning", "error_title": "Code inconnu", "error_message": "Ce code n'est pas connu."}
+            told = {
+                "error_type": "warning",
+                "error_title": "Valeur inconnue",
+                "error_message": "Choisissez dans la liste.",
+            }
             sheet.data_validation(1, column, _PREPARED_ROWS, column, {"validate": "list", "source": where, **told})
 
 
