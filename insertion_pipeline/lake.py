@@ -129,6 +129,10 @@ class Lake:
     def runs(self) -> Path:
         return self.home / "runs"
 
+    def identity_key(self, space: str) -> bytes:
+        """The key under which what is known of the persons of a space is sealed, kept wrapped beside the deliveries."""
+        return self.keyring.stored_key(space, self.landing / "identity" / f"{space}.key")
+
     # -- Parquet ---------------------------------------------------------------------------------------------------
 
     def write_parquet(self, path: Path, table: pa.Table, *, key: bytes | None = None, durable: bool = True) -> None:

@@ -10,6 +10,7 @@ end-of-stream mark, so that a truncated or reordered stream does not open.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ class Keyring:
     may_create: bool = True
 
     def space_key(self, space: str) -> bytes:
-        """The key that wraps the data keys of one person space (`fr` or `be`) and seals its identity tables."""
+        """The key that wraps the data keys of one person space (`fr` or `be`); it seals nothing else."""
         return self._key(f"space-{space}")
 
     def purpose_key(self, purpose: str) -> bytes:
@@ -65,11 +66,45 @@ class Keyring:
         return key, aes_key_wrap(self.space_key(space), key)
 
     def unwrap(self, space: str, wrapped: bytes) -> bytes:
-        """The data key inside `wrapped`. Raises `SealBroken` when it was not wrapped for this space."""
-        try:
-            return aes_key_unwrap(self.space_key(space), wrapped)
-        except InvalidUnwrap as error:
-            raise SealBroken("this data key was not wrapped by the key of this home") from error
+        """The data key inside `wrapped`. Raises `SealBroken` when it was not wrapped for this space.
+
+        While the space's key is being replaced, data keys may be wrapped by the one or the other.
+        """
+        for key in filter(None, (self.space_key(space), self.next_key(space))):
+            with contextlib.suppress(InvalidUnwrap):
+                return aes_key_unwrap(key, wrapped)
+        raise SealBroken("this data key was not wrapped by the key of this home")
+
+    def stored_key(self, space: str, path: Path) -> bytes:
+        """The data key wrapped in the file `path`, made when there is none; of several makers the first one wins."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _, wrapped = self.new_data_key(space)
+            partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            with partial.open("xb") as file:
+                file.write(wrapped)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(partial, path)
+            partial.unlink()
+        return self.unwrap(space, path.read_bytes())
+
+    def next_key(self, space: str, *, create: bool = False) -> bytes | None:
+        """The key that is about to replace a space's key, null outside a replacement."""
+        name = f"next-space-{space}"
+        if create:
+            return self._key(name)
+        path = self.folder / f"{name}.key"
+        return path.read_bytes() if path.exists() else None
+
+    def adopt_next_key(self, space: str) -> None:
+        """Let the next key of a space be its key."""
+        (self.folder / f"next-space-{space}.key").replace(self.folder / f"space-{space}.key")
+
+    def replace_purpose_key(self, purpose: str) -> None:
+        """A fresh key for a purpose: what was made with the former one cannot be told any more."""
+        self._create(f"purpose-{purpose}", over=True)
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +121,7 @@ class Keyring:
             self._create(first)
         return self._create(name)
 
-    def _create(self, name: str) -> bytes:
+    def _create(self, name: str, *, over: bool = False) -> bytes:
         path = self.folder / f"{name}.key"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         candidate = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -95,6 +130,9 @@ class Keyring:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
+        if over:
+            candidate.replace(path)
+            return path.read_bytes()
         try:
             os.link(candidate, path)  # no overwrite: the first of several racers wins, all read its key
         except FileExistsError:

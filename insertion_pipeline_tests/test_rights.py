@@ -127,7 +127,7 @@ def test_nothing_of_the_erased_person_is_left_in_any_file(home: Home, registry: 
         assert not any(value in text for value in (HERS, "Zéphirine", her)), path
     for path in (home.folder / "sealed").rglob("*.parquet"):
         partner = registry.partner("dep-52")
-        keys = [*map(home.lake.keyring.space_key, ("fr", "be")), *_data_keys(home, partner.code)]
+        keys = [*map(home.lake.identity_key, ("fr", "be")), *_data_keys(home, partner.code)]
         opened = [text for key in keys if (text := _opened(home.lake, path, key)) is not None]
         assert opened, path
         assert not any(HERS in text or "77001" in text for text in opened), path

@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
 
 def file(lake: Lake, space: str) -> ParquetFile:
     """Every verdict of a person space, under its seal, beside the deliveries: it cannot be made again either."""
-    return ParquetFile(lake.landing / "decisions" / f"{space}.parquet", lake.keyring.space_key(space))
+    return ParquetFile(lake.landing / "decisions" / f"{space}.parquet", lake.identity_key(space))
 
 
 def load(lake: Lake, space: str) -> pa.Table:

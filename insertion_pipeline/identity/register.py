@@ -165,7 +165,7 @@ class Register:
         return self.forget([record for record, _ in gone], persons)
 
     def _file(self, name: str) -> ParquetFile:
-        return ParquetFile(self.folder / f"{name}-{self.generation}.parquet", self.lake.keyring.space_key(self.space))
+        return ParquetFile(self.folder / f"{name}-{self.generation}.parquet", self.lake.identity_key(self.space))
 
     def _table(self, name: str) -> pa.Table:
         return self.lake.read_parquet(self._file(name)) if self.generation else _SCHEMAS[name].empty_table()

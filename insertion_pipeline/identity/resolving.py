@@ -91,27 +91,27 @@ class Resolution:
 
 def persons_file(lake: Lake, space: Space) -> ParquetFile:
     """Who is who in one person space, under its seal."""
-    return ParquetFile(_folder(lake, space) / "persons.parquet", lake.keyring.space_key(space))
+    return ParquetFile(_folder(lake, space) / "persons.parquet", lake.identity_key(space))
 
 
 def residences_file(lake: Lake, space: Space) -> ParquetFile:
     """Who lived where at the end of which month, under the space's seal."""
-    return ParquetFile(_folder(lake, space) / "residences.parquet", lake.keyring.space_key(space))
+    return ParquetFile(_folder(lake, space) / "residences.parquet", lake.identity_key(space))
 
 
 def review_file(lake: Lake, space: Space) -> ParquetFile:
     """The pairs of records that a human should look at, under the space's seal."""
-    return ParquetFile(_folder(lake, space) / "review.parquet", lake.keyring.space_key(space))
+    return ParquetFile(_folder(lake, space) / "review.parquet", lake.identity_key(space))
 
 
 def review_records_file(lake: Lake, space: Space) -> ParquetFile:
     """The canonical records of those pairs, under the space's seal."""
-    return ParquetFile(_folder(lake, space) / "review_records.parquet", lake.keyring.space_key(space))
+    return ParquetFile(_folder(lake, space) / "review_records.parquet", lake.identity_key(space))
 
 
 def pairs_file(lake: Lake, space: Space) -> ParquetFile:
     """Every pair that was weighed and what became of it (`linkage.PAIRS_SCHEMA`), under the space's seal."""
-    return ParquetFile(_folder(lake, space) / "pairs.parquet", lake.keyring.space_key(space))
+    return ParquetFile(_folder(lake, space) / "pairs.parquet", lake.identity_key(space))
 
 
 def resolve(
@@ -227,7 +227,7 @@ def _resolve_space(
     linked = linkage.link_space(canonical, space, lake, decisions=decisions.constraints(lake, space, canonical))
     register = Register.opened(lake, space).without_erased()
     named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
-    key = lake.keyring.space_key(space)
+    key = lake.identity_key(space)
     connection.register("linked", named)
     connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))
     _register_communes(connection, registry)

@@ -413,11 +413,11 @@ def _canonical(lake: Lake, registry: Registry, space: Space, wanted: pa.Array, r
 
 
 def _sample_file(lake: Lake, space: Space) -> ParquetFile:
-    return ParquetFile(lake.sealed / "identity" / space / "sample.parquet", lake.keyring.space_key(space))
+    return ParquetFile(lake.sealed / "identity" / space / "sample.parquet", lake.identity_key(space))
 
 
 def _sample_records_file(lake: Lake, space: Space) -> ParquetFile:
-    return ParquetFile(lake.sealed / "identity" / space / "sample_records.parquet", lake.keyring.space_key(space))
+    return ParquetFile(lake.sealed / "identity" / space / "sample_records.parquet", lake.identity_key(space))
 
 
 def _read(lake: Lake, file: ParquetFile) -> pa.Table | None:

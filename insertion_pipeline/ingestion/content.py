@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import secrets
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -64,19 +62,7 @@ class Content:
 
 def data_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
     """The key of a content, made when there is none yet; of several makers at once, the first one's counts."""
-    path = _path(lake, partner.code, sha256, ".key")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _, wrapped = lake.keyring.new_data_key(partner.space)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        with partial.open("xb") as file:
-            file.write(wrapped)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
-        partial.unlink()
-    return existing_data_key(lake, partner, sha256)
+    return lake.keyring.stored_key(partner.space, _path(lake, partner.code, sha256, ".key"))
 
 
 def existing_data_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
