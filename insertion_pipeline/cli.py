@@ -457,7 +457,7 @@ def _run(session: Session, asked: Span | None) -> RunOutcome:
         existing = releasing.find(lake, inputs.release_id)
         if existing is not None:
             return RunOutcome(existing)
-        warm_up()
+        warm_up().join()
         lake.empty_spill()
         from insertion_pipeline.orchestration.running import run_months
 

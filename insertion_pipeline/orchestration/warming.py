@@ -21,7 +21,10 @@ _HEAVY = ("dagster", "alembic.command", "dagster_duckdb")
 
 @functools.cache
 def warm_up() -> threading.Thread:
-    """Start importing, once per process. Whoever needs a library imports it as ever, and waits for it if need be."""
+    """Start importing, once per process. Whoever needs one of these libraries joins the thread first.
+
+    Two threads that import a package and a module inside it may each see the other's work half done.
+    """
     side_process().start()
     thread = threading.Thread(target=_import_all, name="warming up", daemon=True)
     thread.start()
