@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -105,12 +104,6 @@ def test_many_deposits_at_once_are_neither_lost_nor_doubled(served: Served) -> N
     assert {one.sha256 for one in kept} == set(told)
     # A repeated delivery is the newest again only when another came between: what counts is one of them, whole.
     assert len({one.sequence for one in kept}) == len(kept)
-
-
-def test_a_portal_that_is_killed_leaves_the_old_state_or_the_new_one(tmp_path: Path) -> None:
-    from insertion_pipeline_tests.benchmarks import portal as benchmark
-
-    benchmark.kills(tmp_path, points=1, count=500)
 
 
 def test_the_description_lists_the_api_alone_and_holds_under_any_request(served: Served) -> None:

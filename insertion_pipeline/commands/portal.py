@@ -38,7 +38,7 @@ def start(
         typer.echo("Aucun compte encore : « insertion portal invite ADRESSE --role administrator » ouvre le premier.")
     uvicorn.run(
         app, host=host, port=port, log_level="warning", access_log=False, server_header=False, date_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
     )  # fmt: skip
 
 

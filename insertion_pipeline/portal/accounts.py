@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -110,33 +110,41 @@ def by_subject(database: Store, issuer: str, subject: str) -> Account | None:
 
 def everyone(database: Store) -> list[Account]:
     """All accounts, oldest first."""
-    with database.reading() as connection:
-        rows = connection.execute(sql.select(store.accounts).order_by(store.accounts.c.id)).mappings().all()
-        return [_account(connection, row) for row in rows]
+    return _all(database, sql.true())
 
 
 def contacts(database: Store, partner: str) -> list[Account]:
     """Who deposits for a partner: the first contact, then the others."""
-    return [one for one in everyone(database) if partner in one.partners and not one.is_disabled]
+    deposits = sql.select(store.grants.c.account_id).where(
+        (store.grants.c.role == "depositor") & (store.grants.c.scope == partner)
+    )
+    return _all(database, store.accounts.c.id.in_(deposits) & store.accounts.c.disabled_at.is_(None))
 
 
 def _found(database: Store, condition: sql.ColumnElement[bool]) -> Account | None:
+    return next(iter(_all(database, condition)), None)
+
+
+def _all(database: Store, condition: sql.ColumnElement[bool]) -> list[Account]:
+    """The accounts that fit, oldest first, with what each was granted, in the order of granting."""
+    granted: dict[int, list[Grant]] = {}
     with database.reading() as connection:
-        row = connection.execute(sql.select(store.accounts).where(condition)).mappings().first()
-        return _account(connection, row) if row is not None else None
+        rows = connection.execute(sql.select(store.accounts).where(condition).order_by(store.accounts.c.id)).mappings()
+        found = rows.all()
+        fitting = sql.select(store.accounts.c.id).where(condition)
+        for grant in connection.execute(
+            sql.select(store.grants).where(store.grants.c.account_id.in_(fitting)).order_by(store.grants.c.id)
+        ):
+            granted.setdefault(grant.account_id, []).append(Grant(grant.role, grant.scope))
+    return [_account(row, granted.get(row["id"], ())) for row in found]
 
 
-def _account(connection: Connection, row: RowMapping) -> Account:
-    granted = connection.execute(
-        sql.select(store.grants.c.role, store.grants.c.scope)
-        .where(store.grants.c.account_id == row["id"])
-        .order_by(store.grants.c.id)
-    ).all()
+def _account(row: RowMapping, granted: Sequence[Grant]) -> Account:
     return Account(
         row["id"],
         row["email"],
         row["name"],
-        tuple(Grant(role, scope) for role, scope in granted),
+        tuple(granted),
         row["password_hash"] is not None,
         row["totp_secret"] is not None,
         row["disabled_at"] is not None,

@@ -25,6 +25,10 @@ class PortalSettings(BaseSettings):
     )
     language: Literal["fr", "nl", "de"] = "fr"
 
+    trusted_proxies: str = Field(
+        default="", description="Addresses of the reverse proxies whose X-Forwarded-For is believed, comma-separated."
+    )
+
     # -- limits, checked before anything is unpacked
     upload_bytes: int = Field(default=20 * _MEBIBYTE, ge=1)
     unpacked_bytes: int = Field(default=200 * _MEBIBYTE, ge=1)

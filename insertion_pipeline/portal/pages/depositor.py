@@ -217,7 +217,7 @@ def verdict_page(request: Request, name: str) -> Response:
     """The verdict of a test, or of a refusal."""
     verdict = _own_verdict(request, name)
     source = portal_of(request).registry.sources.get(verdict.source or "")
-    can_correct = _is_small(verdict.answer, source) and verdict.month is not None
+    can_correct = is_small(verdict.answer, source) and verdict.month is not None
     return _verdict(
         request, verdict.answer, _about(request, verdict.source, verdict.partner, verdict.names),
         partner=portal_of(request).registry.partner(verdict.partner), source=source,
@@ -256,7 +256,7 @@ def deposit_shown(request: Request, sequence: int, deja: int = 0) -> Response:
         request, answer, _about(request, receipt.source, receipt.partner, ()),
         partner=portal.registry.partner(receipt.partner), source=source, month=receipt.month,
         base=f"/depots/{sequence}", kind=receipt.status, receipt=receipt, is_repeated=bool(deja),
-        can_correct=receipt.status != "refused" and receipt.status != "nothing" and _is_small(answer, source),
+        can_correct=receipt.status != "refused" and receipt.status != "nothing" and is_small(answer, source),
         **_standing(portal, receipt, source),
     )  # fmt: skip
 
@@ -363,10 +363,15 @@ def _groups(findings: Sequence[dict[str, Any]]) -> list[Group]:
     return grouped(findings)
 
 
-def _is_small(answer: dict[str, Any], source: Source | None) -> bool:
+def was_read(answer: dict[str, Any]) -> bool:
+    """Whether the limited process of the judgement came to the end of the file: nothing else is opened again here."""
+    return bool(answer["lines"] > 0 and all(one["code"] != "limit-exceeded" for one in answer["findings"]))
+
+
+def is_small(answer: dict[str, Any], source: Source | None) -> bool:
     """Whether the rows can be corrected on the page."""
     rows = answer["accepted"] + answer["rejected"]
-    return source is not None and filling.can_be_filled(source) and 0 < rows <= filling.MOST_ROWS
+    return was_read(answer) and source is not None and filling.can_be_filled(source) and 0 < rows <= filling.MOST_ROWS
 
 
 def _about(request: Request, source: str | None, partner: str, names: Sequence[str]) -> About:
@@ -382,7 +387,8 @@ def _report(
     if kind not in MEDIA_TYPES:
         raise NotFound
     what = portal.registry.sources.get(source or "")
-    replayed = pages(paths, what, month, portal.lake) if what is not None and paths and kind == "xlsx" else ()
+    is_replayed = what is not None and kind == "xlsx" and was_read(answer)
+    replayed = pages(paths, what, month, portal.lake) if what is not None and paths and is_replayed else ()
     with portal.lake.sealed_spill() as spill:
         target = spill / f"rapport.{kind}"
         write_report(target, answer, about, portal.lake, replayed)

@@ -5,7 +5,7 @@ Belongs here: the pages before there is a person, and the cookie. Does not belon
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
@@ -252,7 +252,7 @@ def _enter(request: Request, account: Account, suite: str, *, is_complete: bool)
     portal, visitor = portal_of(request), visitor_of(request)
     secret = sessions.begin(portal.store, portal.now, account, is_complete=is_complete, former=visitor.secret or None)
     portal.note(account.actor, "sign-in" if is_complete else "password accepted")
-    target = (suite or "/") if is_complete else f"/connexion/code?suite={suite}"
+    target = (suite or "/") if is_complete else f"/connexion/code?suite={quote(suite)}"
     answer = RedirectResponse(target, status_code=303)
     _give_cookie(portal, answer, secret)
     return answer

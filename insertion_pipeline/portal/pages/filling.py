@@ -18,7 +18,7 @@ from insertion_pipeline.portal import depositing, filling, verdicts
 from insertion_pipeline.portal.access import Form, NotFound, form_of, open_to, own_partner, portal_of, visitor_of
 from insertion_pipeline.portal.depositing import UploadRefused
 from insertion_pipeline.portal.filling import Grid, TooManyRows
-from insertion_pipeline.portal.pages.depositor import Asked, judged, month_of, own_receipt
+from insertion_pipeline.portal.pages.depositor import Asked, is_small, judged, month_of, own_receipt
 from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.registry import Partner, Source
 
@@ -49,15 +49,18 @@ def correct_deposit(request: Request, sequence: int) -> Response:
     """The rows of a delivery, its findings beside them."""
     portal, receipt = portal_of(request), own_receipt(request, sequence)
     source = portal.registry.sources.get(receipt.source)
-    if source is None or receipt.month is None or not filling.can_be_filled(source):
+    if source is None or receipt.month is None or receipt.status not in ("applied", "held"):
         raise NotFound
     partner = portal.registry.partner(receipt.partner)
     try:
+        answer = depositing.answer_of(portal, receipt)
+        if not is_small(answer, source):
+            raise NotFound
         with content.opened(portal.lake, partner, receipt.sha256) as path:
             grid = filling.grid_of_file([path], source, receipt.month, portal.registry, portal.lake)
-    except (content.ContentErased, TooManyRows):
+    except (*depositing.GONE, TooManyRows):
         raise NotFound from None
-    findings = depositing.answer_of(portal, receipt)["findings"]
+    findings = answer["findings"]
     return _grid_page(request, partner, grid, _marks(grid, findings), judged_findings=findings)
 
 
@@ -69,7 +72,7 @@ def correct_verdict(request: Request, name: str) -> Response:
     verdict = verdicts.find(portal.lake, secret, name)
     partner = own_partner(request, verdict.partner)
     source, month = portal.registry.sources.get(verdict.source or ""), month_of(verdict.month or "")
-    if source is None or month is None or not filling.can_be_filled(source):
+    if source is None or month is None or not is_small(verdict.answer, source):
         raise NotFound
     names = [depositing.safe_name(one) for one in verdict.names]
     try:
