@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pyarrow as pa
@@ -251,49 +250,6 @@ def test_the_database_opens_in_an_older_duckdb(published: Release, tmp_path: Pat
         check=True, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path / "old")},
     )  # fmt: skip
     assert answer.stdout.split() == [OLDER_DUCKDB, str(len(published.table("indicator_values")))]
-
-
-class _Reader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.identifiers: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, text in attrs:
-            if name in ("href", "src") and text:
-                self.links.append(text)
-            if name == "id" and text:
-                self.identifiers.add(text)
-
-
-def test_the_report_needs_nothing_from_outside_and_its_links_lead_somewhere(published: Release) -> None:
-    path = published.folder / "report" / "index.html"
-    page = _Reader()
-    page.feed(path.read_text(encoding="utf-8"))
-    assert not {"script", "iframe", "img", "object"} & set(page.tags)
-    assert page.tags.count("h1") == page.tags.count("main") == 1
-    for link in page.links:
-        assert not link.startswith(("http", "//"))
-        if link.startswith("#"):
-            assert link[1:] in page.identifiers
-        elif not link.startswith("data:"):
-            assert (path.parent / link).resolve().is_file()
-
-
-def test_the_report_shows_numbers_of_the_release_only(published: Release) -> None:
-    text = (published.folder / "report" / "index.html").read_text(encoding="utf-8")
-    cells = re.findall(r'<td class="number">([0-9\u202f,]+)(?:\u00a0%| [^<]*)?</td>', text)
-    shown = {float(cell.replace("\u202f", "").replace(",", ".")) for cell in cells}
-    known: set[float] = {100.0, 1.0}  # coverage, units received
-    for row in published.table("indicator_values").to_pylist():
-        known |= {round(row[name], 1) for name in ("numerator", "denominator", "value") if row[name] is not None}
-    known |= {float(count) for count in published.manifest["certificate"]["statuses"].values()} | {0.0}
-    known |= {float(table["rows"]) for table in published.manifest["tables"].values()}
-    assert len(shown) > 5
-    assert shown <= known
 
 
 # -- identity ----------------------------------------------------------------------------------------------------------

@@ -315,7 +315,7 @@ def _write_files(
         writing.write_duckdb(connection or stack.enter_context(in_memory()), folder / DATABASE, tables)
     sdmx.write_sdmx(folder, tables["indicator_values"], _labels(tables))
     workbooks = workbook.write_workbooks(folder, release_id, tables, registry)
-    report.write_report(folder / "report" / "index.html", release_id, tables, certificate, registry, workbooks)
+    report.write_report(folder / "report", release_id, tables, certificate, registry, workbooks)
     months = cataloguing.distinct(tables["indicator_values"], "month")
     files = describing.files_of(tables, workbooks)
     write_json(folder / "datapackage.json", describing.data_package(folder, release_id, files, registry, months))

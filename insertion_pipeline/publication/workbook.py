@@ -136,7 +136,7 @@ def write_workbooks(
         path = f"{COMMUNE_FOLDER}/indicateurs-{code}.xlsx"
         title = f"Communes : {labels.territories.get(code, code)}"
         _write(folder / path, release_id, title, rows, tables, registry, labels)
-        written[path] = f"communes de {labels.territories.get(code, code)} : {len(rows)} lignes, toutes"
+        written[path] = f"communes, {labels.territories.get(code, code)} : {len(rows)} lignes, toutes"
     return written
 
 
