@@ -251,7 +251,8 @@ def combine(lake: Lake, registry: Registry, parts: Sequence[Release]) -> Release
     months = sorted({month for one in parts for month in one.months})
     with _building(lake, release_id) as folder:
         _write_files(folder, registry, release_id, tables, certificate, None)
-        about: dict[str, Any] = {"inputs": {"months": months, "combined": signed}, "compared_with": None, "held": []}
+        inputs = {"months": months, "combined": signed, "deliveries": _deliveries_together(parts)}
+        about: dict[str, Any] = {"inputs": inputs, "compared_with": None, "held": []}
         manifest = _seal(lake, folder, release_id, tables, certificate, about)
     _remember(lake, release_id)
     return Release(release_id, lake.releases / release_id, manifest)
@@ -268,6 +269,15 @@ def _refuse_strange_parts(parts: Sequence[Release]) -> None:
         if own & countries:
             raise CannotCombine(f"Deux publications portent sur le même pays : {', '.join(sorted(own & countries))}.")
         countries |= own
+
+
+def _deliveries_together(parts: Sequence[Release]) -> dict[str, list[str]]:
+    """The deliveries behind the parts, by month: every number can still be walked back."""
+    together: dict[str, set[str]] = {}
+    for one in parts:
+        for month, deliveries in one.manifest["inputs"]["deliveries"].items():
+            together.setdefault(month, set()).update(deliveries)
+    return {month: sorted(deliveries) for month, deliveries in sorted(together.items())}
 
 
 def _certificates_together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

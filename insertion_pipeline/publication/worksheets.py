@@ -27,6 +27,8 @@ from xlsxwriter.utility import xl_col_to_name
 
 #: What a worksheet can hold below its heading; more rows go on to a second sheet, none is cut.
 SHEET_ROWS: Final = 1_048_575
+#: Of the name of a sheet, in characters.
+_NAME_LENGTH: Final = 31
 #: Rows that are text at the same time: memory stays bounded whatever the size of the sheet.
 _ROWS_AT_ONCE: Final = 50_000
 _CREATED: Final = datetime(2000, 1, 1)  # noqa: DTZ001 (the format has no time zone; a workbook has no date of its own)
@@ -192,5 +194,6 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _sheet_name(title: str) -> str:
-    """A title that a spreadsheet accepts: 31 characters, none of ``[]:*?/\\``."""
-    return "".join("-" if character in "[]:*?/\\" else character for character in title)[:31]
+    """A title that a spreadsheet accepts: 31 characters, whole words, none of ``[]:*?/\\``."""
+    name = "".join("-" if character in "[]:*?/\\" else character for character in title)
+    return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH + 1].rpartition(" ")[0] or name[:_NAME_LENGTH]
