@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -20,9 +21,9 @@ from insertion_pipeline.cli import app
 from insertion_pipeline.disclosure import SafeTable, protect
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.publication import approving, postgres, releasing, revising, signing, verifying, writing
+from insertion_pipeline.publication import approving, postgres, releasing, revising, signing, verifying
 from insertion_pipeline.publication.releasing import Inputs, Release, release
-from insertion_pipeline.publication.tables import TABLES
+from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
 from insertion_pipeline_tests.protected_values import population, small_registry, value, values_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -126,15 +127,21 @@ def shown(month: str, known: float, *, level: str = "department", breakdown: str
     return value("known", "FR-DEP-52", level, known, month=month, breakdown=breakdown, modality=modality)
 
 
+def as_published(rows: list[dict[str, Any]], name: str) -> pa.Table:
+    return INDICATOR_VALUES.conform(values_of(rows).append_column("release_id", pa.array([name] * len(rows))))
+
+
 def reasons(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> tuple[str, ...]:
-    tables = [
-        releasing.INDICATOR_VALUES.conform(
-            values_of(rows).append_column("release_id", writing.pa.array([name] * len(rows)))
-        )
-        for name, rows in (("before", before), ("now", now))
-    ]
-    moved = revising.revisions(tables[1], tables[0])
-    return revising.reasons_to_hold(tables[1], moved, Month.parse("2026-09"))
+    values = as_published(now, "now")
+    moved = revising.revisions(values, as_published(before, "before"))
+    return revising.reasons_to_hold(values, moved, Month.parse("2026-09"))
+
+
+def test_a_value_that_is_hidden_now_is_not_said_again_as_a_revision() -> None:
+    before, now = shown("2026-09", 7), shown("2026-09", 3) | {"status": "suppressed", "numerator": None, "value": None}
+    (row,) = revising.revisions(as_published([now], "now"), as_published([before], "before")).to_pylist()
+    assert (row["previous_status"], row["status"]) == ("published", "suppressed")
+    assert (row["previous_value"], row["value"]) == (None, None)
 
 
 def test_an_ordinary_revision_holds_nothing() -> None:

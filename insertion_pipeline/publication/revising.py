@@ -29,7 +29,8 @@ _MOVED = """
 SELECT
     month, territory_code, indicator_code, breakdown, modality,
     previous.release_id AS previous_release_id, previous.status AS previous_status, now.status,
-    previous.value AS previous_value, now.value
+    CASE WHEN now.status = 'published' THEN previous.value END AS previous_value,
+    now.value
 FROM now JOIN previous USING (month, territory_code, indicator_code, breakdown, modality)
 WHERE (previous.status, previous.value) IS DISTINCT FROM (now.status, now.value)
 """
@@ -51,7 +52,10 @@ WHERE month < $reopened
 
 
 def revisions(values: pa.Table, previous: pa.Table | None) -> pa.Table:
-    """What moved since the previous release: published numbers only, on both sides."""
+    """What moved since the previous release: published numbers only, on both sides.
+
+    What is hidden now was hidden for a reason: the number that stood there is not said again.
+    """
     if previous is None:
         return tables.REVISIONS.schema.empty_table()
     with in_memory() as connection:

@@ -225,7 +225,11 @@ REVISIONS: Final = PublishedTable(
         ("previous_release_id", "string", "Publication précédente."),
         ("previous_status", "string", "Statut dans la publication précédente."),
         ("status", "string", "Statut dans celle-ci."),
-        ("previous_value", "number", "Valeur publiée dans la publication précédente."),
+        (
+            "previous_value",
+            "number",
+            "Valeur de la publication précédente ; vide si elle est masquée dans celle-ci.",
+        ),
         ("value", "number", "Valeur publiée dans celle-ci."),
     ),
 )
