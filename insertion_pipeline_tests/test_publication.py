@@ -140,7 +140,7 @@ def test_the_workbooks_together_hold_every_row_and_no_formula(published: Release
         sheets = CalamineWorkbook.from_path(str(book))
         assert sheets.sheet_names[:2] == ["Lisez-moi", "Réseau"]
         for row in sheets.get_sheet_by_name("Réseau").to_python()[1:]:
-            found[row[0], row[2], row[4], row[6], row[7]] = row[10]
+            found[row[0], row[2], row[4], row[6], row[7]] = (*row[8:11], row[13])
         with zipfile.ZipFile(book) as archive:
             assert not any(b"<f>" in archive.read(name) for name in archive.namelist() if "worksheets" in name)
             assert b"pane" in archive.read("xl/worksheets/sheet2.xml")
@@ -153,7 +153,18 @@ def test_the_workbooks_together_hold_every_row_and_no_formula(published: Release
             row["month"], row["territory_code"], row["indicator_code"], words[row["breakdown"]],
             modalities.get(row["modality"], row["modality"]),
         )  # fmt: skip
-        assert found[key] == ("" if row["value"] is None else pytest.approx(row["value"]))
+        shown = (row["numerator"], row["denominator"], row["value"], row["coverage"])
+        assert found[key] == tuple("" if number is None else number for number in shown)
+
+
+def test_the_workbook_explains_itself_and_describes_every_column(published: Release) -> None:
+    book = CalamineWorkbook.from_path(str(published.folder / "indicateurs.xlsx"))
+    assert book.sheet_names == ["Lisez-moi", "Réseau", "Couverture", "Dictionnaire", "Ventilations", "Colonnes"]
+    cover = {row[0]: row[1] for row in book.get_sheet_by_name("Lisez-moi").to_python() if len(row) > 1}
+    assert cover["Publication"] == published.release_id
+    assert {"Secret statistique", "Statuts", "Couverture", "Peu significatif", "Données brutes"} <= set(cover)
+    described = {(row[0], row[1]) for row in book.get_sheet_by_name("Colonnes").to_python()[1:] if row[3]}
+    assert described == {(table.name, column.name) for table in TABLES for column in table.columns}
 
 
 def test_the_data_package_declares_every_file_and_column(published: Release) -> None:
