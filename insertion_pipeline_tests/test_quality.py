@@ -140,6 +140,7 @@ def test_the_page_is_whole_french_and_fetches_nothing(lake: Lake) -> None:
     assert not re.search(r"https?:|url\(|@import", text)
     assert all(attributes.get("aria-label") for tag, attributes in tags.opened if tag == "svg")
     assert "moins de 5" in text
+    assert "<td>sans numéro</td>" in text
     shares = re.findall(r"<tr><td>dep-08</td>(.*?)</tr>", text)
     assert len(shares) == 1
     assert shares[0].count("—") == 3, "no share of fewer than eleven records"

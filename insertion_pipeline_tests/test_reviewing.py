@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app
-from insertion_pipeline.identity import decisions, ledger, resolving, reviewing
+from insertion_pipeline.identity import decisions, ledger, resolving, reviewing, rights, rotating
 from insertion_pipeline.identity.identifiers import nir_key
 from insertion_pipeline.ingestion import landing
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.artefacts import shown_texts
 
 SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
 HEADER = "Identifiant dans le SI*;Prénom*;Nom*;Date de naissance*;NIR;Email;Droits RSA"
@@ -163,6 +164,25 @@ def test_values_are_shown_on_demand_and_every_look_is_noted(home: Home) -> None:
     assert (noted.act, noted.by, noted.facts["pair"]) == ("look", "anne", pair)
     with pytest.raises(reviewing.UnknownPair):
         reviewing.look(home.lake, "fr", "0" * 16, by="anne")
+
+
+def test_nothing_of_a_review_an_erasure_or_a_report_names_anybody_outside_the_seal(home: Home) -> None:
+    """Recognisable values, planted by the list above, are looked for in every artefact of the home."""
+    waiting = home.waiting()
+    reviewing.look(home.lake, "fr", waiting["guarded"].pair, by="anne")
+    reviewing.decide(home.lake, "fr", waiting["guarded"].pair, "same", by="anne")
+    reviewing.draw_sample(home.lake, home.registry, "fr", 10)
+    rights.erase(home.lake, home.registry, rights.Request("fr", nir=NUMBERS[0]), by="dpo")
+    rotating.rotate_space(home.lake, "fr", by="operator")
+    home.run()
+    planted = ["GARMONTET", "VALBRUNOT", "ODILE", "CHLOÉ", "ODILE@EXEMPLE.FR", *NUMBERS, *(one[:13] for one in NUMBERS)]
+    shown = {path.relative_to(home.lake.home): text.upper() for path, text in shown_texts(home.lake.home)}
+    assert {path.parts[0] for path in shown} >= {"landing", "tombstones", "quality", "lake"}
+    for path, text in shown.items():
+        assert not any(value in text for value in planted), path
+    for path in home.lake.sealed.rglob("*"):
+        content = path.read_bytes().decode("utf-8", "replace").upper() if path.is_file() else ""
+        assert not any(value in content for value in planted), path
 
 
 def test_thresholds_come_from_labels_each_standing_for_its_band(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def _space(one: MonthlyQuality) -> str:
                 "sous 0,1 rien n'a bougé, au-dessus de 0,25 quelque chose a changé dans les fichiers.</p>"
             ),
             "<h3>Avec et sans numéro</h3>",
-            _shares(("", *_SHARES), ({"name": _NUMBER[name], **row} for name, row in one.by_number.items())),
+            _shares(("", *_SHARES), ({**row, "name": _NUMBER[name]} for name, row in one.by_number.items())),
             "<h3>Par partenaire</h3>",
             _shares(("partenaire", *_SHARES), one.by_partner),
             "<h3>Selon ce qui manque à la fiche</h3>",
