@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 
-#: What an expression may call, as sqlglot names it.
+#: What an expression may call, as sqlglot names it; `SIRET_HOLDS` is the contracts' own.
 _FUNCTIONS = frozenset(
     {
         "ABS", "AND", "CASE", "CAST", "CEIL", "COALESCE", "CONCAT", "CONCAT_WS", "CONTAINS", "DATEDIFF", "DATE_DIFF",
         "DAY", "ENDS_WITH", "FLOOR", "GREATEST", "IF", "LEAST", "LEFT", "LENGTH", "LOWER", "LPAD", "MONTH", "NULLIF",
         "OR", "PAD", "PRINTF", "REGEXP_EXTRACT", "REGEXP_FULL_MATCH", "REGEXP_LIKE", "REPLACE", "RIGHT", "ROUND",
-        "STARTS_WITH", "STR_TO_TIME", "SUBSTRING", "TIME_TO_STR", "TRIM", "TRY_CAST", "UPPER", "XOR", "YEAR",
+        "SIRET_HOLDS", "STARTS_WITH", "STR_TO_TIME", "SUBSTRING", "TIME_TO_STR", "TRIM", "TRY_CAST", "UPPER", "XOR",
+        "YEAR",
     }
 )  # fmt: skip
 

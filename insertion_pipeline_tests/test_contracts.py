@@ -13,10 +13,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 import python_calamine
+from stdnum.fr import siret as stdnum_siret
 
 from insertion_pipeline.contracts.cells import REPAIRS, Flaw
 from insertion_pipeline.contracts.dataframes import flaws_of, typed_schema
 from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.contracts.macros import MACROS
 from insertion_pipeline.contracts.messages import masked
 from insertion_pipeline.contracts.pages import format_page, frictionless_resource
 from insertion_pipeline.contracts.rules import BROKEN, TableRules, table_rules
@@ -34,6 +36,7 @@ SEPTEMBER = Month.parse("2026-09")
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as opened:
+        opened.execute(MACROS)
         opened.execute("PRAGMA disable_optimizer")
         yield opened
 
@@ -378,3 +381,18 @@ def test_every_source_has_a_page_and_a_plain_descriptor(registry: Registry) -> N
             assert [field["name"] for field in resource["schema"]["fields"]] == arrow_schema(table).names
             for field in table.stored_fields:
                 assert f"| {field.label} |" in page
+
+
+@pytest.mark.parametrize(
+    ("siret", "holds"),
+    [
+        ("10001001600010", True), ("10001001600011", False), ("73282932000074", True), ("35600000000048", True),
+        ("35600000049837", True), ("35600000049838", False), ("1000100160001", None), ("ABCDEFGHIJKLMN", None),
+    ],
+)  # fmt: skip
+def test_a_siret_has_its_key_but_for_those_of_la_poste(
+    connection: duckdb.DuckDBPyConnection, siret: str, holds: bool | None
+) -> None:
+    assert connection.execute("SELECT siret_holds($siret)", {"siret": siret}).fetchone() == (holds,)
+    if holds is not None and not siret.startswith("356000000"):
+        assert stdnum_siret.is_valid(siret) == holds

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline.contracts.macros import MACROS
 from insertion_pipeline.lake import Lake
 
 #: Optimising the query over a wide table takes a second; below this many rows, running it as it is takes less.
@@ -46,6 +47,7 @@ class Statements:
         self._threads = threads
         self._places: dict[tuple[str, pa.Schema], _Place] = {}
         self._prepared: dict[str, str] = {}
+        connection.execute(MACROS)
         connection.execute("PRAGMA disable_optimizer")
         connection.execute("SET threads = 1")  # a second one has nothing to do in a small file, and waits busily
 
