@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from insertion_pipeline.identity import ledger
 from insertion_pipeline.lake import HOME_VERSION
 from insertion_pipeline.registry import InvalidDataSources, load_registry
 from insertion_pipeline.settings import Settings
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> list[Examined]:
         *_declarations(settings),
         *_home(settings),
         *_keys(settings),
+        *_ledger(settings),
         *_space(settings),
     ]
 
@@ -94,6 +96,16 @@ def _keys(settings: Settings) -> Iterator[Examined]:
     exposed = [path.name for path in keys if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     remedy = f"chmod 600 {folder}/*.key" if exposed else ""
     yield Examined("Clés", not exposed, f"{len(keys)}, {'lisibles par d’autres' if exposed else 'à vous seul'}", remedy)
+
+
+def _ledger(settings: Settings) -> Iterator[Examined]:
+    """Whether what was done with persons is told without a gap."""
+    broken = ledger.first_break(settings.home)
+    remedy = (
+        "" if broken is None else "Comparez avec la dernière copie, et dites-le au délégué à la protection des données."
+    )
+    state = "suivi, sans rupture" if broken is None else f"rompu à la ligne {broken}"
+    yield Examined("Journal des personnes", broken is None, state, remedy)
 
 
 def _space(settings: Settings) -> Iterator[Examined]:

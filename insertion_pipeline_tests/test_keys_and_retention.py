@@ -75,7 +75,7 @@ def test_other_pseudonyms_after_another_key_and_the_same_persons(home: Home) -> 
     home.run()
     assert len(pseudonyms(home)) == 3
     assert not pseudonyms(home) & before
-    assert [entry.act for entry in ledger.entries(home.lake)] == ["rotation"]
+    assert [entry.act for entry in ledger.entries(home.lake.home)] == ["rotation"]
 
 
 def test_bytes_go_after_thirteen_months_and_rows_stay_while_a_release_reads_them(

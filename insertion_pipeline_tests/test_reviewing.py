@@ -160,7 +160,7 @@ def test_values_are_shown_on_demand_and_every_look_is_noted(home: Home) -> None:
     pair = home.waiting()["guarded"].pair
     left, right = reviewing.look(home.lake, "fr", pair, by="anne")
     assert {left["first_names"], right["first_names"]} == {"Chloé", "Manon"}
-    (noted,) = ledger.entries(home.lake)
+    (noted,) = ledger.entries(home.lake.home)
     assert (noted.act, noted.by, noted.facts["pair"]) == ("look", "anne", pair)
     with pytest.raises(reviewing.UnknownPair):
         reviewing.look(home.lake, "fr", "0" * 16, by="anne")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from insertion_pipeline import doctoring
 from insertion_pipeline.identity import ledger, pseudonymising, resolving, rights
 from insertion_pipeline.identity.identifiers import nir_key
 from insertion_pipeline.identity.register import Register
@@ -16,6 +17,7 @@ from insertion_pipeline.ingestion import deliveries, landing
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
+from insertion_pipeline.settings import Settings
 from insertion_pipeline_tests.artefacts import shown_texts
 
 SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
@@ -110,12 +112,14 @@ def test_who_was_erased_stays_away_whatever_is_delivered_rebuilt_or_restored(
 def test_a_proof_stays_and_says_nothing_of_the_person(home: Home, registry: Registry) -> None:
     (her,) = rights.find(home.lake, registry, HER).persons
     rights.erase(home.lake, registry, HER, by="dpo")
-    assert [entry.act for entry in ledger.entries(home.lake)] == ["erasure"]
-    assert ledger.first_break(home.lake) is None
-    told = ledger.path(home.lake).read_text()
+    assert [entry.act for entry in ledger.entries(home.lake.home)] == ["erasure"]
+    assert ledger.first_break(home.lake.home) is None
+    told = ledger.path(home.lake.home).read_text()
     assert not any(value in told for value in (HERS, HERS[:13], "VALBRUNOT", "77001", her))
-    ledger.path(home.lake).write_text(told.replace('"dpo"', '"nobody"'))
-    assert ledger.first_break(home.lake) == 1
+    ledger.path(home.lake.home).write_text(told.replace('"dpo"', '"nobody"'))
+    assert ledger.first_break(home.lake.home) == 1
+    points = {point.point: point for point in doctoring.examine(Settings(home=home.folder))}
+    assert not points["Journal des personnes"].is_well
 
 
 def test_nothing_of_the_erased_person_is_left_in_any_file(home: Home, registry: Registry) -> None:
@@ -173,7 +177,7 @@ def test_an_access_request_is_answered_with_everything_and_noted(home: Home, reg
     assert [event["event"] for event in told["events"]] == ["create"]
     assert told["sources"]["department_list"]["retention_months"] == {"raw": 13, "identifiers": 24, "facts": 60}
     assert "77002" not in json.dumps(told, default=str)
-    assert [entry.act for entry in ledger.entries(home.lake)] == ["access"]
+    assert [entry.act for entry in ledger.entries(home.lake.home)] == ["access"]
 
 
 def test_a_request_that_says_too_little_is_refused_and_shown_without_values(home: Home, registry: Registry) -> None:

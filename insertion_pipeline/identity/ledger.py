@@ -44,15 +44,16 @@ class Entry:
         }  # fmt: skip
 
 
-def path(lake: Lake) -> Path:
-    """Where the ledger lies, apart from everything that a backup brings back."""
-    return lake.home / "tombstones" / "ledger.jsonl"
+def path(home: Path) -> Path:
+    """Where the ledger of a home lies, apart from everything that a backup brings back."""
+    return home / "tombstones" / "ledger.jsonl"
 
 
 def append(lake: Lake, act: str, by: str, **facts: int | str | list[int] | list[str]) -> Entry:
     """Write one line. It stands, on the disk, when this returns."""
-    path(lake).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path(lake).open("a+b") as file:
+    place = path(lake.home)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with place.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         last: dict[str, Any] = {}
@@ -68,18 +69,18 @@ def append(lake: Lake, act: str, by: str, **facts: int | str | list[int] | list[
     return entry
 
 
-def entries(lake: Lake) -> Iterator[Entry]:
+def entries(home: Path) -> Iterator[Entry]:
     """Every line, in order, whatever the chain says of it."""
-    if path(lake).exists():
-        for line in path(lake).read_bytes().splitlines():
+    if path(home).exists():
+        for line in path(home).read_bytes().splitlines():
             yield Entry(**json.loads(line))
 
 
-def first_break(lake: Lake) -> int | None:
+def first_break(home: Path) -> int | None:
     """The number of the first line that does not follow from those before it; null while the chain holds."""
     before, number = _BEGINNING, 0
     try:
-        for entry in entries(lake):
+        for entry in entries(home):
             number += 1
             told = {name: value for name, value in entry.to_json().items() if name not in ("before", "digest")}
             if entry.number != number or entry.before != before or entry.digest != _digest(told, before):
