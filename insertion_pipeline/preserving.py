@@ -29,7 +29,7 @@ from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacin
 #: In the order in which they are read: what commits (receipts, the list of releases) before what it names.
 PRESERVED = (
     *("VERSION", "landing", "sealed/conformed", "sealed/identity", "releases.json", "releases", "runs"),
-    *("tombstones", "portal", "dagster"),
+    *("release-readers.jsonl", "tombstones", "portal", "dagster"),
 )
 #: Written to the archive first, so that whoever opens it reads what it should hold.
 MANIFEST = "BACKUP.json"

@@ -386,8 +386,8 @@ def _where(release: Release) -> None:
         f" {number(tables['indicators']['rows'])} indicateurs, {', '.join(release.months)}"
     )
     for name, what in (
-        ("insertion.duckdb", "à interroger en SQL"), ("indicateurs.xlsx", "le classeur"), ("csv", "SDMX-CSV"),
-        ("parquet", "les mêmes tables"), ("report/index.html", "le rapport"),
+        ("insertion.duckdb", "à interroger en SQL"), ("indicateurs.xlsx", "le classeur"), ("csv", "les tables"),
+        ("parquet", "les mêmes"), ("sdmx", "SDMX-CSV"), ("report/index.html", "le rapport"),
     ):  # fmt: skip
         console.print(Text.assemble("  ", (str(release.folder / name), "cyan"), (f"  {what}", "dim")), soft_wrap=True)
 
