@@ -43,7 +43,7 @@ def inputs(delivery: str = "first", last: str = "2026-09", **others: Any) -> Inp
 
 @pytest.fixture(scope="module")
 def safe() -> SafeTable:
-    return protect(population(500), small_registry())
+    return protect(population(500, spread=10), small_registry())
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_revision_beyond_the_threshold_and_a_closed_month_hold_the_release() -
 
 
 def test_a_held_release_is_signed_only_once_confirmed(home: Lake) -> None:
-    larger = release(home, small_registry(), inputs("second"), protect(population(900), small_registry()))
+    larger = release(home, small_registry(), inputs("second"), protect(population(900, spread=10), small_registry()))
     assert larger.stage(NOON) == "held"
     assert any(reason.startswith("known : ") for reason in larger.manifest["held"])
     with pytest.raises(approving.HeldForConfirmation):
