@@ -313,6 +313,7 @@ class Breakdown(_Declared):
     column: str
     label: str
     additive: bool = True
+    multivalued: bool = Field(default=False, description="The column is a list: a row may have several modalities.")
     sensitivity: Literal["ordinary", "sensitive", "forbidden"] = "ordinary"
     modalities: Mapping[str, str] = Field(default={}, description="Code to French label.")
     levels: tuple[Level, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
@@ -353,6 +354,12 @@ class Indicator(_Declared):
     families: tuple[Family, ...] = ()
     error: str | None = Field(
         default=None, description="SQL aggregate: estimated number of false counts. ND when it exceeds a third."
+    )
+    error_between: tuple[str, ...] = Field(
+        default=(), description="Two sources: their measured share of false non-matches is `:linkage_miss_share`."
+    )
+    complete_months: int = Field(
+        default=1, ge=1, description="Count only where every expected file of so many months, this one last, is in."
     )
     cohort_lag_months: int = Field(default=0, ge=0, description="Months between cohort and value.")
     purposes: tuple[str, ...]

@@ -13,6 +13,9 @@ from insertion_pipeline.settings import silence_telemetry
 
 silence_telemetry()
 
+#: Fixtures that several files of tests share, but not all.
+pytest_plugins = ["insertion_pipeline_tests.indicator_rows"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -3,201 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
 from insertion_pipeline.identity import pseudonymising
-from insertion_pipeline.indicators import computing, coverage, territories
+from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.indicators.additivity import ValuesDoNotAddUp, refuse_what_does_not_add_up
-from insertion_pipeline.indicators.catalogue import CompiledIndicator, compile_catalogue, facts
+from insertion_pipeline.indicators.catalogue import compile_catalogue, facts
 from insertion_pipeline.lake import Lake
-from insertion_pipeline.month import Month
 from insertion_pipeline.registry import InvalidDataSources, Registry, load_registry
-
-OCTOBER = Month(2026, 10)
-RETHEL, SEDAN, CHAUMONT, NAMUR = "FR-COM-08362", "FR-COM-08409", "FR-COM-52121", "BE-COM-92094"
-ARDENNES, HAUTE_MARNE, GRAND_EST = "FR-DEP-08", "FR-DEP-52", "FR-REG-44"
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Network:
-    """What was computed from a few rows."""
-
-    connection: duckdb.DuckDBPyConnection
-    values: pa.Table
-    catalogue: Sequence[CompiledIndicator]
-
-    def cell(self, code: str, territory: str, modality: str = "TOTAL", breakdown: str | None = None) -> Row | None:
-        for row in self._rows(code):
-            is_cut = breakdown is None or row["breakdown"] == breakdown
-            if row["territory_code"] == territory and row["modality"] == modality and is_cut:
-                return row
-        return None
-
-    def terms(self, code: str, territory: str, modality: str = "TOTAL") -> tuple[float, float | None] | None:
-        cell = self.cell(code, territory, modality)
-        return None if cell is None else (cell["numerator"], cell["denominator"])
-
-    def count(self, code: str, territory: str, modality: str = "TOTAL") -> float:
-        cell = self.cell(code, territory, modality)
-        return 0 if cell is None else cell["numerator"]
-
-    def _rows(self, code: str) -> list[Row]:
-        import pyarrow.compute as pc
-
-        return self.values.filter(pc.equal(self.values["indicator_code"], code)).to_pylist()
-
-
-Compute = Callable[..., Network]
-
-
-@pytest.fixture(scope="session")
-def catalogue(registry: Registry) -> Sequence[CompiledIndicator]:
-    return compile_catalogue(registry)
-
-
-@pytest.fixture(scope="session")
-def places(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    """The real roll-up of four departments and a province: enough, and quick."""
-    connection = Lake.open(tmp_path_factory.mktemp("places")).connect()
-    connection.register("everywhere", territories.rollup(connection, registry, OCTOBER))
-    return connection.sql("""
-        SELECT * FROM everywhere
-        WHERE leaf NOT LIKE '%-COM-%' OR leaf LIKE '%-INCONNU' OR leaf LIKE '%-HORS' OR leaf IN (
-            SELECT leaf FROM everywhere
-            WHERE territory IN ('FR-DEP-08', 'FR-DEP-51', 'FR-DEP-52', 'FR-DEP-54', 'BE-PRV-90000')
-        )
-    """).to_arrow_table()
-
-
-@pytest.fixture
-def compute(
-    registry: Registry, lake: Lake, catalogue: Sequence[CompiledIndicator], places: pa.Table
-) -> Iterator[Compute]:
-    """Compute October 2026 from rows given by table. Every expected file is in, but those of `missing`."""
-    connection = lake.connect()
-
-    def run(*codes: str, missing: Sequence[tuple[str, str]] = (), **tables: Sequence[Row]) -> Network:
-        wanted = [one for one in catalogue if one.indicator.code in codes]
-        assert len(wanted) == len(codes)
-        for source in registry.sources.values():
-            for table in source.version_for(OCTOBER).resources:
-                name = f"{source.name}__{table.name}"
-                rows = [_completed(row, source.insertion.spaces[0]) for row in tables.pop(name, ())]
-                connection.register(f"{name}__rows", pa.Table.from_pylist(rows, schema=pseudonymising.schema(table)))
-                computing.create_view(connection, name, table, f"{name}__rows")
-        assert not tables, f"unknown tables: {sorted(tables)}"
-        computing.build_facts(connection, registry, OCTOBER, {one.indicator.fact for one in wanted})
-        grid = _grid(registry, missing)
-        values = computing.values_of(connection, registry, wanted, OCTOBER, grid, places=places)
-        refuse_what_does_not_add_up(connection, values, wanted)
-        return Network(connection, values, wanted)
-
-    yield run
-    connection.close()
-
-
-def _completed(row: Row, space: str) -> Row:
-    person = row.get("person")
-    given = {"_space": space, "_month": "2026-10", "_delivery": "d", "_partner": "p", "person_residence": RETHEL}
-    return given | {"person_sex": "2", "person_age": 30} | dict(row) | {"person": person}
-
-
-def _grid(registry: Registry, missing: Sequence[tuple[str, str]]) -> pa.Table:
-    rows = [
-        {
-            "month": "2026-10",
-            "country": unit.territory_code[:2],
-            "unit": unit.code,
-            "family": registry.source(source).family,
-            "source": source,
-            "partner": partner.code,
-            "territory_code": unit.territory_code,
-            "is_received": (unit.code, source) not in missing,
-        }
-        for partner, source, unit in coverage.expected_units(registry, OCTOBER)
-    ]
-    return pa.Table.from_pylist(rows, schema=coverage.GRID_SCHEMA)
-
+from insertion_pipeline_tests.indicator_rows import (
+    ARDENNES,
+    GRAND_EST,
+    HAUTE_MARNE,
+    NAMUR,
+    OCTOBER,
+    RETHEL,
+    SEDAN,
+    Compute,
+    amendment,
+    completed,
+    exits,
+    flow,
+    grid_of,
+    listed,
+    siae,
+    statement,
+    work,
+)
 
 # -- SIAE --------------------------------------------------------------------------------------------------------
-
-
-def siae(
-    statements: Sequence[Row] = (), contracts: Sequence[Row] = (), amendments: Sequence[Row] | None = None
-) -> dict[str, Sequence[Row]]:
-    """A structure in Rethel with one ACI annex (1820 h, 4 posts), its referentials, and what is given."""
-    if amendments is None:
-        amendments = [amendment()]
-    return {
-        "fluxiae__structure": [
-            {
-                "structure_id_siae": 1,
-                "structure_siret_actualise": "10003003000017",
-                "structure_adresse_admin_code_insee": "08362",
-            }
-        ],
-        "fluxiae__annexe_financiere": amendments,
-        "fluxiae__ref_montant_iae": [{"rmi_id": 11, "rmi_valeur": 1820.0}, {"rmi_id": 12, "rmi_valeur": 1607.0}],
-        "fluxiae__ref_motif_sort": [
-            {"rms_id": 101, "rms_code": "1", "rcs_id": 201},
-            {"rms_id": 102, "rms_code": "2", "rcs_id": 202},
-            {"rms_id": 103, "rms_code": "3", "rcs_id": 203},
-            {"rms_id": 104, "rms_code": "4", "rcs_id": 204},
-            {"rms_id": 105, "rms_code": "1", "rcs_id": 205},  # the same code as 101, under another id
-        ],
-        "fluxiae__ref_categorie_sort": [
-            {"rcs_id": 201, "rcs_code": "1", "rcs_libelle": "Emploi durable"},
-            {"rcs_id": 202, "rcs_code": "2", "rcs_libelle": "Emploi de transition"},
-            {"rcs_id": 203, "rcs_code": "3", "rcs_libelle": "Sorties positives"},
-            {"rcs_id": 204, "rcs_code": "4", "rcs_libelle": "Autres sorties"},
-            {"rcs_id": 205, "rcs_code": "5", "rcs_libelle": "Retrait des sorties constatées"},
-        ],
-        "fluxiae__etat_mensuel_indiv": statements,
-        "fluxiae__contrat_mission": contracts,
-    }
-
-
-def amendment(annex: int = 1, version: int = 0, state: str = "VALIDE", posts: float = 4.0, **given: Any) -> Row:
-    kind = given.pop("kind", "ACI_DC")
-    return {
-        "af_id_structure": 1,
-        "af_id_annexe_financiere": annex,
-        "af_numero_annexe_financiere": f"{kind.split('_')[0]}00826000{annex}",
-        "af_mesure_dispositif_code": kind,
-        "af_numero_avenant_renouvellement": 0,
-        "af_numero_avenant_modification": version,
-        "af_id_avenant_modification": 100 * annex + version,
-        "af_etat_annexe_financiere_code": state,
-        "af_date_debut_effet": date(2026, 1, 1),
-        "af_date_fin_effet": date(2026, 12, 31),
-        "af_etp_postes_insertion": posts,
-        "af_duree_heure_annuel_etp_id": 12 if kind == "AI_DC" else 11,
-        "af_taux_prev_sorties_dynamiques": 60.0,
-    } | given
-
-
-def statement(person: str, hours: float, month: str = "2026-10", **given: Any) -> Row:
-    return {
-        "person": person,
-        "emi_pph_id": 1,
-        "emi_afi_id": 1,
-        "emi_ctr_id": 1,
-        "emi_sme_annee": int(month[:4]),
-        "emi_sme_mois": int(month[5:]),
-        "emi_sme_version": 1,
-        "emi_nb_heures_travail": hours,
-        "_month": month,
-    } | given
 
 
 def test_contracted_posts_are_counted_once_per_annex_whatever_its_amendments(compute: Compute) -> None:
@@ -277,29 +116,6 @@ def test_an_employee_is_one_person_with_an_hour_in_the_month_over_all_annexes(co
     assert network.count("siae_personnes_accompagnees", ARDENNES) == 3  # bill is still followed
     assert network.count("siae_salaries_residence", RETHEL) == 2
     assert network.count("siae_salaries", ARDENNES, "RSA") == 1
-
-
-def exits(*leavers: tuple[str, str, float, int, date, date], **given: Any) -> dict[str, Sequence[Row]]:
-    """Contracts of (person, kind of annex, hours of September, reason id, hired on, left on)."""
-    annexes = {"ACI": 1, "AI": 2}
-    statements, contracts = [], []
-    for number, (person, kind, hours, reason, hired, left) in enumerate(leavers, start=1):
-        statements.append(
-            statement(person, hours, "2026-09", emi_pph_id=number, emi_ctr_id=number, emi_afi_id=annexes[kind])
-        )
-        contracts.append(
-            {
-                "person": person,
-                "contrat_id_structure": 1,
-                "contrat_mesure_disp_code": f"{kind}_DC",
-                "contrat_id_pph": number,
-                "contrat_id_ctr": number,
-                "contrat_date_embauche": hired,
-                "contrat_date_sortie_definitive": left,
-                "contrat_motif_sortie_id": reason,
-            }
-        )
-    return siae(statements, contracts, [amendment(), amendment(2, kind="AI_DC")]) | given
 
 
 JANUARY, SEPTEMBER = date(2026, 1, 5), date(2026, 9, 25)
@@ -415,15 +231,6 @@ def test_posts_of_rsa_beneficiaries_follow_the_contract(compute: Compute) -> Non
 
 
 # -- departments -------------------------------------------------------------------------------------------------
-
-
-def flow(person: str, state: str = "2", duties: bool = True, **given: Any) -> Row:
-    row = {"person": person, "etatdosrsa": state, "toppersdrodevorsa": duties, "rolepers": "DEM", "_partner": "dep-08"}
-    return row | {"dtdemrsa": date(2026, 3, 1), "fonorg": "CAF"} | given
-
-
-def listed(person: str, **given: Any) -> Row:
-    return {"person": person, "_partner": "dep-08"} | given
 
 
 def test_the_two_populations_under_rights_and_duties_stand_side_by_side(compute: Compute) -> None:
@@ -588,11 +395,6 @@ def test_walloon_jobseekers_have_the_same_questions_apart(compute: Compute) -> N
 
 
 # -- ALE ---------------------------------------------------------------------------------------------------------
-
-
-def work(person: str, hours: float, **given: Any) -> Row:
-    row = {"person": person, "heures": hours, "person_residence": NAMUR, "_partner": "ale-namur"}
-    return row | {"type_utilisateur": "association", "activite": "Classement", "statut": "DEDA"} | given
 
 
 def test_caps_hold_per_person_over_all_agencies(compute: Compute) -> None:
@@ -795,13 +597,17 @@ def test_values_do_not_depend_on_the_order_of_rows(compute: Compute, registry: R
     connection = network.connection
     shuffled = "SELECT * FROM network_person_months ORDER BY hash(person)"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE network_person_months AS {shuffled}")
-    again = computing.values_of(connection, registry, network.catalogue, OCTOBER, _grid(registry, ()), places=places)
+    again = computing.values_of(connection, registry, network.catalogue, OCTOBER, grid_of(registry, ()), places=places)
     assert again.equals(network.values)
 
 
-def test_values_mature_as_months_pass() -> None:
-    steps = [computing.maturity(OCTOBER, OCTOBER.plus(months)) for months in (0, 1, 2, 5, 6)]
-    assert steps == ["provisoire", "provisoire", "semi-définitif", "semi-définitif", "définitif"]
+def test_values_mature_as_months_pass(registry: Registry) -> None:
+    def words(*sources: str) -> list[str]:
+        return [computing.maturity(registry, sources, OCTOBER, OCTOBER.plus(months)) for months in (0, 1, 2, 5, 6)]
+
+    assert words("cnaf_vrsb0801") == ["provisoire", "provisoire", "semi-définitif", "semi-définitif", "définitif"]
+    # as settled as the slowest source: entries in training are published at four months
+    assert words("cnaf_vrsb0801", "ft_actions") == ["provisoire"] * 3 + ["semi-définitif", "définitif"]
 
 
 # -- through the lake --------------------------------------------------------------------------------------------
@@ -809,12 +615,13 @@ def test_values_mature_as_months_pass() -> None:
 
 def test_a_month_computed_twice_gives_the_same_bytes(lake: Lake, registry: Registry) -> None:
     table = registry.source("ft_spie").table("demandeurs", OCTOBER)
-    rows = [_completed({"person": name, "categorie_inscription": "1"}, "fr") for name in ("anne", "bill", "carl")]
+    rows = [completed({"person": name, "categorie_inscription": "1"}, "fr") for name in ("anne", "bill", "carl")]
     pseudonymised = pseudonymising.pseudonymised_file(lake, "ft_spie", "demandeurs", OCTOBER)
     lake.write_parquet(pseudonymised.path, pa.Table.from_pylist(rows, schema=pseudonymising.schema(table)))
 
     def bytes_of_a_run() -> bytes:
-        assert computing.compute_facts(lake, registry, OCTOBER)["jobseeker_months"] == 3
+        assert building.compute_facts(lake, registry, OCTOBER)["jobseeker_months"] == 3
+        building.compute_histories(lake, registry, OCTOBER)
         computing.compute_values(lake, registry, OCTOBER)
         return computing.values_path(lake, OCTOBER).path.read_bytes()
 

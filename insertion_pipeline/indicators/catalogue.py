@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlglot
+import yaml
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.simplify import simplify
 
+from insertion_pipeline.indicators.coverage import known_column
 from insertion_pipeline.registry import Breakdown, Indicator, InvalidDataSources, Registry, lines_of_indicator
 
 FACTS_FOLDER = Path(__file__).parent / "facts"
@@ -34,17 +36,36 @@ AXIS_COLUMNS: Mapping[str, str] = {
     "deposit": "deposit_territory",
 }
 
+#: A fact's rows of earlier months, for a fact that follows persons over the months: `<fact>__earlier`.
+EARLIER = "__earlier"
+
+#: The parameter of an indicator's error that a measure of the pair of sources replaces.
+LINKAGE_MISS_SHARE = "linkage_miss_share"
+
 _GRAIN = re.compile(r"^-- grain: (?P<columns>[a-z_, ]+)$", re.MULTILINE)
+_OVER_MONTHS = re.compile(r"^-- over months: (?P<tables>[a-z0-9_, ]+)$", re.MULTILINE)
+_DICTIONARY = "columns.yaml"
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One table of things to count: one file `facts/<name>.sql`, whose header says what one row is."""
+    """One table of things to count: one file `facts/<name>.sql`, whose header says what one row is.
+
+    `reads`: the pseudonymised tables, facts and small relations that the query reads; `reads_over_months`: those
+    pseudonymised tables of which it needs more than the month. `columns` are told in French by `facts/columns.yaml`.
+    """
 
     name: str
     sql: str
     grain: tuple[str, ...]
     columns: tuple[str, ...]
+    reads: frozenset[str] = frozenset()
+    reads_over_months: frozenset[str] = frozenset()
+
+    @property
+    def is_history(self) -> bool:
+        """Whether it follows persons over the months: it reads facts of earlier months."""
+        return any(table.endswith(EARLIER) for table in self.reads)
 
 
 @dataclass(frozen=True)
@@ -74,8 +95,9 @@ class CompiledIndicator:
     adds_up: bool  # numerator and denominator are counts and sums of rows, not distinct counts
 
     def is_additive(self, breakdown: str) -> bool:
-        """Whether the parts of a breakdown sum to the whole: always for rows, by declaration for distinct counts."""
-        return self.indicator.kind != "quantile" and (self.adds_up or self.breakdowns[breakdown].additive)
+        """Whether the parts of a breakdown sum to the whole: rows of one modality, or a distinct count declared so."""
+        cut = self.breakdowns[breakdown]
+        return self.indicator.kind != "quantile" and not cut.multivalued and (self.adds_up or cut.additive)
 
 
 class _Refused(ValueError):
@@ -84,8 +106,22 @@ class _Refused(ValueError):
 
 @functools.cache
 def facts() -> Mapping[str, Fact]:
-    """Every fact, by name. Raises `InvalidDataSources` for a file without a grain or that is not one query."""
-    return {path.stem: _fact(path) for path in sorted(FACTS_FOLDER.glob("*.sql"))}
+    """Every fact, by name. Raises `InvalidDataSources` for a file that is not one documented query with a grain."""
+    found = {path.stem: _fact(path) for path in sorted(FACTS_FOLDER.glob("*.sql"))}
+    told = column_descriptions()
+    for name, fact in found.items():
+        if missing := sorted(set(fact.columns) - told.keys()):
+            raise InvalidDataSources(f"{FACTS_FOLDER / _DICTIONARY}: no description of {missing[0]!r} ({name}.sql)")
+    if unknown := sorted(told.keys() - {column for fact in found.values() for column in fact.columns}):
+        raise InvalidDataSources(f"{FACTS_FOLDER / _DICTIONARY}: no fact has a column {unknown[0]!r}")
+    return found
+
+
+@functools.cache
+def column_descriptions() -> Mapping[str, str]:
+    """What each column of the facts means, in French: a name means the same in every fact that has it."""
+    content = yaml.load((FACTS_FOLDER / _DICTIONARY).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return {str(name): str(text) for name, text in content.items()}
 
 
 def _fact(path: Path) -> Fact:
@@ -100,17 +136,50 @@ def _fact(path: Path) -> Fact:
     stated = tuple(column.strip() for column in grain["columns"].split(","))
     if missing := [column for column in stated if column not in columns]:
         raise InvalidDataSources(f"{path}: the grain names columns that the query does not give: {missing}")
-    return Fact(path.stem, text, stated, columns)
+    named = {expression.alias_or_name for expression in query.find_all(exp.CTE)}
+    reads = frozenset(table.name for table in query.find_all(exp.Table)) - named
+    over = _OVER_MONTHS.search(text)
+    over_months = frozenset(table.strip() for table in over["tables"].split(",")) if over else frozenset()
+    if strange := sorted(over_months - reads):
+        raise InvalidDataSources(f"{path}: over months: the query does not read {strange[0]!r}")
+    return Fact(path.stem, text, stated, columns, reads, over_months)
 
 
-def compile_catalogue(registry: Registry) -> tuple[CompiledIndicator, ...]:
-    """Every indicator, checked. Raises `InvalidDataSources` with file and line of the first one refused."""
-    breakdowns = _breakdowns(registry)
-    return tuple(
-        _compile(indicator, registry, breakdowns, registry.folder / "indicators" / f"{family.family}.yaml")
-        for family in registry.indicator_families
-        for indicator in family.indicators
-    )
+def compile_catalogue(
+    registry: Registry, measured: Mapping[tuple[str, str], float] | None = None
+) -> tuple[CompiledIndicator, ...]:
+    """Every indicator, checked. Raises `InvalidDataSources` with file and line of the first one refused.
+
+    `measured`: the share of false non-matches of pairs of sources, which takes the place of the parameter declared.
+    The catalogue of a folder that has not changed is compiled once in a process.
+    """
+    key = (registry.folder, registry.digest, tuple(sorted((measured or {}).items())))
+    if key not in _COMPILED:
+        breakdowns = _breakdowns(registry)
+        _COMPILED[key] = tuple(
+            _compile(
+                _with_measured_error(indicator, measured or {}),
+                registry,
+                breakdowns,
+                registry.folder / "indicators" / f"{family.family}.yaml",
+            )
+            for family in registry.indicator_families
+            for indicator in family.indicators
+        )
+    return _COMPILED[key]
+
+
+_COMPILED: dict[tuple[object, ...], tuple[CompiledIndicator, ...]] = {}
+
+
+def _with_measured_error(indicator: Indicator, measured: Mapping[tuple[str, str], float]) -> Indicator:
+    if not indicator.error_between:
+        return indicator
+    one, other = indicator.error_between
+    share = measured.get((one, other), measured.get((other, one)))
+    if share is None:
+        return indicator
+    return indicator.model_copy(update={"parameters": {**indicator.parameters, LINKAGE_MISS_SHARE: share}})
 
 
 def _breakdowns(registry: Registry) -> Mapping[str, Breakdown]:
@@ -154,6 +223,8 @@ def _check_declarations(
         breakdown = breakdowns[name]
         if breakdown.column not in fact.columns:
             raise _Refused(f"breakdown {name!r}: fact {fact.name!r} has no column {breakdown.column!r}")
+        if breakdown.multivalued and breakdown.additive:
+            raise _Refused(f"breakdown {name!r}: a row with several modalities does not add up: additive: false")
         if breakdown.sensitivity == "forbidden":
             raise _Refused(f"breakdown {name!r} is forbidden")
         if breakdown.sensitivity == "sensitive" and not set(breakdown.levels or ()) <= {"region", "country"}:
@@ -168,11 +239,21 @@ def _check_declarations(
             raise _Refused(f"source {name!r} does not allow the purposes {sorted(indicator.purposes)}")
     if indicator.kind == "ratio" and indicator.denominator is None:
         raise _Refused("a ratio has a denominator")
+    if indicator.error_between and (
+        not set(indicator.error_between) <= registry.sources.keys() or len(set(indicator.error_between)) != 2
+    ):
+        raise _Refused("error_between names two sources")
+    for name, text in {"label": indicator.label, "definition": indicator.definition}.items():
+        if not text.strip():
+            raise _Refused(f"no {name}: every indicator is told in French")
 
 
 def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: Fact) -> CompiledIndicator:
     found: dict[Aggregate, None] = {}
     where = _condition(indicator, fact) if indicator.where else None
+    if (known := known_column(indicator)) is not None:
+        is_known = exp.column(known)
+        where = is_known if where is None else exp.and_(where, is_known)
 
     def over_aggregates(text: str) -> str:
         tree = _parsed(text, indicator, fact)
@@ -202,7 +283,7 @@ def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: 
 
 def _parsed(text: str, indicator: Indicator, fact: Fact) -> exp.Expr:
     """The expression, checked: one aggregate expression over columns of the fact, nothing else."""
-    tree = _with_parameters(sqlglot.parse_one(text, dialect=DIALECT), indicator)
+    tree = _with_parameters(sqlglot.parse_one(text, dialect=DIALECT), indicator).transform(_kaplan_meier)
     if isinstance(tree, exp.Query) or tree.find(exp.Query, exp.Subquery):
         raise _Refused(f"a query inside an expression: {text!r}")
     if tree.find(exp.Window):
@@ -217,6 +298,18 @@ def _parsed(text: str, indicator: Indicator, fact: Fact) -> exp.Expr:
     if outside := [column.name for column in tree.find_all(exp.Column) if id(column) not in inside]:
         raise _Refused(f"columns outside an aggregate: {sorted(set(outside))}")
     return tree
+
+
+def _kaplan_meier(node: exp.Expr) -> exp.Expr:
+    """`kaplan_meier_median(days, is_over)` as the engine's macro over the list of waits."""
+    if not isinstance(node, exp.Anonymous) or node.name.lower() != "kaplan_meier_median":
+        return node
+    if len(node.expressions) != 2:
+        raise _Refused("kaplan_meier_median takes the days waited and whether the wait is over")
+    days, is_over = (one.sql(dialect=DIALECT) for one in node.expressions)
+    return sqlglot.parse_one(
+        f"median_of_waits(list({{'days': {days}, 'is_over': {is_over}}}) FILTER (WHERE {days} >= 0))", dialect=DIALECT
+    )
 
 
 def _condition(indicator: Indicator, fact: Fact) -> exp.Expr:

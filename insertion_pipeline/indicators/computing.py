@@ -1,8 +1,8 @@
-"""Facts from pseudonymised rows, values from facts: set-based, one pass per fact.
+"""Values from facts: set-based, one pass per fact.
 
-Belongs here: laying the pseudonymised tables out for the fact queries, running those in order, computing every
-indicator, breakdown and level of a fact together, and giving each value its status. Does not belong here: what a fact
-or an indicator is (`facts/*.sql`, the catalogue), who should have delivered (`coverage`), hiding (`disclosure`).
+Belongs here: computing every indicator, breakdown and level of a fact together, and giving each value its status. Does
+not belong here: what a fact or an indicator is (`facts/*.sql`, the catalogue), making facts (`building`), who should
+have delivered (`coverage`), hiding (`disclosure`).
 
 Counts and sums are taken once per place and breakdown, then added up along the hierarchies; distinct counts and
 quantiles are recounted at every level. Sums are decimals, so that no value depends on the order of rows.
@@ -10,20 +10,16 @@ quantiles are recounted at every level. Sums are decimals, so that no value depe
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 
 import duckdb
 import pyarrow as pa
-import sqlglot
-from sqlglot import exp
 
 from insertion_pipeline.indicators import coverage, territories
+from insertion_pipeline.indicators.building import fact_path
 from insertion_pipeline.indicators.catalogue import (
     AXIS_COLUMNS,
-    DIALECT,
     Aggregate,
     CompiledIndicator,
     Fact,
@@ -32,18 +28,10 @@ from insertion_pipeline.indicators.catalogue import (
 )
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import ContractTable, Registry
-
-#: How far back facts look: the twelve rolling months of exits, whose hours count over two calendar years.
-MONTHS_BACK = 24
+from insertion_pipeline.registry import Breakdown, Registry
 
 #: Ratios need a denominator of at least `minimum_denominator`, quantiles this many contributors (domain rule 14).
 QUANTILE_CONTRIBUTORS = 20
-
-_SEX = "CASE person_sex WHEN '1' THEN 'M' WHEN '2' THEN 'F' END"
-_AGE_BAND = (
-    "CASE WHEN person_age < 26 THEN 'Y_LT26' WHEN person_age < 50 THEN 'Y26T49' WHEN person_age >= 50 THEN 'Y_GE50' END"
-)
 
 #: One row per (month, territory, indicator, breakdown, modality), before protection. `value` is null unless `status`
 #: is `published`; `numerator`, `denominator` and `contributors` are always there: protection needs them, and
@@ -93,144 +81,21 @@ class _Pass:
 
     @property
     def breakdown_columns(self) -> Mapping[str, str]:
-        return {name: cut.column for one in self.indicators for name, cut in one.breakdowns.items()}
+        """Breakdown to column, of those that give a row one modality."""
+        return {name: cut.column for name, cut in self._breakdowns.items() if not cut.multivalued}
+
+    @property
+    def list_columns(self) -> Mapping[str, str]:
+        """Breakdown to column, of those that give a row any number of modalities."""
+        return {name: cut.column for name, cut in self._breakdowns.items() if cut.multivalued}
+
+    @property
+    def _breakdowns(self) -> Mapping[str, Breakdown]:
+        return {name: cut for one in self.indicators for name, cut in one.breakdowns.items()}
 
     @property
     def levels(self) -> frozenset[str]:
         return frozenset(level for one in self.indicators for level in one.indicator.levels)
-
-
-# -- facts -------------------------------------------------------------------------------------------------------
-
-
-def compute_facts(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
-    """Write `lake/facts/<fact>/<month>.parquet` for every fact; returns the number of rows of each."""
-    connection = lake.connect()
-    try:
-        open_pseudonymised(connection, lake, registry, month)
-        build_facts(connection, registry, month)
-        rows: dict[str, int] = {}
-        for name in facts():
-            reader = connection.sql(f"SELECT * FROM {name}").to_arrow_reader()
-            with lake.parquet_writer(fact_path(lake, name, month).path, reader.schema) as writer:
-                rows[name] = 0
-                for batch in reader:
-                    writer.write_batch(batch)
-                    rows[name] += batch.num_rows
-        return rows
-    finally:
-        connection.close()
-
-
-def fact_path(lake: Lake, fact: str, month: Month) -> ParquetFile:
-    """Where the rows of a fact for a month are."""
-    return ParquetFile(lake.open_area / "facts" / fact / f"{month}.parquet")
-
-
-def open_pseudonymised(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
-    """Create the views `<source>__<table>`: every pseudonymised row of the `MONTHS_BACK` months up to `month`.
-
-    A view has every column of its contract's pseudonymised schema; a table that nobody delivered is an empty view.
-    """
-    for source in registry.sources.values():
-        if month < source.first_month:
-            continue
-        for table in source.version_for(month).resources:
-            folder = lake.open_area / "pseudonymised" / source.name / table.name
-            files = [
-                ParquetFile(path)
-                for path in sorted(folder.glob("*.parquet"))
-                if month.plus(1 - MONTHS_BACK) <= Month.parse(path.stem) <= month
-            ]
-            create_view(
-                connection, f"{source.name}__{table.name}", table, lake.scan(connection, files) if files else ""
-            )
-
-
-def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: ContractTable, rows: str) -> None:
-    """Create the view `name` over the relation `rows` (SQL; empty for no row), completed to its contract's columns.
-
-    Two columns are added, `sex` (M, F) and `age_band` at the last day of the row's month: < 26, 26–49, >= 50.
-    """
-    from insertion_pipeline.identity import pseudonymising
-
-    connection.register(f"{name}__columns", pseudonymising.schema(table).empty_table())
-    union = f" UNION ALL BY NAME SELECT * FROM {rows}" if rows else ""
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT *, {_SEX} AS sex, {_AGE_BAND} AS age_band "
-        f"FROM (SELECT * FROM {name}__columns{union})"
-    )
-
-
-def build_facts(
-    connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month, names: Iterable[str] | None = None
-) -> None:
-    """Create one temporary table per fact (all of them, or `names` and what they read) from the open views."""
-    _register_context(connection, registry, month)
-    known = facts()
-    dependencies = {name: {read for read in _tables_read(fact.sql) if read in known} for name, fact in known.items()}
-    wanted = set(known) if names is None else _with_dependencies(names, dependencies)
-    for name in TopologicalSorter(dependencies).static_order():
-        if name in wanted:
-            connection.execute(f"CREATE TEMP TABLE {name} AS {known[name].sql}")
-
-
-def _with_dependencies(names: Iterable[str], dependencies: Mapping[str, set[str]]) -> set[str]:
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting.extend(dependencies[name])
-    return wanted
-
-
-@functools.cache
-def _tables_read(sql: str) -> frozenset[str]:
-    return frozenset(table.name for table in sqlglot.parse_one(sql, dialect=DIALECT).find_all(exp.Table))
-
-
-def _register_context(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month) -> None:
-    """The small relations that every fact may read: `period`, `parameters`, `reporting_units`, code lists."""
-    connection.register(
-        "period",
-        pa.table(
-            {
-                "month": [str(month)],
-                "previous_month": [str(month.plus(-1))],
-                "first_day": [month.first_day],
-                "last_day": [month.last_day],
-                "rolling_year_start": [month.plus(-11).first_day],
-            }
-        ),
-    )
-    parameters = {
-        row["code"]: [float(row["value"])] for row in registry.nomenclature("indicator_parameters").records(month)
-    }
-    connection.register("parameters", pa.table(parameters))
-    connection.register("etp_reference_hours", _dated(registry, "etp_reference_hours", month))
-    partners = list(registry.partners.values())
-    connection.register(
-        "reporting_units",
-        pa.table(
-            {
-                "unit": pa.array([one.code for one in partners], pa.string()),
-                "family": pa.array([one.family for one in partners], pa.string()),
-                "siret": pa.array([one.siret for one in partners], pa.string()),
-                "territory_code": pa.array([one.territory_code for one in partners], pa.string()),
-            }
-        ),
-    )
-
-
-def _dated(registry: Registry, name: str, month: Month) -> pa.Table:
-    nomenclature = registry.nomenclature(name)
-    rows = list(nomenclature.records(month))
-    return pa.table({column: pa.array([row[column] for row in rows], pa.string()) for column in nomenclature.columns})
-
-
-# -- values ------------------------------------------------------------------------------------------------------
 
 
 def compute_values(lake: Lake, registry: Registry, month: Month, *, as_of: Month | None = None) -> pa.Table:
@@ -242,20 +107,33 @@ def compute_values(lake: Lake, registry: Registry, month: Month, *, as_of: Month
     """
     from insertion_pipeline.indicators.additivity import refuse_what_does_not_add_up
 
-    catalogue = compile_catalogue(registry)
+    catalogue = compile_catalogue(registry, measured_misses(lake))
     connection = lake.connect()
     try:
         for name in facts():
             rows = lake.scan(connection, [fact_path(lake, name, month)])
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
-        grid = coverage.coverage_grid(connection, lake, registry, month)
-        lake.write_parquet(coverage_path(lake, month).path, grid)
-        values = values_of(connection, registry, catalogue, month, grid, as_of=as_of)
+        grid = coverage.coverage_grid(lake, registry, month)
+        lake.write_parquet(coverage_path(lake, month).path, grid, durable=False)
+        earlier = [
+            coverage.coverage_grid(lake, registry, month.plus(-back))
+            for back in range(1, max(one.indicator.complete_months for one in catalogue))
+        ]
+        values = values_of(connection, registry, catalogue, month, grid, as_of=as_of, earlier_grids=earlier)
         refuse_what_does_not_add_up(connection, values, catalogue)
     finally:
         connection.close()
     lake.write_parquet(values_path(lake, month).path, values)
     return values
+
+
+def measured_misses(lake: Lake) -> Mapping[tuple[str, str], float]:
+    """The measured share of false non-matches of pairs of sources, empty before anybody measured them."""
+    file = ParquetFile(lake.open_area / "linkage" / "false_non_matches.parquet")
+    if not file.path.exists():
+        return {}
+    rows = lake.read_parquet(file, columns=["source_a", "source_b", "share"]).to_pylist()
+    return {(row["source_a"], row["source_b"]): row["share"] for row in rows if row["share"] is not None}
 
 
 def values_path(lake: Lake, month: Month) -> ParquetFile:
@@ -277,26 +155,33 @@ def values_of(
     *,
     as_of: Month | None = None,
     places: pa.Table | None = None,
+    earlier_grids: Sequence[pa.Table] = (),
 ) -> pa.Table:
     """Every value of `month`, from the facts open in `connection` and the coverage grid, as `VALUES_SCHEMA`.
 
     Sorted by indicator, breakdown, modality, territory. An indicator begins at its `valid_from`. `places` is the
-    month's roll-up, for a caller that has it already.
+    month's roll-up, for a caller that has it already; `earlier_grids`, the coverage grids of the months before, the
+    nearest first, for indicators that need several complete months (one that is not given was not complete).
     """
     in_force = tuple(one for one in catalogue if one.indicator.valid_from <= month)
-    connection.register("places", territories.rollup(connection, registry, month) if places is None else places)
+    places = territories.rollup(connection, registry, month) if places is None else places
+    connection.register("places", places)
     connection.execute("CREATE OR REPLACE TEMP TABLE rollup AS SELECT * FROM places")
-    connection.execute("CREATE OR REPLACE TEMP TABLE leaves AS SELECT DISTINCT leaf FROM rollup")
-    connection.register("coverage_grid", grid)
-    need_of = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force])
+    coverage.register_grids(connection, [grid, *earlier_grids])
+    needs = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force], places)
+    coverage.create_leaves(connection, needs)
+    for statement in _AGGREGATES:
+        connection.execute(statement)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE terms (indicator_code VARCHAR, level VARCHAR, territory VARCHAR, "
         "breakdown VARCHAR, modality VARCHAR, numerator DECIMAL(24, 6), denominator DECIMAL(24, 6), "
         "contributors BIGINT, error DECIMAL(24, 6))"
     )
-    for one_pass in _passes(in_force):
+    passes = [one_pass for one_pass in _passes(in_force) if _has_rows(connection, one_pass.fact)]
+    _create_places_named(connection, passes)
+    for one_pass in passes:
         _run_pass(connection, one_pass)
-    _register_declarations(connection, in_force, need_of, month, as_of or month)
+    _register_declarations(connection, registry, in_force, needs, month, as_of or month)
     return connection.sql(_VALUES).to_arrow_table().cast(VALUES_SCHEMA)
 
 
@@ -308,6 +193,25 @@ def _passes(catalogue: Sequence[CompiledIndicator]) -> Iterable[_Pass]:
         yield _Pass(facts()[fact], axis, tuple(indicators))
 
 
+def _has_rows(connection: duckdb.DuckDBPyConnection, fact: Fact) -> bool:
+    return connection.execute(f"SELECT 1 FROM {fact.name} LIMIT 1").fetchone() is not None
+
+
+def _create_places_named(connection: duckdb.DuckDBPyConnection, passes: Iterable[_Pass]) -> None:
+    """Create `leaves_named` and `rollup_named`: the places that the facts carry, few beside those that they could."""
+    named = {(one.fact.name, AXIS_COLUMNS[one.axis]) for one in passes}
+    places = " UNION ".join(f"SELECT {column} AS leaf FROM {fact} GROUP BY ALL" for fact, column in sorted(named))
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE leaves_named AS
+        SELECT leaves.* FROM leaves
+        WHERE leaf IN (SELECT leaf FROM ({places or "SELECT NULL AS leaf"}))
+            OR leaf LIKE '%-{territories.UNKNOWN}' OR leaf LIKE '%-{territories.OUTSIDE}'"""
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE rollup_named AS SELECT rollup.* FROM rollup SEMI JOIN leaves_named USING (leaf)"
+    )
+
+
 def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass) -> None:
     """Compute the terms of the indicators of one pass and append them to `terms`."""
     summed = [aggregate for aggregate in one_pass.aggregates if aggregate.adds_up]
@@ -317,7 +221,7 @@ def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass) -> None:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE at_leaves AS {_grouped(one_pass, summed, ('leaf',))}")
         sums = ", ".join(f"sum({aggregate.column}) AS {aggregate.column}" for aggregate in summed)
         parts.append(
-            f"SELECT level, territory, breakdown, modality, {sums} FROM at_leaves JOIN rollup USING (leaf) "
+            f"SELECT level, territory, breakdown, modality, {sums} FROM at_leaves JOIN rollup_named USING (leaf) "
             f"WHERE level IN ({_texts(one_pass.levels)}) GROUP BY ALL"
         )
     if recounted:
@@ -325,12 +229,14 @@ def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass) -> None:
     joined = " JOIN ".join(f"({part})" for part in parts)
     using = " USING (level, territory, breakdown, modality)" if len(parts) > 1 else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE aggregates AS SELECT * FROM {joined}{using}")
-    for one in one_pass.indicators:
-        connection.execute(f"INSERT INTO terms {_terms(one)}")
+    connection.execute("INSERT INTO terms " + " UNION ALL ".join(_terms(one) for one in one_pass.indicators))
 
 
 def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[str]) -> str:
-    """SELECT of `aggregates` for each key alone and each key with each breakdown: one pass over the fact."""
+    """SELECT of `aggregates` for each key alone and each key with each breakdown: one pass over the fact.
+
+    A breakdown that gives a row several modalities takes a pass of its own, in which the row stands for each of them.
+    """
     cuts = one_pass.breakdown_columns
     names = " ".join(f"WHEN grouping({column}) = 0 THEN '{name}'" for name, column in cuts.items())
     modalities = " ".join(
@@ -339,21 +245,36 @@ def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[st
     )
     breakdown = f"CASE {names} ELSE 'total' END" if cuts else "'total'"
     modality = f"CASE {modalities} ELSE 'TOTAL' END" if cuts else "'TOTAL'"
-    place = AXIS_COLUMNS[one_pass.axis]
-    leaf = territories.leaf_sql(f"rows.{place}", "rows.space", "leaves.leaf")
-    levels = "" if keys == ("leaf",) else f"JOIN rollup USING (leaf) WHERE level IN ({_texts(one_pass.levels)})"
     here = ", ".join(keys)
     sets = ", ".join([f"({here})", *(f"({here}, {column})" for column in cuts.values())])
     calls = ", ".join(f"{aggregate.sql} AS {aggregate.column}" for aggregate in aggregates)
-    return f"""
-        SELECT {here}, {breakdown} AS breakdown, {modality} AS modality, {calls}
-        FROM (
-            SELECT rows.*, {leaf} AS leaf
-            FROM {one_pass.fact.name} AS rows
-            LEFT JOIN leaves ON leaves.leaf = rows.{place}
-        ) {levels}
-        GROUP BY GROUPING SETS ({sets})
-    """
+    selects = [
+        f"""SELECT {here}, {breakdown} AS breakdown, {modality} AS modality, {calls}
+        FROM {_placed(one_pass, keys)} GROUP BY GROUPING SETS ({sets})""",
+        *(
+            f"""SELECT {here}, '{name}' AS breakdown, modality, {calls}
+            FROM {_placed(one_pass, keys, column)} GROUP BY {here}, modality"""
+            for name, column in one_pass.list_columns.items()
+        ),
+    ]
+    return " UNION ALL ".join(selects)
+
+
+def _placed(one_pass: _Pass, keys: Sequence[str], list_column: str | None = None) -> str:
+    """The rows of the fact with their leaf, at each of their territories unless leaves are all that is asked for."""
+    place = AXIS_COLUMNS[one_pass.axis]
+    leaf = territories.leaf_sql(f"rows.{place}", "rows.space", "leaves.leaf")
+    modality = f", unnest(rows.{list_column}) AS modality" if list_column else ""
+    every = f"""(
+        SELECT rows.*, {leaf} AS leaf{modality}, leaves.* EXCLUDE (leaf)
+        FROM {one_pass.fact.name} AS rows
+        LEFT JOIN leaves_named AS leaves ON leaves.leaf = rows.{place}
+    )"""
+    return (
+        every
+        if keys == ("leaf",)
+        else f"{every} JOIN rollup_named USING (leaf) WHERE level IN ({_texts(one_pass.levels)})"
+    )
 
 
 def _terms(one: CompiledIndicator) -> str:
@@ -381,8 +302,9 @@ def _texts(values: Iterable[str]) -> str:
 
 def _register_declarations(
     connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
     catalogue: Sequence[CompiledIndicator],
-    need_of: Mapping[str, int],
+    needs: Mapping[str, coverage.Need],
     month: Month,
     as_of: Month,
 ) -> None:
@@ -393,7 +315,7 @@ def _register_declarations(
         pa.table(
             {
                 "indicator_code": [one.code for one in indicators],
-                "need_rank": pa.array([need_of[one.code] for one in indicators], pa.int64()),
+                "need_rank": pa.array([needs[one.code].rank for one in indicators], pa.int64()),
                 "levels": pa.array([list(one.levels) for one in indicators], pa.list_(pa.string())),
                 "countries": pa.array([list(one.countries) for one in indicators], pa.list_(pa.string())),
                 "axis": [one.axis for one in indicators],
@@ -403,19 +325,48 @@ def _register_declarations(
                 "threshold": pa.array([one.threshold for one in indicators], pa.int64()),
                 "minimum_denominator": pa.array([one.minimum_denominator for one in indicators], pa.int64()),
                 "minimum_families": pa.array([one.minimum_families for one in indicators], pa.int64()),
+                "maturity": [maturity(registry, one.sources, month, as_of) for one in indicators],
             }
         ),
     )
-    connection.register(
-        "release_terms",
-        pa.table({"month": [str(month)], "as_of": [str(as_of)], "maturity": [maturity(month, as_of)]}),
-    )
+    connection.register("release_terms", pa.table({"month": [str(month)], "as_of": [str(as_of)]}))
 
 
-def maturity(month: Month, as_of: Month) -> str:
-    """CNAF's practice, for every source: semi-definitive at two months, definitive at six."""
+def maturity(registry: Registry, sources: Iterable[str], month: Month, as_of: Month) -> str:
+    """How settled a value of `month` is when `as_of` is known: as settled as the slowest of its sources.
+
+    Each source has its months to « semi-définitif » and « définitif » in `maturity_rules.csv` (`*`: any other source).
+    """
+    rules = {row["code"]: row for row in registry.nomenclature("maturity_rules").records(month)}
     known_for = as_of.months_since(month)
-    return "définitif" if known_for >= 6 else "semi-définitif" if known_for >= 2 else "provisoire"
+    concerned = [rules.get(source, rules["*"]) for source in sources]
+    for word, column in (("définitif", "definitive_after"), ("semi-définitif", "semi_definitive_after")):
+        if all(known_for >= int(rule[column]) for rule in concerned):
+            return word
+    return "provisoire"
+
+
+#: Aggregates that the catalogue may use and the engine does not have. `kaplan_meier_median(days, is_over)`: the first
+#: delay at which half of a cohort or fewer still wait, those who wait until the end of observation (`is_over` false,
+#: `days` so far) included; null when more than half still wait. The product of shares is compared with one half up to
+#: rounding of doubles.
+_AGGREGATES = (
+    """CREATE OR REPLACE TEMP MACRO median_of_waits(waits) AS (
+        SELECT min(days)
+        FROM (
+            SELECT days, product(1 - over / at_risk) OVER (ORDER BY days) AS still_waiting
+            FROM (
+                SELECT days, over, sum(everybody) OVER (ORDER BY days DESC) AS at_risk
+                FROM (
+                    SELECT wait.days AS days, count(*) FILTER (WHERE wait.is_over) AS over, count(*) AS everybody
+                    FROM (SELECT unnest(waits) AS wait)
+                    GROUP BY wait.days
+                )
+            )
+        )
+        WHERE still_waiting <= 0.5 + 1e-9
+    )""",
+)
 
 
 # Exact half-even rounding to one decimal, in integers: terms are decimals of six places, so `scaled` and `unit_of`
@@ -461,6 +412,7 @@ judged AS (
             WHEN kind = 'ratio' AND denominator = 0 THEN 'NC'
             WHEN kind = 'ratio' AND denominator < minimum_denominator THEN 'PS'
             WHEN kind = 'quantile' AND contributors < {QUANTILE_CONTRIBUTORS} THEN 'PS'
+            WHEN numerator IS NULL THEN 'ND'  -- a median not reached yet
             ELSE 'published'
         END AS status,
         CAST(numerator * 1000000 AS HUGEINT) * CASE WHEN unit = '%' THEN 1000 ELSE 10 END AS scaled,
@@ -483,7 +435,7 @@ SELECT release_terms.month, country, level AS territory_level, territory AS terr
     CASE WHEN kind <> 'count' AND kind <> 'sum' THEN CAST(denominator AS DOUBLE) END AS denominator,
     CAST(sign(scaled) * tenths AS DOUBLE) / 10 AS value,
     unit, counted_unit, kind, status, coverage, n_units_expected, n_units_received, n_partners_expected,
-    n_partners_received, release_terms.as_of, release_terms.maturity, contributors, threshold,
+    n_partners_received, release_terms.as_of, maturity, contributors, threshold,
     CAST(error AS DOUBLE) AS error
 FROM rounded CROSS JOIN release_terms
 ORDER BY indicator_code, breakdown, modality, territory_code

@@ -9,12 +9,16 @@ counted, and weighed by the inhabitants of the territory that they answer for.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from insertion_pipeline.indicators.territories import as_arrow
+from insertion_pipeline.indicators.territories import OUTSIDE, UNKNOWN, as_arrow
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
@@ -38,18 +42,43 @@ GRID_SCHEMA = pa.schema(
 )
 
 
-def coverage_grid(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> pa.Table:
-    """Who was expected for `month` and who came: `GRID_SCHEMA`, sorted. `siae_work_months` must be open.
+@dataclass(frozen=True)
+class Need:
+    """What one or more indicators require of a territory: one source of each group, for so many months.
+
+    `known`: the column of `leaves` that says where all of it is known; null when whatever came is counted.
+    """
+
+    rank: int
+    groups: tuple[tuple[str, ...], ...]
+    is_partial: bool
+    complete_months: int
+    known: str | None
+
+
+def known_column(indicator: Indicator) -> str | None:
+    """The column of `leaves` that says where both terms of an indicator are known.
+
+    Whoever needs two sources counts only where both came, or the one that did not would look like a zero; whoever
+    needs several complete months, only where every expected file of each came. Null for anybody else.
+    """
+    if len(indicator.required_groups) < 2 and indicator.complete_months == 1:
+        return None
+    text = f"{_groups_of(indicator)} {indicator.complete_months}"
+    return f"known_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _groups_of(indicator: Indicator) -> tuple[tuple[str, ...], ...]:
+    return tuple(sorted(tuple(sorted(group)) for group in indicator.required_groups))
+
+
+def coverage_grid(lake: Lake, registry: Registry, month: Month) -> pa.Table:
+    """Who was expected for `month` and who came: `GRID_SCHEMA`, sorted. The facts of the month must be written.
 
     A unit that a national depositor delivers for has come when the deposit holds its monthly statement.
     """
     delivered = _delivered(lake, registry, month)
-    stated = {
-        siret
-        for (siret,) in connection.execute(
-            "SELECT DISTINCT structure FROM siae_work_months WHERE source = 'fluxiae'"
-        ).fetchall()
-    }
+    stated = _structures_stated(lake, month)
     rows = []
     for partner, source, unit in expected_units(registry, month):
         has_come = (partner.code, source) in delivered
@@ -93,86 +122,206 @@ def _delivered(lake: Lake, registry: Registry, month: Month) -> set[tuple[str, s
     }
 
 
-def create_territory_coverage(
-    connection: duckdb.DuckDBPyConnection, registry: Registry, indicators: Sequence[Indicator]
-) -> Mapping[str, int]:
-    """Create the temporary table `territory_coverage`, and say which of its needs each indicator has.
+def _structures_stated(lake: Lake, month: Month) -> set[str]:
+    """The structures of which the ASP's flow holds a statement for the month."""
+    path = lake.open_area / "facts" / "siae_work_months" / f"{month}.parquet"
+    if not path.exists():
+        return set()
+    rows = pq.read_table(path, columns=["structure", "source"])
+    return set(pc.unique(rows.filter(pc.equal(rows["source"], "fluxiae"))["structure"]).to_pylist())
 
-    One row per (need, territory where a unit is expected); a need is what one or more indicators require. Columns:
-    `need_rank, level, territory, coverage, n_units_expected, n_units_received, n_partners_expected,
-    n_partners_received, n_families_received, is_not_received, is_unavailable`. Needs `rollup` and `coverage_grid`.
-    An indicator that requires several groups of sources is covered as its least covered group.
+
+def register_grids(connection: duckdb.DuckDBPyConnection, grids: Sequence[pa.Table]) -> None:
+    """Register `coverage_grids`: the grids of this month and of months before it, `lag` 0, 1, 2…"""
+    lagged = [
+        grid.select(GRID_SCHEMA.names).append_column("lag", pa.array([lag] * len(grid), pa.int64()))
+        for lag, grid in enumerate(grids)
+    ]
+    connection.register("coverage_grids", pa.concat_tables(lagged))
+
+
+def create_territory_coverage(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, indicators: Sequence[Indicator], rollup: pa.Table
+) -> Mapping[str, Need]:
+    """Create the temporary tables `territory_coverage` and `known_leaves`, and say what each indicator needs.
+
+    `territory_coverage` has one row per (need, territory where a unit is expected); a need is what one or more
+    indicators require. Columns: `need_rank, level, territory, coverage, n_units_expected, n_units_received,
+    n_partners_expected, n_partners_received, n_families_received, is_not_received, is_unavailable`. An indicator that
+    requires several groups of sources is covered as its least covered group. `known_leaves` has one row per (need,
+    leaf) where everything needed is in. Needs the relations `rollup` (the table given) and `coverage_grids`.
     """
-    groups: dict[tuple[str, ...], int] = {}
-    needs: dict[tuple[tuple[tuple[str, ...], ...], bool], int] = {}
-    need_of: dict[str, int] = {}
+    group_ranks: dict[tuple[str, ...], int] = {}
+    needs: dict[tuple[object, ...], Need] = {}
+    need_of: dict[str, Need] = {}
     for indicator in indicators:
         exhaustive = {registry.source(name).insertion.population for name in indicator.exhaustive_sources}
-        required = tuple(sorted(tuple(sorted(group)) for group in indicator.required_groups))
-        need_of[indicator.code] = needs.setdefault((required, "partial" in exhaustive), len(needs))
-        for group in required:
-            groups.setdefault(group, len(groups))
+        groups, months = _groups_of(indicator), indicator.complete_months
+        key = (groups, "partial" in exhaustive, months)
+        need_of[indicator.code] = needs.setdefault(
+            key, Need(len(needs), groups, "partial" in exhaustive, months, known_column(indicator))
+        )
+        for group in groups:
+            group_ranks.setdefault(group, len(group_ranks))
     needed = [
-        {"need_rank": rank, "country": country, "group_rank": groups[group], "is_partial": is_partial}
-        for (required, is_partial), rank in needs.items()
-        for group in required
+        {
+            "need_rank": need.rank,
+            "country": country,
+            "group_rank": group_ranks[group],
+            "is_partial": need.is_partial,
+            "n_months": need.complete_months,
+        }
+        for need in needs.values()
+        for group in need.groups
         for country in sorted({space.upper() for name in group for space in registry.source(name).insertion.spaces})
     ]
-    group_sources = [{"group_rank": rank, "source": source} for group, rank in groups.items() for source in group]
+    group_sources = [{"group_rank": rank, "source": source} for group, rank in group_ranks.items() for source in group]
     connection.register("needs", pa.Table.from_pylist(needed, schema=_NEEDS_SCHEMA))
     connection.register("group_sources", pa.Table.from_pylist(group_sources, schema=_GROUP_SOURCES_SCHEMA))
-    connection.register("communes", as_arrow(registry.nomenclature("communes")))
+    connection.execute(_CREATE_UNITS_NEEDED)
+    connection.register("answered_for", _answered_for(connection, registry, rollup))
+    connection.execute(_CREATE_KNOWN_LEAVES)
     connection.execute(_CREATE_TERRITORY_COVERAGE)
-    connection.unregister("communes")
     return need_of
 
 
+#: Inhabitants shared by places and territories, already counted in this process: roll-up, places, answer.
+_ANSWERED: list[tuple[pa.Table, frozenset[str], pa.Table]] = []
+_ANSWERS_KEPT = 8
+
+
+def _answered_for(connection: duckdb.DuckDBPyConnection, registry: Registry, rollup: pa.Table) -> pa.Table:
+    """Inhabitants that each place of a unit shares with each territory: months with the same units share the count."""
+    places = frozenset(place for (place,) in connection.execute("SELECT DISTINCT place FROM units_needed").fetchall())
+    for known, known_places, answer in _ANSWERED:
+        if known is rollup and known_places == places:
+            return answer
+    connection.register("communes", as_arrow(registry.nomenclature("communes")))
+    answer = connection.sql(_ANSWERED_FOR).to_arrow_table()
+    connection.unregister("communes")
+    _ANSWERED.append((rollup, places, answer))
+    del _ANSWERED[:-_ANSWERS_KEPT]
+    return answer
+
+
+def create_leaves(connection: duckdb.DuckDBPyConnection, needs: Mapping[str, Need]) -> None:
+    """Create the temporary table `leaves`: every place that a row may carry, and where each need is known.
+
+    Nobody delivers for « sans commune connue » and « hors territoire »: rows there count, except where months must be
+    complete, which nobody can say of them.
+    """
+    restricted = {need.known: need for need in needs.values() if need.known is not None}
+    known = "".join(
+        f", coalesce(bool_or(known_leaves.need_rank = {need.rank}), false)"
+        f" OR ({str(need.complete_months == 1).lower()}"
+        f" AND (rollup.leaf LIKE '%-{UNKNOWN}' OR rollup.leaf LIKE '%-{OUTSIDE}')) AS {name}"
+        for name, need in sorted(restricted.items())
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE leaves AS SELECT rollup.leaf{known} "
+        "FROM (SELECT DISTINCT leaf FROM rollup) AS rollup LEFT JOIN known_leaves USING (leaf) GROUP BY rollup.leaf"
+    )
+
+
 _NEEDS_SCHEMA = pa.schema(
-    [("need_rank", pa.int64()), ("country", pa.string()), ("group_rank", pa.int64()), ("is_partial", pa.bool_())]
+    [
+        ("need_rank", pa.int64()),
+        ("country", pa.string()),
+        ("group_rank", pa.int64()),
+        ("is_partial", pa.bool_()),
+        ("n_months", pa.int64()),
+    ]
 )
 _GROUP_SOURCES_SCHEMA = pa.schema([("group_rank", pa.int64()), ("source", pa.string())])
 
-_CREATE_TERRITORY_COVERAGE = f"""
-CREATE OR REPLACE TEMP TABLE territory_coverage AS
+_CREATE_UNITS_NEEDED = """
+CREATE OR REPLACE TEMP TABLE units_needed AS
+-- a unit has come with one of the sources of the group that it owes; for complete months, with all of them
+SELECT monthly.group_rank, monthly.n_months, monthly.unit, min(monthly.family) AS family,
+    min(monthly.place) AS place, bool_and(monthly.is_received) AS is_received
+FROM (
+    SELECT wanted.group_rank, wanted.n_months, grid.lag, grid.unit, min(grid.family) AS family,
+        min(grid.territory_code) AS place,
+        CASE WHEN wanted.n_months > 1 THEN bool_and(grid.is_received) ELSE bool_or(grid.is_received) END AS is_received
+    FROM coverage_grids AS grid
+    JOIN group_sources ON group_sources.source = grid.source
+    JOIN (SELECT DISTINCT group_rank, n_months FROM needs) AS wanted ON wanted.group_rank = group_sources.group_rank
+    WHERE grid.lag < wanted.n_months
+    GROUP BY wanted.group_rank, wanted.n_months, grid.lag, grid.unit
+) AS monthly
+GROUP BY monthly.group_rank, monthly.n_months, monthly.unit
+"""
+
+_CREATE_KNOWN_LEAVES = """
+CREATE OR REPLACE TEMP TABLE known_leaves AS
+WITH at_places AS (
+    SELECT group_rank, n_months, place,
+        CASE WHEN n_months > 1 THEN bool_and(is_received) ELSE bool_or(is_received) END AS is_known
+    FROM units_needed
+    GROUP BY group_rank, n_months, place
+),
+at_leaves AS (  -- of several places that answer for a leaf, one is enough for a month, all for complete months
+    SELECT group_rank, n_months, here.leaf,
+        CASE WHEN n_months > 1 THEN bool_and(at_places.is_known) ELSE bool_or(at_places.is_known) END AS is_known
+    FROM at_places JOIN rollup AS here ON here.territory = at_places.place
+    GROUP BY group_rank, n_months, here.leaf
+),
+needed AS (
+    SELECT need_rank, country, n_months, count(*) AS n_groups
+    FROM needs
+    GROUP BY need_rank, country, n_months
+    HAVING count(*) > 1 OR n_months > 1
+)
+SELECT needed.need_rank, at_leaves.leaf
+FROM needed
+JOIN needs USING (need_rank, country, n_months)
+JOIN at_leaves USING (group_rank, n_months)
+WHERE substr(at_leaves.leaf, 1, 2) = needed.country
+GROUP BY needed.need_rank, at_leaves.leaf, needed.n_groups
+HAVING bool_and(at_leaves.is_known) AND count(*) = needed.n_groups
+"""
+
+_ANSWERED_FOR = """
 WITH inhabited AS (  -- communes that count, with their inhabitants
     SELECT rollup.leaf, greatest(coalesce(try_cast(nullif(communes.population, '') AS BIGINT), 1), 1) AS inhabitants
     FROM rollup
     JOIN communes ON rollup.leaf = communes.country || '-COM-' || communes.code
     WHERE rollup.level = 'commune' AND rollup.leaf = rollup.territory
 ),
-answered_for AS (  -- inhabitants that each place of a unit shares with each territory
-    SELECT here.territory AS place, above.level, above.territory, sum(inhabited.inhabitants) AS inhabitants
-    FROM inhabited
-    JOIN rollup AS here ON here.leaf = inhabited.leaf
-    JOIN rollup AS above ON above.leaf = inhabited.leaf
-    WHERE here.territory IN (SELECT territory_code FROM coverage_grid)
-    GROUP BY ALL
-),
-units AS (  -- a unit has come when one of the sources of the group that it owes has come
-    SELECT group_sources.group_rank, grid.unit, any_value(grid.family) AS family,
-        any_value(grid.territory_code) AS place, bool_or(grid.is_received) AS is_received
-    FROM coverage_grid AS grid JOIN group_sources USING (source)
-    GROUP BY ALL
-),
-partners AS (
+places AS (SELECT DISTINCT place FROM units_needed),
+within AS (  -- the communes of each place: a place that is a commune, a department, a country
+    SELECT places.place, here.leaf, inhabited.inhabitants
+    FROM places
+    JOIN rollup AS here ON here.territory = places.place
+    JOIN inhabited ON inhabited.leaf = here.leaf
+)
+SELECT within.place, above.level, above.territory, sum(within.inhabitants) AS inhabitants
+FROM within JOIN rollup AS above ON above.leaf = within.leaf
+GROUP BY ALL
+"""
+
+_CREATE_TERRITORY_COVERAGE = f"""
+CREATE OR REPLACE TEMP TABLE territory_coverage AS
+WITH partners AS (
     SELECT group_sources.group_rank, grid.partner, grid.territory_code AS place,
         bool_or(grid.is_received) AS is_received
-    FROM coverage_grid AS grid JOIN group_sources USING (source)
+    FROM coverage_grids AS grid JOIN group_sources USING (source)
+    WHERE grid.lag = 0
     GROUP BY ALL
 ),
 units_by_territory AS (
-    SELECT group_rank, level, territory,
+    SELECT group_rank, n_months, level, territory,
         count(*) AS n_units_expected,
         count(*) FILTER (WHERE is_received) AS n_units_received,
         sum(inhabitants) FILTER (WHERE is_received) / sum(inhabitants) AS coverage
-    FROM units JOIN answered_for USING (place)
+    FROM units_needed JOIN answered_for USING (place)
     GROUP BY ALL
 ),
 families_by_territory AS (
-    SELECT group_rank, territory, count(*) AS n_families_received
+    SELECT group_rank, n_months, territory, count(*) AS n_families_received
     FROM (
-        SELECT group_rank, territory, family
-        FROM units JOIN answered_for USING (place)
+        SELECT group_rank, n_months, territory, family
+        FROM units_needed JOIN answered_for USING (place)
         GROUP BY ALL
         HAVING coalesce(sum(inhabitants) FILTER (WHERE is_received), 0) >= {FAMILY_IN} * sum(inhabitants)
     )
@@ -186,11 +335,13 @@ partners_by_territory AS (
     GROUP BY ALL
 ),
 groups_by_territory AS (
-    SELECT units_by_territory.*, partners_by_territory.n_partners_expected, partners_by_territory.n_partners_received,
+    SELECT units_by_territory.*,
+        coalesce(partners_by_territory.n_partners_expected, 0) AS n_partners_expected,
+        coalesce(partners_by_territory.n_partners_received, 0) AS n_partners_received,
         coalesce(families_by_territory.n_families_received, 0) AS n_families_received
     FROM units_by_territory
-    JOIN partners_by_territory USING (group_rank, territory)
-    LEFT JOIN families_by_territory USING (group_rank, territory)
+    LEFT JOIN partners_by_territory USING (group_rank, territory)
+    LEFT JOIN families_by_territory USING (group_rank, n_months, territory)
 ),
 needed AS (
     SELECT need_rank, country, count(*) AS n_groups, bool_or(is_partial) AS is_partial
@@ -210,6 +361,7 @@ SELECT
 FROM needs
 JOIN needed USING (need_rank, country)
 JOIN groups_by_territory AS here
-    ON here.group_rank = needs.group_rank AND substr(here.territory, 1, 2) = needs.country
+    ON here.group_rank = needs.group_rank AND here.n_months = needs.n_months
+    AND substr(here.territory, 1, 2) = needs.country
 GROUP BY ALL
 """

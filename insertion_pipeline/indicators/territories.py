@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -184,10 +185,26 @@ def rollup(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Mon
     """Which territories count a place in `month`: one row per (leaf, level, territory) of `ROLLUP_SCHEMA`.
 
     Leaves are communes (former codes and municipal arrondissements included) and every larger territory. A leaf has
-    exactly one territory per level of its country.
+    exactly one territory per level of its country. Months between two changes of communes share one table.
     """
-    with _lists(connection, registry):
-        return connection.sql(_ROLLUP, params={"last_day": month.last_day.isoformat()}).to_arrow_table()
+    last_day = month.last_day.isoformat()
+    standing = frozenset(until for until in _ends_of_communes(registry.nomenclature("communes")) if until >= last_day)
+    kept = (registry.folder, registry.digest, standing)
+    if kept not in _ROLLUPS:
+        with _lists(connection, registry):
+            _ROLLUPS[kept] = connection.sql(_ROLLUP, params={"last_day": last_day}).to_arrow_table()
+    return _ROLLUPS[kept]
+
+
+#: The roll-ups already made in this process: declarations, and the communes that have yet to merge.
+_ROLLUPS: dict[tuple[Path, str, frozenset[str]], pa.Table] = {}
+
+
+@functools.lru_cache(maxsize=8)
+def _ends_of_communes(communes: Nomenclature) -> frozenset[str]:
+    """The days on which communes ended, or will."""
+    ends = communes.columns.index("valid_until")
+    return frozenset(row[ends] for row in communes.rows if row[ends])
 
 
 def territories_table(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month) -> pa.Table:

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import pyarrow as pa
-import sqlglot
 
 from insertion_pipeline.disclosure import protect
 from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.resolving import Resolution
-from insertion_pipeline.indicators import catalogue, computing
+from insertion_pipeline.indicators import building, catalogue, computing
 from insertion_pipeline.indicators.catalogue import Fact
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.ingestion.accounts import Account
@@ -171,7 +170,9 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
             kinds={"parquet", "duckdb", "sql"},
             tags={"sealed": "false"},
             metadata={
-                "dagster/column_schema": dg.TableSchema([dg.TableColumn(name) for name in fact.columns]),
+                "dagster/column_schema": dg.TableSchema(
+                    [dg.TableColumn(name, description=catalogue.column_descriptions()[name]) for name in fact.columns]
+                ),
                 "query": dg.MetadataValue.md(f"```sql\n{fact.sql}\n```"),
             },
             partitions_def=months,
@@ -183,11 +184,12 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
     @dg.multi_asset(name="facts", specs=specs, backfill_policy=SPAN_IN_ONE_RUN)
     def facts(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
         with without_values():
-            for month, rows_by_fact in _side_by_side(writer, months_of(context), computing.compute_facts):
-                for name, rows in rows_by_fact.items():
-                    context.add_asset_metadata(
-                        {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
-                    )
+            for compute in (building.compute_facts, building.compute_histories):  # these read those of every month
+                for month, rows_by_fact in _side_by_side(writer, months_of(context), compute):
+                    for name, rows in rows_by_fact.items():
+                        context.add_asset_metadata(
+                            {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
+                        )
         for spec in specs:
             yield dg.MaterializeResult(asset_key=spec.key)
 
@@ -209,11 +211,11 @@ def _side_by_side(
 
 def _read_by(fact: Fact, sources: Set[str]) -> list[dg.AssetKey]:
     """What the query of a fact reads: pseudonymised tables are named `<source>__<table>`, facts by their name."""
-    tables = {table.name for table in sqlglot.parse_one(fact.sql, dialect="duckdb").find_all(sqlglot.exp.Table)}
-    read = {name.partition("__")[0] for name in tables if "__" in name}
+    read = {name.partition("__")[0] for name in fact.reads if "__" in name}
+    told = {name.removesuffix(catalogue.EARLIER) for name in fact.reads}
     return [
         *(pseudonymised_key(name) for name in sorted(read & sources)),
-        *(fact_key(name) for name in sorted(tables & catalogue.facts().keys() - {fact.name})),
+        *(fact_key(name) for name in sorted(told & catalogue.facts().keys() - {fact.name})),
     ]
 
 

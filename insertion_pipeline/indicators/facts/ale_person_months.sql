@@ -1,6 +1,7 @@
 -- Persons known to local employment agencies in the month, over all the agencies together.
 -- One row per person. Caps hold for the person, over all agencies: general hours a month, the extended cap of
 -- gardening, surveillance and schools, the seasonal cap of farms, and the calendar year.
+-- over months: ale_activity__prestations
 -- grain: space, person
 WITH years AS (
     SELECT
@@ -59,4 +60,3 @@ CROSS JOIN period
 CROSS JOIN parameters
 JOIN years ON years.space = months.space AND years.person = months.person
 LEFT JOIN statuses ON statuses.space = months.space AND statuses.person = months.person
-ORDER BY months.space, months.person

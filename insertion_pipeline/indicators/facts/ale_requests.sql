@@ -15,4 +15,3 @@ CROSS JOIN period
 LEFT JOIN reporting_units AS units ON units.unit = demandes._partner
 WHERE demandes._month = period.month
 GROUP BY ALL
-ORDER BY demandes._space, demandes._partner, demandes.type_utilisateur, demandes.activite

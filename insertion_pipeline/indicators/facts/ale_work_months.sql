@@ -33,4 +33,3 @@ CROSS JOIN period
 LEFT JOIN reporting_units AS units ON units.unit = prestations._partner
 WHERE prestations._month = period.month AND prestations.person IS NOT NULL
 GROUP BY ALL
-ORDER BY prestations._space, prestations._partner, prestations.person, user_type, activity_group

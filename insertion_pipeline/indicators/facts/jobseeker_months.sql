@@ -92,12 +92,34 @@ SELECT
     latest.has_family_barrier,
     latest.has_financial_barrier OR latest.has_administrative_barrier OR latest.has_housing_barrier
         OR latest.has_mobility_barrier OR latest.has_social_barrier OR latest.has_family_barrier AS has_barrier,
+    list_filter(
+        [
+            CASE WHEN latest.has_financial_barrier THEN 'FINANCIER' END,
+            CASE WHEN latest.has_administrative_barrier THEN 'ADMINISTRATIF' END,
+            CASE WHEN latest.has_housing_barrier THEN 'LOGEMENT' END,
+            CASE WHEN latest.has_mobility_barrier THEN 'MOBILITE' END,
+            CASE WHEN latest.has_social_barrier THEN 'SOCIAL' END,
+            CASE WHEN latest.has_family_barrier THEN 'FAMILIAL' END
+        ],
+        lambda barrier: barrier IS NOT NULL
+    ) AS barriers,
     latest.support_mode,
+    -- criteria of eligibility to insertion structures that this file shows: one of level 1, or three of level 2
+    CASE
+        WHEN latest.space <> 'fr' THEN NULL
+        WHEN coalesce(latest.is_rsa, FALSE) THEN TRUE
+        WHEN date_diff('month', latest.registered_on, period.last_day) >= 24 THEN TRUE
+        ELSE CAST(coalesce(date_diff('month', latest.registered_on, period.last_day) BETWEEN 12 AND 23, FALSE) AS INTEGER)
+            + CAST(coalesce(latest.age_band IN ('Y_LT26', 'Y_GE50'), FALSE) AS INTEGER)
+            + CAST(coalesce(latest.has_mobility_barrier, FALSE) AS INTEGER) >= 3
+    END AS is_identifiable_for_iae,
+    employees.person IS NOT NULL AS is_in_iae,
     -- followed: a referent, and a contact less than three months old at the end of the month
     latest.has_referent
         AND coalesce(latest.last_contact_on > period.last_day - INTERVAL 3 MONTH, FALSE)
         AND latest.last_contact_on <= period.last_day AS is_accompanied
 FROM latest
 CROSS JOIN period
+LEFT JOIN (SELECT DISTINCT space, person FROM siae_work_months WHERE is_worker) AS employees
+    ON employees.space = latest.space AND employees.person = latest.person
 WHERE latest.recency = 1
-ORDER BY latest.space, latest.person

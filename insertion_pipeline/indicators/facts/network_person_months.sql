@@ -101,4 +101,3 @@ SELECT
     persons.is_known_ale
 FROM persons
 CROSS JOIN period
-ORDER BY persons.space, persons.person

@@ -40,4 +40,3 @@ SELECT
 FROM appointments
 CROSS JOIN period
 WHERE appointments.recency = 1
-ORDER BY appointments.space, appointments.paying_council, appointments.person

@@ -50,17 +50,6 @@ pathways AS (
     CROSS JOIN period
     LEFT JOIN reporting_units AS units ON units.unit = list._partner
     WHERE list._month = period.month AND list.person IS NOT NULL
-),
-registered AS (  -- what the employment service knows: this month's category, or an earlier month's file
-    SELECT
-        demandeurs._space AS space,
-        demandeurs.person,
-        max(CASE WHEN demandeurs._month = period.month THEN demandeurs.categorie_inscription END) AS category,
-        bool_or(demandeurs._month = period.month) AS is_registered
-    FROM ft_spie__demandeurs AS demandeurs
-    CROSS JOIN period
-    WHERE demandeurs.person IS NOT NULL
-    GROUP BY demandeurs._space, demandeurs.person
 )
 SELECT
     period.month,
@@ -91,18 +80,10 @@ SELECT
         AND coalesce(pathways.support_end_date > period.last_day, TRUE) AS is_oriented,
     pathways.orientation_type,
     pathways.person IS NOT NULL AS is_in_department_list,
-    pathways.cer_signed_on <= period.last_day AS has_signed_contract,
-    CASE
-        WHEN coalesce(registered.is_registered, FALSE) AND registered.category = 'G' THEN 'INSCRIT_G'
-        WHEN coalesce(registered.is_registered, FALSE) THEN 'INSCRIT'
-        WHEN registered.person IS NOT NULL THEN 'INSCRIT_ANTERIEUREMENT'
-        ELSE 'JAMAIS_TROUVE'
-    END AS employment_service_status
+    pathways.cer_signed_on <= period.last_day AS has_signed_contract
 FROM flows
 CROSS JOIN period
 LEFT JOIN pathways
     ON pathways.space = flows.space AND pathways.person = flows.person
     AND pathways.paying_council = flows.paying_council AND pathways.recency = 1
-LEFT JOIN registered ON registered.space = flows.space AND registered.person = flows.person
 WHERE flows.recency = 1
-ORDER BY flows.space, flows.paying_council, flows.person

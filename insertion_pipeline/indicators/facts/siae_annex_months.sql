@@ -10,6 +10,14 @@ WITH realised AS (
     FROM siae_work_months
     WHERE source = 'fluxiae'
     GROUP BY space, annex
+),
+memberships AS (  -- a structure may belong to several networks and programmes: they never add up
+    SELECT
+        code AS siret,
+        list_sort(list(DISTINCT network) FILTER (WHERE network <> '')) AS networks,
+        list_sort(list(DISTINCT programme) FILTER (WHERE programme <> '')) AS programmes
+    FROM siae_networks
+    GROUP BY code
 )
 SELECT
     period.month,
@@ -24,9 +32,14 @@ SELECT
     CAST(least(coalesce(realised.etp_realised, 0), annex.etp_contracted) AS DECIMAL(18, 6)) AS etp_realised_capped,
     CAST(greatest(annex.etp_contracted - coalesce(realised.etp_realised, 0), 0) AS DECIMAL(18, 6)) AS etp_unused,
     coalesce(realised.n_workers, 0) AS n_workers,
-    realised.annex IS NOT NULL AS has_statement
+    realised.annex IS NOT NULL AS has_statement,
+    annex.aid_of_month,
+    CAST(annex.aid_of_month * annex.council_share AS DECIMAL(18, 6)) AS aid_of_council,
+    CAST(annex.aid_of_month * (1 - annex.council_share) AS DECIMAL(18, 6)) AS aid_of_state,
+    CASE WHEN len(memberships.networks) > 0 THEN memberships.networks ELSE ['AUCUN'] END AS networks,
+    CASE WHEN len(memberships.programmes) > 0 THEN memberships.programmes ELSE ['AUCUN'] END AS programmes
 FROM siae_annexes AS annex
 CROSS JOIN period
 LEFT JOIN realised ON realised.space = annex.space AND realised.annex = CAST(annex.annex_id AS VARCHAR)
+LEFT JOIN memberships ON memberships.siret = annex.structure
 WHERE annex.begins_on <= period.last_day AND annex.ends_on >= period.first_day
-ORDER BY annex.space, annex.annex_id

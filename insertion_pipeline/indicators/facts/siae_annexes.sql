@@ -39,6 +39,13 @@ reference_hours AS (
     WHERE _month = period.month
     GROUP BY _space, rmi_id
 ),
+amounts AS (
+    SELECT _space AS space, rmi_id, max(rmi_valeur) AS amount
+    FROM fluxiae__ref_montant_iae
+    CROSS JOIN period
+    WHERE _month = period.month
+    GROUP BY _space, rmi_id
+),
 units AS (
     SELECT siret, min(territory_code) AS territory_code
     FROM reporting_units
@@ -51,6 +58,7 @@ SELECT
     amendments.af_numero_annexe_financiere AS annex_number,
     coalesce(structures.siret, 'ASP-' || CAST(amendments.af_id_structure AS VARCHAR)) AS structure,
     coalesce('FR-COM-' || structures.commune, units.territory_code) AS structure_territory,
+    amendments.af_id_structure AS structure_id,
     amendments.af_mesure_dispositif_code AS measure,
     split_part(amendments.af_mesure_dispositif_code, '_', 1) AS kind,
     amendments.af_date_debut_effet AS begins_on,
@@ -63,11 +71,21 @@ SELECT
     CASE
         WHEN amendments.af_taux_prev_sorties_dynamiques > 0
         THEN CAST(amendments.af_taux_prev_sorties_dynamiques / 100 AS DECIMAL(18, 6))
-    END AS objective_dynamic_exits
+    END AS objective_dynamic_exits,
+    -- euros of one month: contracted posts × the amount of a full-time year / 12, of which the council's share
+    CAST(coalesce(amendments.af_etp_postes_insertion, 0) * coalesce(amounts.amount,
+        amendments.af_montant_unitaire_annuel_valeur) / 12 AS DECIMAL(18, 6)) AS aid_of_month,
+    CASE
+        WHEN amendments.af_montant_total_annuel > 0
+        THEN CAST(least(coalesce(amendments.af_mt_cofinance, 0) / amendments.af_montant_total_annuel, 1)
+            AS DECIMAL(18, 6))
+    END AS council_share
 FROM amendments
 LEFT JOIN structures
     ON structures.space = amendments._space AND structures.structure_id = amendments.af_id_structure
 LEFT JOIN reference_hours
     ON reference_hours.space = amendments._space AND reference_hours.rmi_id = amendments.af_duree_heure_annuel_etp_id
+LEFT JOIN amounts  -- another row of the same referential: the amount, not the hours
+    ON amounts.space = amendments._space AND amounts.rmi_id = amendments.af_montant_unitaire_annuel_id
 LEFT JOIN units ON units.siret = structures.siret
 WHERE amendments.recency = 1

@@ -3,6 +3,7 @@
 -- The monthly statement's reason comes first, the contract's is the fallback; reasons are joined on their id.
 -- « is_counted »: enough time or hours (ACI, EI: hours and more than the minimum stay; AI, ETTI: 150 hours per person,
 -- annex and calendar year; EITI: one hour), and not withdrawn from observation (retrait).
+-- over months: fluxiae__etat_mensuel_indiv, siae_monthly__salaries
 -- grain: space, person, structure, annex
 WITH reasons AS (
     SELECT
@@ -39,29 +40,9 @@ contract_statements AS (  -- the annex of a contract, and the reason that the st
         ) AS recency
     FROM fluxiae__etat_mensuel_indiv
 ),
-contracts AS (
-    SELECT
-        contrat_mission.*,
-        row_number() OVER (
-            PARTITION BY _space, contrat_id_ctr
-            ORDER BY contrat_date_sortie_definitive DESC NULLS LAST, contrat_motif_sortie_id, _delivery DESC
-        ) AS recency
-    FROM fluxiae__contrat_mission AS contrat_mission
-    CROSS JOIN period
-    WHERE contrat_mission._month = period.month
-),
-chains AS (  -- recruitment is the first contract of the person in the structure and measure
-    SELECT
-        _space AS space, person, contrat_id_structure AS structure_id, contrat_mesure_disp_code AS measure,
-        min(contrat_date_embauche) AS recruited_on,
-        max(contrat_date_embauche) AS last_hired_on
-    FROM contracts
-    WHERE recency = 1
-    GROUP BY _space, person, contrat_id_structure, contrat_mesure_disp_code
-),
 from_fluxiae AS (
     SELECT
-        contracts._space AS space,
+        contracts.space,
         contracts.person,
         annex.structure,
         annex.structure_territory,
@@ -70,32 +51,30 @@ from_fluxiae AS (
         annex.kind,
         contracts.sex,
         contracts.age_band,
-        contracts.person_residence AS residence,
-        coalesce(contracts.contrat_date_sortie_definitive, statement.ended_on) AS exited_on,
+        contracts.residence,
+        coalesce(contracts.left_on, statement.ended_on) AS exited_on,
         chains.recruited_on,
         coalesce(stated.exit_class, contracted.exit_class) AS exit_class,
         coalesce(stated.exit_class <> contracted.exit_class, FALSE) AS has_conflicting_reasons,
-        contracts.contrat_salarie_rsa AS rsa,
+        contracts.rsa,
         annex.objective_dynamic_exits,
         'fluxiae' AS source
-    FROM contracts
+    FROM siae_contracts AS contracts
     JOIN contract_statements AS statement
-        ON statement.space = contracts._space AND statement.contract_id = contracts.contrat_id_ctr
+        ON statement.space = contracts.space AND statement.contract_id = contracts.contract_id
         AND statement.recency = 1
     JOIN siae_annexes AS annex ON annex.space = statement.space AND annex.annex_id = statement.annex_id
-    JOIN chains
-        ON chains.space = contracts._space AND chains.person = contracts.person
-        AND chains.structure_id = contracts.contrat_id_structure
-        AND chains.measure = contracts.contrat_mesure_disp_code
+    JOIN siae_chains AS chains
+        ON chains.space = contracts.space AND chains.person = contracts.person
+        AND chains.structure_id = contracts.structure_id AND chains.measure = contracts.measure
     LEFT JOIN reasons AS stated
         ON stated.space = statement.space AND stated.reason_id = statement.reason_id AND stated.rank = 1
     LEFT JOIN reasons AS contracted
-        ON contracted.space = contracts._space AND contracted.reason_id = contracts.contrat_motif_sortie_id
+        ON contracted.space = contracts.space AND contracted.reason_id = contracts.exit_reason_id
         AND contracted.rank = 1
-    WHERE contracts.recency = 1
-        AND coalesce(stated.exit_class, contracted.exit_class) IS NOT NULL
+    WHERE coalesce(stated.exit_class, contracted.exit_class) IS NOT NULL
         -- hired again afterwards by the same structure: not an exit
-        AND coalesce(contracts.contrat_date_sortie_definitive, statement.ended_on) >= chains.last_hired_on
+        AND coalesce(contracts.left_on, statement.ended_on) >= chains.last_hired_on
 ),
 stated_by_fluxiae AS (
     SELECT DISTINCT structure, work_month FROM siae_hours WHERE source = 'fluxiae'
@@ -157,6 +136,15 @@ worked AS (
     FROM siae_hours
     GROUP BY space, person, structure, annex, CAST(substr(work_month, 1, 4) AS INTEGER)
 ),
+later_work AS (  -- a passage from one structure to another: hours elsewhere in the month of the exit or after
+    SELECT DISTINCT last_exits.space, last_exits.person, last_exits.structure, last_exits.annex
+    FROM last_exits
+    JOIN siae_hours AS hours
+        ON hours.space = last_exits.space AND hours.person = last_exits.person
+        AND hours.structure <> last_exits.structure
+        AND hours.work_month >= strftime(last_exits.exited_on, '%Y-%m')
+    WHERE last_exits.recency = 1 AND hours.hours_worked > 0
+),
 measured AS (
     SELECT
         last_exits.*,
@@ -196,8 +184,15 @@ SELECT
         ELSE measured.hours_in_annex >= parameters.minimum_hours_worked
     END AS is_counted,
     measured.exit_class IN ('EMPLOI_DURABLE', 'EMPLOI_TRANSITION', 'SORTIE_POSITIVE') AS is_dynamic,
+    row_number() OVER (
+        PARTITION BY measured.space, measured.person
+        ORDER BY measured.exited_on DESC, measured.structure, measured.annex
+    ) = 1 AS is_last_of_person,
+    elsewhere.person IS NOT NULL AS works_in_another_structure,
     measured.source
 FROM measured
 CROSS JOIN period
 CROSS JOIN parameters
-ORDER BY measured.space, measured.structure, measured.annex, measured.person
+LEFT JOIN later_work AS elsewhere
+    ON elsewhere.space = measured.space AND elsewhere.person = measured.person
+    AND elsewhere.structure = measured.structure AND elsewhere.annex = measured.annex

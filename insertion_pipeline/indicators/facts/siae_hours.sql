@@ -2,6 +2,7 @@
 -- One row per person, structure, annex and month. Of a monthly statement, the last version; where fluxIAE holds a
 -- statement of a structure for a month, the structure's own file (siae_monthly) of that month is left aside.
 -- A statement counts whatever its state of entry (VALIDE, SAISI, DEBLOQUE, BROUILLON), as existing systems do.
+-- over months: fluxiae__etat_mensuel_indiv, siae_monthly__salaries
 -- grain: space, person, structure, annex, work_month
 WITH statements AS (
     SELECT
@@ -17,13 +18,6 @@ WITH statements AS (
                 statement._delivery DESC
         ) AS recency
     FROM fluxiae__etat_mensuel_indiv AS statement
-),
-contracts AS (
-    SELECT _space AS space, contrat_id_ctr AS contract_id, max(contrat_salarie_rsa) AS rsa
-    FROM fluxiae__contrat_mission
-    CROSS JOIN period
-    WHERE _month = period.month
-    GROUP BY _space, contrat_id_ctr
 ),
 from_fluxiae AS (
     SELECT
@@ -42,10 +36,14 @@ from_fluxiae AS (
         max(annex.reference_hours) AS reference_hours,
         bool_or(coalesce(statements.emi_salarie_tjs_accomp, FALSE)) AS is_still_accompanied,
         max(contracts.rsa) AS rsa,
+        max(contracts.unemployment_before) AS unemployment_before,
+        max(contracts.priority_area) AS priority_area,
+        max(contracts.education_band) AS education_band,
+        bool_or(contracts.has_disability_recognition) AS has_disability_recognition,
         'fluxiae' AS source
     FROM statements
     JOIN siae_annexes AS annex ON annex.space = statements._space AND annex.annex_id = statements.emi_afi_id
-    LEFT JOIN contracts
+    LEFT JOIN siae_contracts AS contracts
         ON contracts.space = statements._space AND contracts.contract_id = statements.emi_ctr_id
     WHERE statements.recency = 1
     GROUP BY
@@ -94,6 +92,10 @@ from_structures AS (
         max(coalesce(annex.reference_hours, CAST(reference.hours AS DECIMAL(18, 6)))) AS reference_hours,
         bool_or(coalesce(declared.toujours_accompagne, FALSE)) AS is_still_accompanied,
         max(declared.rsa) AS rsa,
+        CAST(NULL AS VARCHAR) AS unemployment_before,
+        CAST(NULL AS VARCHAR) AS priority_area,
+        CAST(NULL AS VARCHAR) AS education_band,
+        CAST(NULL AS BOOLEAN) AS has_disability_recognition,
         'siae_monthly' AS source
     FROM declared
     LEFT JOIN stated_by_fluxiae AS stated
@@ -107,11 +109,28 @@ from_structures AS (
     GROUP BY declared._space, declared.person, declared.siret, declared.annex_number, declared._month
 )
 SELECT
-    space, person, structure, structure_territory, annex, measure, kind, work_month, sex, age_band, residence,
-    hours_worked, reference_hours, is_still_accompanied, rsa, source
-FROM from_fluxiae
-UNION ALL
-SELECT
-    space, person, structure, structure_territory, annex, measure, kind, work_month, sex, age_band, residence,
-    hours_worked, reference_hours, is_still_accompanied, rsa, source
-FROM from_structures
+    every.space,
+    every.person,
+    every.structure,
+    every.structure_territory,
+    every.annex,
+    every.measure,
+    every.kind,
+    every.work_month,
+    every.sex,
+    every.age_band,
+    every.residence,
+    every.hours_worked,
+    every.reference_hours,
+    every.is_still_accompanied,
+    every.rsa,
+    every.unemployment_before,
+    every.priority_area,
+    every.education_band,
+    every.has_disability_recognition,
+    every.source,
+    -- of the calendar year that the month stands in, up to the month
+    substr(every.work_month, 1, 4) = substr(period.month, 1, 4) AS is_in_year,
+    CAST(every.hours_worked / nullif(every.reference_hours, 0) AS DECIMAL(18, 6)) AS annual_etp
+FROM (SELECT * FROM from_fluxiae UNION ALL SELECT * FROM from_structures) AS every
+CROSS JOIN period

@@ -23,9 +23,12 @@ SELECT
     hours.is_still_accompanied,
     hours.rsa IN ('OUI-M', 'OUI-NM') AS is_rsa,
     CASE hours.rsa WHEN 'OUI-M' THEN 'RSA' WHEN 'OUI-NM' THEN 'RSA' WHEN 'NON' THEN 'SANS_RSA' END AS rsa_status,
+    coalesce(hours.unemployment_before, 'INCONNU') AS unemployment_before,
+    coalesce(hours.priority_area, 'INCONNU') AS priority_area,
+    coalesce(hours.education_band, 'INCONNU') AS education_band,
+    hours.has_disability_recognition,
     hours.source
 FROM siae_hours AS hours
 CROSS JOIN period
 CROSS JOIN parameters
 WHERE hours.work_month = period.month
-ORDER BY hours.space, hours.structure, hours.annex, hours.person

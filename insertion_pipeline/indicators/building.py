@@ -1,0 +1,246 @@
+"""Facts from pseudonymised rows: each is one query, run in the order in which they read each other.
+
+Belongs here: laying the pseudonymised tables out for the fact queries, what every fact may read beside them, where
+facts are kept. Does not belong here: what a fact counts (`facts/*.sql`), values (`computing`).
+
+Facts of a month read pseudonymised rows up to that month. Those that follow persons over the months (`histories`) read
+facts of earlier months instead, which are smaller: they are built once every month's own facts are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+
+import duckdb
+import pyarrow as pa
+
+from insertion_pipeline.indicators.catalogue import EARLIER, Fact, facts
+from insertion_pipeline.ingestion import deliveries
+from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.month import Month
+from insertion_pipeline.registry import ContractTable, Registry
+
+#: How far back facts look: the twelve rolling months of exits, whose hours count over two calendar years.
+MONTHS_BACK = 24
+
+#: How far back persons are followed from one month's facts to another's.
+MONTHS_FOLLOWED = 12
+
+#: A fact of more rows is read again from its file: the connection keeps no copy.
+_ROWS_KEPT_IN_MEMORY = 200_000
+
+_SEX = "CASE person_sex WHEN '1' THEN 'M' WHEN '2' THEN 'F' END"
+_AGE_BAND = (
+    "CASE WHEN person_age < 26 THEN 'Y_LT26' WHEN person_age < 50 THEN 'Y26T49' WHEN person_age >= 50 THEN 'Y_GE50' END"
+)
+
+
+def compute_facts(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
+    """Write `lake/facts/<fact>/<month>.parquet` for every fact of one month; returns their numbers of rows.
+
+    Facts that follow persons over the months are left to `compute_histories`.
+    """
+    with _connected(lake) as connection:
+        open_pseudonymised(connection, lake, registry, month)
+        _register_accounts(connection, lake, registry, month)
+        return _write(connection, lake, registry, month, {one for one in facts().values() if not one.is_history})
+
+
+def compute_histories(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
+    """Write the facts that follow persons over the months up to `month`, from the facts of those months."""
+    histories = {one for one in facts().values() if one.is_history}
+    with _connected(lake) as connection:
+        for name in sorted({table for one in histories for table in one.reads}):
+            known = facts().get(name.removesuffix(EARLIER))
+            if known is None or known.is_history:
+                continue
+            if name.endswith(EARLIER):
+                create_earlier(connection, lake, name.removesuffix(EARLIER), month)
+            else:
+                rows = lake.scan(connection, [fact_path(lake, name, month)])
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
+        return _write(connection, lake, registry, month, histories)
+
+
+def create_earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, fact: str, month: Month) -> None:
+    """Create the view `<fact>__earlier`: its rows of the `MONTHS_FOLLOWED` months before `month` that are there."""
+    files = [fact_path(lake, fact, month.plus(-back)) for back in range(1, MONTHS_FOLLOWED + 1)]
+    there = [file for file in files if file.path.exists()]
+    rows = lake.scan(connection, there or [fact_path(lake, fact, month)])
+    connection.execute(f"CREATE VIEW {fact}{EARLIER} AS SELECT * FROM {rows} WHERE {'true' if there else 'false'}")
+
+
+@contextmanager
+def _connected(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = lake.connect()
+    try:
+        connection.execute("SET preserve_insertion_order = false")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month, wanted: Iterable[Fact]
+) -> Mapping[str, int]:
+    """Build facts in order, each to its file; a large one is read again from there by those that come after."""
+    register_context(connection, registry, month)
+    rows: dict[str, int] = {}
+    for fact in in_order(wanted):
+        path = fact_path(lake, fact.name, month)
+        reader = connection.sql(fact.sql).to_arrow_reader(_ROWS_KEPT_IN_MEMORY)
+        rows[fact.name] = 0
+        with lake.parquet_writer(path.path, reader.schema, durable=False) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                rows[fact.name] += batch.num_rows
+        kind = "VIEW" if rows[fact.name] > _ROWS_KEPT_IN_MEMORY else "TEMP TABLE"
+        connection.execute(f"CREATE {kind} {fact.name} AS SELECT * FROM {lake.scan(connection, [path])}")
+    return rows
+
+
+def fact_path(lake: Lake, fact: str, month: Month) -> ParquetFile:
+    """Where the rows of a fact for a month are."""
+    return ParquetFile(lake.open_area / "facts" / fact / f"{month}.parquet")
+
+
+def in_order(wanted: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts, each after those that it reads."""
+    chosen = {fact.name: fact for fact in wanted}
+    dependencies = {name: sorted(fact.reads & chosen.keys()) for name, fact in sorted(chosen.items())}
+    yield from (chosen[name] for name in TopologicalSorter(dependencies).static_order())
+
+
+def build_facts(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month, names: Iterable[str] | None = None
+) -> None:
+    """Create one temporary table per fact (all of them, or `names` and what they read) from the open views."""
+    register_context(connection, registry, month)
+    known = facts()
+    for fact in in_order(known[name] for name in (known if names is None else with_dependencies(names))):
+        connection.execute(f"CREATE TEMP TABLE {fact.name} AS {fact.sql}")
+
+
+def with_dependencies(names: Iterable[str]) -> set[str]:
+    """The facts of these names and those that they read, one after another."""
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting.extend(facts()[name].reads & facts().keys())
+    return wanted
+
+
+# -- what facts read ---------------------------------------------------------------------------------------------
+
+
+def open_pseudonymised(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
+    """Create the views `<source>__<table>`: every pseudonymised row of the months up to `month` that facts look at.
+
+    A table that facts read over the months holds `MONTHS_BACK` of them; any other, the month alone. A view has every
+    column of its contract's pseudonymised schema; a table that nobody delivered is an empty view.
+    """
+    read = {table for fact in facts().values() for table in fact.reads}
+    over_months = {table for fact in facts().values() for table in fact.reads_over_months}
+    for source in registry.sources.values():
+        if month < source.first_month:
+            continue
+        for table in source.version_for(month).resources:
+            name = f"{source.name}__{table.name}"
+            if name not in read:
+                continue
+            folder = lake.open_area / "pseudonymised" / source.name / table.name
+            back = range(MONTHS_BACK if name in over_months else 1)
+            files = [ParquetFile(folder / f"{month.plus(-lag)}.parquet") for lag in back]
+            there = [file for file in files if file.path.exists()]
+            create_view(connection, name, table, lake.scan(connection, there) if there else "")
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: ContractTable, rows: str) -> None:
+    """Create the view `name` over the relation `rows` (SQL; empty for no row), completed to its contract's columns.
+
+    Two columns are added, `sex` (M, F) and `age_band` at the last day of the row's month: < 26, 26–49, >= 50.
+    """
+    from insertion_pipeline.identity import pseudonymising
+
+    connection.register(f"{name}__columns", pseudonymising.schema(table).empty_table())
+    union = f" UNION ALL BY NAME SELECT * FROM {rows}" if rows else ""
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT *, {_SEX} AS sex, {_AGE_BAND} AS age_band "
+        f"FROM (SELECT * FROM {name}__columns{union})"
+    )
+
+
+def register_context(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month) -> None:
+    """The small relations that every fact may read: `period`, `parameters`, `reporting_units`, code lists."""
+    connection.register(
+        "period",
+        pa.table(
+            {
+                "month": [str(month)],
+                "previous_month": [str(month.plus(-1))],
+                "first_day": [month.first_day],
+                "last_day": [month.last_day],
+                "rolling_year_start": [month.plus(-11).first_day],
+            }
+        ),
+    )
+    parameters = {
+        row["code"]: [float(row["value"])] for row in registry.nomenclature("indicator_parameters").records(month)
+    }
+    connection.register("parameters", pa.table(parameters))
+    for name in ("etp_reference_hours", "orientation_bodies", "siae_networks"):
+        connection.register(name, _dated(registry, name, month))
+    partners = list(registry.partners.values())
+    connection.register(
+        "reporting_units",
+        pa.table(
+            {
+                "unit": pa.array([one.code for one in partners], pa.string()),
+                "family": pa.array([one.family for one in partners], pa.string()),
+                "siret": pa.array([one.siret for one in partners], pa.string()),
+                "territory_code": pa.array([one.territory_code for one in partners], pa.string()),
+            }
+        ),
+    )
+
+
+def _dated(registry: Registry, name: str, month: Month) -> pa.Table:
+    nomenclature = registry.nomenclature(name)
+    rows = list(nomenclature.records(month))
+    return pa.table({column: pa.array([row[column] for row in rows], pa.string()) for column in nomenclature.columns})
+
+
+ACCOUNTS_SCHEMA = pa.schema(
+    [
+        ("space", pa.string()),
+        ("partner", pa.string()),
+        ("source", pa.string()),
+        ("lines", pa.int64()),
+        ("accepted", pa.int64()),
+        ("rejected", pa.int64()),
+    ]
+)
+
+
+def _register_accounts(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
+    """The relation `delivered_accounts`: where the lines of the deliveries made for the month went."""
+    everything = deliveries.receipts(lake)
+    rows = [
+        {
+            "space": registry.partners[receipt.partner].space,
+            "partner": receipt.partner,
+            "source": source.name,
+            "lines": receipt.account.lines,
+            "accepted": receipt.account.accepted,
+            "rejected": receipt.account.rejected,
+        }
+        for source in registry.sources.values()
+        for receipt in deliveries.effective(everything, source, month)
+        if receipt.month == month and receipt.partner in registry.partners
+    ]
+    connection.register("delivered_accounts", pa.Table.from_pylist(rows, schema=ACCOUNTS_SCHEMA))
