@@ -25,7 +25,7 @@ import duckdb
 
 from insertion_pipeline.contracts.storage import sql_type
 from insertion_pipeline.identity import pseudonymising
-from insertion_pipeline.indicators import computing
+from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, load_registry
@@ -241,7 +241,7 @@ def compute_month(home: Path, data_sources: Path, month: Month, memory_limit_mb:
     lake = Lake.open(home, memory_limit_mb=memory_limit_mb)
     registry = load_registry(data_sources)
     began, cpu = time.perf_counter(), _cpu()
-    rows = computing.compute_facts(lake, registry, month)
+    rows = dict(building.compute_facts(lake, registry, month)) | dict(building.compute_histories(lake, registry, month))
     facts, cpu_facts = time.perf_counter() - began, _cpu() - cpu
     values = computing.compute_values(lake, registry, month)
     sys.stdout.write(json.dumps({

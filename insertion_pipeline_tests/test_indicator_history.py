@@ -1,0 +1,185 @@
+"""What is told of a value beside its number: where it comes from, why it moved, how it compares over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from insertion_pipeline.indicators import provenance, revisions, trends
+from insertion_pipeline.indicators.catalogue import column_descriptions, compile_catalogue, facts
+from insertion_pipeline.indicators.revisions import MadeFrom
+from insertion_pipeline.lake import in_memory
+from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.indicator_rows import ARDENNES, GRAND_EST, HAUTE_MARNE, OCTOBER
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+DELIVERIES: Mapping[str, Sequence[str]] = {
+    "2026-10": [
+        f"cnaf_vrsb0801 dep-08 2026-10 {A}",
+        f"cnaf_vrsb0801 dep-52 2026-10 {B}",
+        f"ft_spie france-travail 2026-10 {C}",
+        f"fluxiae asp 2026-10 {A}",
+    ],
+    "2026-09": [f"ft_spie france-travail 2026-09 {B}", f"cnaf_vrsb0801 dep-08 2026-09 {C}"],
+}
+
+
+def deliveries_of(registry: Registry, code: str, territory: str) -> list[tuple[str, str, str]]:
+    with in_memory() as connection:
+        found = provenance.explain(connection, registry, DELIVERIES, code, territory, OCTOBER)
+    return [(one.source, one.partner, one.month) for one in found.deliveries]
+
+
+def test_a_value_is_walked_back_to_the_deliveries_of_its_territory(registry: Registry) -> None:
+    assert deliveries_of(registry, "rsa_beneficiaires", ARDENNES) == [("cnaf_vrsb0801", "dep-08", "2026-10")]
+    assert deliveries_of(registry, "rsa_beneficiaires", GRAND_EST) == [
+        ("cnaf_vrsb0801", "dep-08", "2026-10"),
+        ("cnaf_vrsb0801", "dep-52", "2026-10"),
+    ]
+    # a national depositor answers for every territory of its units
+    assert ("fluxiae", "asp", "2026-10") in deliveries_of(registry, "siae_salaries", HAUTE_MARNE)
+
+
+def test_an_indicator_that_follows_persons_names_the_earlier_deliveries(registry: Registry) -> None:
+    named = deliveries_of(registry, "reseau_beneficiaires_rsa_non_trouves", ARDENNES)
+    assert ("ft_spie", "france-travail", "2026-09") in named
+    assert ("cnaf_vrsb0801", "dep-52", "2026-10") not in named
+
+
+def test_an_explanation_says_rules_and_no_number(registry: Registry) -> None:
+    with in_memory() as connection:
+        found = provenance.explain(connection, registry, DELIVERIES, "siae_taux_sorties_dynamiques", ARDENNES, OCTOBER)
+    assert found.rules["exclusions"].startswith("Retraits")
+    assert {"siae_exits", "siae_hours", "siae_annexes"} <= set(found.facts)
+    assert not any(isinstance(value, int | float) for value in vars(found).values())
+
+
+def made_from(registry: Registry, deliveries: Mapping[str, Sequence[str]] = DELIVERIES) -> MadeFrom:
+    return MadeFrom(deliveries, revisions.definitions(registry))
+
+
+MOVED = ("rsa_beneficiaires", "2026-10")
+
+
+@pytest.mark.parametrize(
+    ("before", "cause"),
+    [
+        ({"2026-10": DELIVERIES["2026-10"][1:], "2026-09": DELIVERIES["2026-09"]}, "late_delivery"),
+        ({"2026-10": [f"cnaf_vrsb0801 dep-08 2026-10 {C}", *DELIVERIES["2026-10"][1:]]}, "correction"),
+        (DELIVERIES, "identity"),
+    ],
+)
+def test_a_revision_has_the_cause_that_its_inputs_show(
+    registry: Registry, before: Mapping[str, Sequence[str]], cause: str
+) -> None:
+    found = revisions.causes(registry, made_from(registry, before), made_from(registry), [MOVED])
+    assert found == {MOVED: (cause,)}
+
+
+def test_a_definition_that_changed_is_said_first(registry: Registry) -> None:
+    old = made_from(registry)
+    old = replace(old, definitions={**old.definitions, "rsa_beneficiaires": "another"})
+    assert revisions.causes(registry, old, made_from(registry), [MOVED])[MOVED] == ("definition",)
+    unknown = ("forgotten_indicator", "2026-10")
+    assert revisions.causes(registry, old, made_from(registry), [unknown])[unknown] == ("definition",)
+
+
+def test_a_better_sentence_is_not_a_revision(registry: Registry) -> None:
+    family = registry.indicator_families[0]
+    told = family.indicators[0].model_copy(update={"label": "Un autre libellé", "definition": "Mieux dit."})
+    counted = family.indicators[0].model_copy(update={"minimum_denominator": 99})
+    code = family.indicators[0].code
+
+    def digest(indicator: Any) -> str:
+        indicators = (indicator, *family.indicators[1:])
+        families = (family.model_copy(update={"indicators": indicators}), *registry.indicator_families[1:])
+        return revisions.definitions(replace(registry, indicator_families=families))[code]
+
+    assert digest(told) == digest(family.indicators[0]) != digest(counted)
+
+
+LINKS = pa.Table.from_pylist(
+    [
+        {"part": ARDENNES, "part_level": "department", "whole": GRAND_EST, "whole_level": "region"},
+        {"part": HAUTE_MARNE, "part_level": "department", "whole": GRAND_EST, "whole_level": "region"},
+    ]
+)
+
+
+def published(month: str, territory: str, over: float, under: float, **given: Any) -> dict[str, Any]:
+    row = {"month": month, "territory_code": territory, "indicator_code": "rsa_part_orientes", "breakdown": "total"}
+    terms = {"numerator": over, "denominator": under, "kind": "ratio", "unit": "%", "status": "published"}
+    return row | terms | {"coverage": 1.0} | given
+
+
+def test_a_trend_is_over_the_territories_known_in_both_months(registry: Registry) -> None:
+    table = pa.Table.from_pylist(
+        [
+            published("2026-09", GRAND_EST, 50, 100), published("2026-10", GRAND_EST, 110, 300),
+            published("2026-09", ARDENNES, 50, 100), published("2026-10", ARDENNES, 60, 100),
+            published("2026-10", HAUTE_MARNE, 50, 200),  # had not delivered in September
+        ]
+    )  # fmt: skip
+    rows = {row["territory_code"]: row for row in trends.trends(table, LINKS, registry).to_pylist()}
+    region = rows[GRAND_EST]
+    # 36.7 % after 50 % would be a fall; where both months are known it is a rise
+    assert (region["value_then"], region["value_now"], region["n_territories"]) == (50, 60, 1)
+    assert rows[ARDENNES]["value_now"] == 60
+
+
+def test_no_trend_over_a_poor_coverage_nor_across_a_break(registry: Registry) -> None:
+    poor = [published(month, ARDENNES, 50, 100, coverage=0.79) for month in ("2026-09", "2026-10")]
+    across = [
+        published(month, ARDENNES, 50, 100, indicator_code="emploi_inscrits_fr", kind="count", unit="persons")
+        for month in ("2024-12", "2025-01", "2025-02")
+    ]
+    found = trends.trends(pa.Table.from_pylist([*poor, *across]), LINKS, registry).to_pylist()
+    assert [(row["indicator_code"], row["month"]) for row in found] == [("emploi_inscrits_fr", "2025-02")]
+
+
+# -- the dictionary ----------------------------------------------------------------------------------------------
+
+
+def test_every_column_of_every_fact_is_told_in_french() -> None:
+    told = column_descriptions()
+    columns = {column for fact in facts().values() for column in fact.columns}
+    assert columns == told.keys()
+    assert all(text.endswith(".") and len(text) > 3 for text in told.values())
+
+
+def test_every_indicator_and_modality_is_told_in_french(registry: Registry) -> None:
+    for one in compile_catalogue(registry):
+        indicator = one.indicator
+        assert indicator.label, indicator.code
+        assert indicator.definition.strip().endswith("."), indicator.code
+        assert indicator.reference.strip(), indicator.code
+        assert indicator.numerator_label, indicator.code
+        assert (indicator.denominator_label != "") == (indicator.kind == "ratio"), indicator.code
+        for cut in one.breakdowns.values():
+            assert cut.label and cut.modalities, indicator.code  # noqa: PT018
+
+
+def test_every_indicator_in_use_has_its_code(registry: Registry) -> None:
+    """The twenty-eight that the network's steering tools share, and the variants that are never one number."""
+    shared = (
+        "reseau_personnes_accompagnees reseau_part_deux_familles rsa_entrees siae_recrutements siae_etp_realises "
+        "siae_etp_realises_cumul siae_etp_conventionnes siae_taux_realisation siae_taux_realisation_plafonne "
+        "siae_salaries siae_salaries_rqth siae_sorties_observees siae_taux_sorties_dynamiques "
+        "siae_taux_sorties_emploi_durable siae_taux_sorties_emploi_transition siae_taux_sorties_positives "
+        "siae_objectif_sorties_dynamiques siae_taux_sorties_dynamiques_avec_objectif siae_part_objectif_atteint "
+        "siae_duree_parcours_moyenne siae_duree_parcours_mediane siae_part_structures_sans_saisie "
+        "siae_part_embauche_30j siae_delai_candidature_embauche rsa_sdd_versable rsa_sdd_ouvert rsa_part_orientes "
+        "rsa_orientes_decides rsa_part_venus_orientation rsa_delai_moyen_orientation_demande "
+        "rsa_entrees_delai_orientation rsa_part_orientes_42j rsa_part_orientes_45j rsa_part_rdv_orientation_45j "
+        "rsa_part_accompagnes_30j rsa_taux_absence_rdv rsa_taux_absence_rdv_hors_annulations_service "
+        "rsa_taux_autonomie rsa_contrats_en_cours rsa_part_contrat_deux_mois rsa_part_contrats_valides "
+        "rsa_reorientations emploi_inscrits_fr emploi_inscrits_categories emploi_dei_be emploi_part_frein "
+        "emploi_part_frein_diagnostic ale_travailleurs_actifs ale_heures_prestees ale_heures_moyennes "
+        "ale_depassements_45h ale_depassements_70h ale_depassements_150h ale_depassements_630h "
+        "ale_heures_utilisateur_activite reseau_part_lignes_rejetees"
+    )
+    assert not set(shared.split()) - registry.indicators.keys()
