@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.reporting import About, Group
     from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.preserving import Backup
+    from insertion_pipeline.publication.explaining import Explained
     from insertion_pipeline.publication.releasing import Headline, Release
     from insertion_pipeline.publication.verifying import Verification
     from insertion_pipeline.registry import Registry
@@ -441,6 +442,29 @@ def show_release(release: Release, registry: Registry) -> None:
     console.print(table)
     console.print(_headlines(release, registry))
     _where(release)
+
+
+def show_provenance(explained: Explained) -> None:
+    """Where a published value comes from: its rules, then the deliveries that could bear on it."""
+    told = explained.provenance
+    console.print(f"[bold]{told.rules['label']}[/] · {told.territory_code} · {told.month}")
+    console.print(
+        f"{explained.value:n} {explained.unit}, {explained.maturity}, connu en {explained.as_of}, "
+        f"couverture {explained.coverage or 0:.0%}"
+    )
+    words = {
+        "definition": "Définition", "numerator": "Numérateur", "denominator": "Dénominateur",
+        "exclusions": "Exclusions", "reference": "Référence", "parameters": "Paramètres",
+        "series_breaks": "Ruptures de série",
+    }  # fmt: skip
+    for name, word in words.items():
+        if name in told.rules:
+            console.print(Text(f"  {word} : {told.rules[name]}"))
+    console.print(Text(f"  Faits : {', '.join(told.facts)}"))
+    table = grid("Dépôt", "Partenaire", "Mois", "SHA-256")
+    for one in told.deliveries:
+        table.add_row(one.source, one.partner, one.month, one.sha256[:16])
+    console.print(table)
 
 
 def show_verification(verification: Verification) -> None:

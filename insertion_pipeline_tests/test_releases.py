@@ -21,7 +21,7 @@ from insertion_pipeline.cli import app
 from insertion_pipeline.disclosure import SafeTable, protect
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.publication import approving, postgres, releasing, revising, signing, verifying
+from insertion_pipeline.publication import approving, explaining, postgres, releasing, revising, signing, verifying
 from insertion_pipeline.publication.releasing import Inputs, Release, release
 from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
 from insertion_pipeline_tests.protected_values import population, small_registry, value, values_of
@@ -131,15 +131,19 @@ def as_published(rows: list[dict[str, Any]], name: str) -> pa.Table:
     return INDICATOR_VALUES.conform(values_of(rows).append_column("release_id", pa.array([name] * len(rows))))
 
 
+def late(moved: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    return dict.fromkeys(moved, "dépôt tardif")
+
+
 def reasons(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> tuple[str, ...]:
     values = as_published(now, "now")
-    moved = revising.revisions(values, as_published(before, "before"))
+    moved = revising.revisions(values, as_published(before, "before"), late)
     return revising.reasons_to_hold(values, moved, Month.parse("2026-09"))
 
 
 def test_a_value_that_is_hidden_now_is_not_said_again_as_a_revision() -> None:
     before, now = shown("2026-09", 7), shown("2026-09", 3) | {"status": "suppressed", "numerator": None, "value": None}
-    (row,) = revising.revisions(as_published([now], "now"), as_published([before], "before")).to_pylist()
+    (row,) = revising.revisions(as_published([now], "now"), as_published([before], "before"), late).to_pylist()
     assert (row["previous_status"], row["status"]) == ("published", "suppressed")
     assert (row["previous_value"], row["value"]) == (None, None)
 
@@ -207,6 +211,12 @@ def answer(lake: Lake, *arguments: str) -> tuple[int, Any]:
     result = CliRunner().invoke(app, ["release", *arguments, "--home", str(lake.home), "--json"])
     text = result.stdout
     return result.exit_code, json.loads(text) if text.strip() else None
+
+
+def test_only_a_published_value_is_explained(home: Lake, registry: Registry) -> None:
+    found = candidate(home)
+    with pytest.raises(explaining.NotPublished, match=r"ne publie pas siae_salaries pour FR-DEP-08 en 2026-10"):
+        explaining.explain(found, registry, "siae_salaries", "FR-DEP-08", "2026-10")
 
 
 def test_the_commands_sign_export_and_refuse_as_they_say(home: Lake, tmp_path: Path) -> None:

@@ -39,12 +39,21 @@ def list_releases(ctx: typer.Context) -> ExitCode:
 
 
 @commands.command("show")
-def show(ctx: typer.Context, release: ReleaseArgument = None) -> ExitCode:
-    """Ce que contient une publication."""
+def show(
+    ctx: typer.Context,
+    release: ReleaseArgument = None,
+    explain: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="CODE TERRITOIRE MOIS", help="D'où vient cette valeur : règles et dépôts."),
+    ] = None,
+) -> ExitCode:
+    """Ce que contient une publication, ou d'où vient une de ses valeurs."""
     from insertion_pipeline import screen
 
     session = session_of(ctx)
     chosen = _chosen(session, release)
+    if explain is not None:
+        return _explain(session, chosen, *explain)
     if session.as_json:
         say({**chosen.to_json(session.lake.clock.now()), "manifest": dict(chosen.manifest)})
     else:
@@ -201,6 +210,24 @@ def combine(
     except releasing.CannotCombine as error:
         raise Refused(str(error)) from None
     return _stands(session, combined)
+
+
+def _explain(session: Session, release: Release, code: str, territory: str, month: str) -> ExitCode:
+    """The published value, its rules, and the deliveries that could bear on it; never what each contributed."""
+    from dataclasses import asdict
+
+    from insertion_pipeline import screen
+    from insertion_pipeline.publication import explaining
+
+    try:
+        explained = explaining.explain(release, session.registry, code, territory, month)
+    except explaining.NotPublished as error:
+        raise WrongUsage(str(error)) from None
+    if session.as_json:
+        say(asdict(explained))
+    else:
+        screen.show_provenance(explained)
+    return ExitCode.DONE
 
 
 def _chosen(session: Session, release: str | None) -> Release:

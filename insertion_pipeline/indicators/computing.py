@@ -378,8 +378,13 @@ WITH expected AS (  -- where files were expected and none came, the absence is s
         CAST(NULL AS DECIMAL(24, 6)) AS error
     FROM territory_coverage
     JOIN declarations USING (need_rank)
+    LEFT JOIN (
+        SELECT need_rank, territory AS country FROM territory_coverage WHERE level = 'country' AND is_not_received
+    ) AS nowhere ON nowhere.need_rank = territory_coverage.need_rank AND nowhere.country = substr(territory, 1, 2)
     ANTI JOIN terms USING (indicator_code, territory)
     WHERE is_not_received AND NOT is_unavailable AND level <> 'commune'
+        -- nothing came from anywhere: said once per department, not for each of hundreds of committees and zones
+        AND (nowhere.country IS NULL OR level NOT IN ('epci', 'clpe', 'employment_zone'))
         AND list_contains(declarations.levels, level) AND list_contains(countries, substr(territory, 1, 2))
 ),
 covered AS (

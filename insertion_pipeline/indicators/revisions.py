@@ -35,11 +35,13 @@ LABELS: Final[Mapping[Cause, str]] = {
 class MadeFrom:
     """What a release was made from, as its manifest records it.
 
-    `deliveries`: month to texts `source partner month sha256`; `definitions`: indicator to digest (`definitions`).
+    `deliveries`: month to texts `source partner month sha256`; `definitions`: indicator to digest (`definitions`);
+    `code`: the version of the program.
     """
 
     deliveries: Mapping[str, Sequence[str]]
     definitions: Mapping[str, str]
+    code: str = ""
 
 
 def definitions(registry: Registry) -> dict[str, str]:
@@ -49,7 +51,7 @@ def definitions(registry: Registry) -> dict[str, str]:
     """
     told: dict[str, str] = {}
     for code, indicator in sorted(registry.indicators.items()):
-        made_of, *_ = lineage(indicator.fact)
+        made_of = lineage(indicator.fact)[0] if indicator.fact in facts() else ()
         counted = indicator.model_dump(mode="json", exclude=_WORDS)
         cuts = {name: registry.breakdowns[name].model_dump(mode="json", exclude={"label", "modalities"})
                 for name in indicator.breakdowns}  # fmt: skip
@@ -71,13 +73,13 @@ def causes(
 
     Deliveries are compared over the months that the indicator's facts read. A partner and source that had not
     delivered for a month is late; one that had, with other bytes, corrects. Without either, and with the same
-    definition, only the persons recognised can have changed.
+    definition and program, only the persons recognised can have changed.
     """
     changed: dict[tuple[str, tuple[str, ...], int], frozenset[Cause]] = {}
     found: dict[tuple[str, str], tuple[Cause, ...]] = {}
     for code, month in sorted(set(moved)):
         indicator = registry.indicators.get(code)
-        if indicator is None:
+        if indicator is None or indicator.fact not in facts():
             found[code, month] = ("definition",)
             continue
         _, read, back = lineage(indicator.fact)
@@ -88,7 +90,9 @@ def causes(
         known = set(changed[key])
         if code in before.definitions and before.definitions[code] != now.definitions.get(code):
             known.add("definition")
-        found[code, month] = tuple(cause for cause in LABELS if cause in known) or ("identity",)
+        found[code, month] = tuple(cause for cause in LABELS if cause in known) or (
+            ("identity",) if before.code == now.code else ("definition",)
+        )
     return found
 
 

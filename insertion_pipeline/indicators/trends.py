@@ -22,7 +22,7 @@ MINIMUM_COVERAGE = 0.8
 LAGS = (1, 12)
 
 #: One row per (month, territory, indicator, lag) that has a trend, of uncut values. `n_territories`: those of the level
-#: below (or the territory itself) whose values are published in both months; `value_then` and `value_now` are over these alone.
+#: below (or the territory itself) that are published in both months; `value_then`, `value_now` are over these alone.
 TRENDS_SCHEMA = pa.schema(
     [
         ("month", pa.string()),
@@ -110,5 +110,5 @@ def trends(published: pa.Table, links: pa.Table, registry: Registry) -> pa.Table
         connection.register("lags", pa.table({"lag": pa.array(LAGS, pa.int64())}))
         schema = pa.schema([("indicator_code", pa.string()), ("day", pa.date32())])
         connection.register("breaks", pa.Table.from_pylist(breaks, schema=schema))
-        found = connection.execute(_TRENDS, {"minimum": MINIMUM_COVERAGE}).to_arrow_table()
+        found = connection.sql(_TRENDS, params={"minimum": MINIMUM_COVERAGE}).to_arrow_table()
     return found.cast(TRENDS_SCHEMA)

@@ -30,6 +30,7 @@ from insertion_pipeline.disclosure import SafeTable
 from insertion_pipeline.disclosure.equations import UNCUT
 from insertion_pipeline.disclosure.protecting import PARAMETERS
 from insertion_pipeline.identity import decisions
+from insertion_pipeline.indicators import revisions as causes
 from insertion_pipeline.indicators.computing import coverage_path, values_path
 from insertion_pipeline.ingestion import tombstones
 from insertion_pipeline.ingestion.deliveries import delivery_digests
@@ -224,6 +225,7 @@ def release(
         about = {
             "inputs": inputs.to_json(),
             "compared_with": previous.release_id if previous else None,
+            "definitions": causes.definitions(registry),
             "held": list(held),
         }
         manifest = _seal(lake, folder, inputs.release_id, tables, safe.certificate, about)
@@ -304,8 +306,28 @@ def _tables(
         "territory_links": cataloguing.territory_links(safe.knowledge.links),
         "open_sums": cataloguing.open_sums(safe),
         "coverage": grid,
-        "revisions": revising.revisions(values, previous.table("indicator_values") if previous else None),
+        "revisions": revising.revisions(
+            values,
+            previous.table("indicator_values") if previous else None,
+            functools.partial(_why, registry, inputs, previous),
+        ),
     }
+
+
+def _why(
+    registry: Registry, inputs: Inputs, previous: Release | None, moved: set[tuple[str, str]]
+) -> Mapping[tuple[str, str], str]:
+    """The cause of each (indicator, month) that moved, in French, from what both releases were made from."""
+    if previous is None:
+        return {}
+    before = previous.manifest
+    found = causes.causes(
+        registry,
+        causes.MadeFrom(before["inputs"]["deliveries"], before.get("definitions", {}), before["inputs"]["code"]),
+        causes.MadeFrom(inputs.deliveries, causes.definitions(registry), inputs.code),
+        moved,
+    )
+    return {place: " ; ".join(causes.LABELS[cause] for cause in told) for place, told in found.items()}
 
 
 def _write_files(

@@ -7,6 +7,7 @@ moved (`indicators`), the confirmation (`approving`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -51,17 +52,24 @@ WHERE month < $reopened
 """
 
 
-def revisions(values: pa.Table, previous: pa.Table | None) -> pa.Table:
-    """What moved since the previous release: published numbers only, on both sides.
+def revisions(
+    values: pa.Table, previous: pa.Table | None, why: Callable[[set[tuple[str, str]]], Mapping[tuple[str, str], str]]
+) -> pa.Table:
+    """What moved since the previous release: published numbers only, on both sides, and why, in words.
 
-    What is hidden now was hidden for a reason: the number that stood there is not said again.
+    What is hidden now was hidden for a reason: the number that stood there is not said again. `why` gives the cause of
+    each (indicator, month) that moved.
     """
     if previous is None:
         return tables.REVISIONS.schema.empty_table()
     with in_memory() as connection:
         connection.register("now", values)
         connection.register("previous", previous)
-        return tables.REVISIONS.conform(connection.sql(_MOVED).to_arrow_table())
+        moved = connection.sql(_MOVED).to_arrow_table()
+    places = list(zip(moved["indicator_code"].to_pylist(), moved["month"].to_pylist(), strict=True))
+    causes = why(set(places))
+    told = pa.array([causes[place] for place in places], pa.string())
+    return tables.REVISIONS.conform(moved.append_column("cause", told))
 
 
 def reasons_to_hold(values: pa.Table, moved: pa.Table, last: Month) -> tuple[str, ...]:

@@ -231,6 +231,7 @@ REVISIONS: Final = PublishedTable(
             "Valeur de la publication précédente ; vide si elle est masquée dans celle-ci.",
         ),
         ("value", "number", "Valeur publiée dans celle-ci."),
+        ("cause", "string", "Pourquoi, en mots : dépôt tardif, correction, définition, rapprochement des personnes."),
     ),
 )
 
