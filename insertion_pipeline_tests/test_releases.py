@@ -24,6 +24,7 @@ from insertion_pipeline.month import Month
 from insertion_pipeline.publication import approving, explaining, postgres, releasing, revising, signing, verifying
 from insertion_pipeline.publication.releasing import Inputs, Release, release
 from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
+from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.protected_values import population, small_registry, value, values_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

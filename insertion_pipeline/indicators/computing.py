@@ -129,7 +129,9 @@ def compute_values(lake: Lake, registry: Registry, month: Month, *, as_of: Month
 
 def measured_misses(lake: Lake) -> Mapping[tuple[str, str], float]:
     """The measured share of false non-matches of pairs of sources, empty before anybody measured them."""
-    file = ParquetFile(lake.open_area / "linkage" / "false_non_matches.parquet")
+    from insertion_pipeline.identity.quality import misses_file  # drags the linkage in
+
+    file = misses_file(lake)
     if not file.path.exists():
         return {}
     rows = lake.read_parquet(file, columns=["source_a", "source_b", "share"]).to_pylist()
