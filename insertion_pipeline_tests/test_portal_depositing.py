@@ -262,3 +262,16 @@ def test_no_formula_comes_back_in_a_report(marie: Browser, tmp_path: Path) -> No
     assert ";'@x;" in listed
     with zipfile.ZipFile(io.BytesIO(marie.get(f"{tested.url.path}/rapport.xlsx").content)) as book:
         assert not [name for name in book.namelist() if b"<f>" in book.read(name)]
+
+
+def test_a_page_holds_fifty_rows_with_the_words_that_people_use(marie: Browser) -> None:
+    address = "/saisir?partenaire=siae-07&source=siae_monthly&mois=2026-04"
+    page = marie.get(address).text
+    assert '<option value="HOMME">' in page
+    fields = {"partenaire": "siae-07", "source": "siae_monthly", "mois": "2026-04", "action": "coller:salaries"}
+    line = "2026-04\t10009009100016"
+    pasted = marie.post("/saisir", address, fields | {"coller.salaries": "\n".join([line] * 50)})
+    assert pasted.text.count('value="10009009100016"') == 50
+    refused = marie.post("/saisir", address, fields | {"coller.salaries": "\n".join([line] * 51)})
+    assert refused.status_code == 422
+    assert "Une page tient 50 lignes" in refused.text

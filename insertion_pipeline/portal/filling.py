@@ -19,7 +19,7 @@ from pathlib import Path
 from insertion_pipeline.contracts.cells import Cell
 from insertion_pipeline.contracts.messages import expected_form
 from insertion_pipeline.contracts.rules import table_rules
-from insertion_pipeline.contracts.templates import workbook_template
+from insertion_pipeline.contracts.templates import choices, workbook_template
 from insertion_pipeline.ingestion import content, deliveries
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.ingestion.replaying import pages
@@ -43,7 +43,7 @@ class Column:
     description: str
     expected: str
     example: str
-    codes: tuple[str, ...]
+    choices: tuple[str, ...]
     is_required: bool
     is_quantity: bool
 
@@ -242,7 +242,7 @@ def _columns(cells: Iterable[Cell]) -> Iterator[Column]:
             field.description,
             expected_form(cell).replace("`", ""),
             field.example or "",
-            tuple(cell.codes or ()),
+            choices(cell),
             field.constraints.required,
             _is_quantity(field),
         )

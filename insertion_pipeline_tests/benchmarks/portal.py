@@ -41,7 +41,7 @@ def content(number: int, count: int) -> bytes:
     return rows(*lines).encode()
 
 
-def depositors(folder: Path, at_once: int = 5, rounds: int = 6, count: int = 10_000) -> None:
+def depositors(folder: Path, at_once: int = 5, rounds: int = 4, count: int = 10_000) -> None:
     """Seconds from the click to the whole verdict page, and to the workbook with its marked cells."""
     with serving(folder / "depositors", REGISTRY) as portal:
         portal.person("a@exemple.fr", *(("depositor", code) for code in PARTNERS))
