@@ -172,7 +172,10 @@ def test_nothing_of_a_review_an_erasure_or_a_report_names_anybody_outside_the_se
     reviewing.look(home.lake, "fr", waiting["guarded"].pair, by="anne")
     reviewing.decide(home.lake, "fr", waiting["guarded"].pair, "same", by="anne")
     reviewing.draw_sample(home.lake, home.registry, "fr", 10)
+    sampled = reviewing._sample_records_file(home.lake, "fr")
+    assert NUMBERS[0] in home.lake.read_parquet(sampled)["nir"].to_pylist()
     rights.erase(home.lake, home.registry, rights.Request("fr", nir=NUMBERS[0]), by="dpo")
+    assert NUMBERS[0] not in home.lake.read_parquet(sampled)["nir"].to_pylist()
     rotating.rotate_space(home.lake, "fr", by="operator")
     home.run()
     planted = ["GARMONTET", "VALBRUNOT", "ODILE", "CHLOÉ", "ODILE@EXEMPLE.FR", *NUMBERS, *(one[:13] for one in NUMBERS)]

@@ -145,15 +145,8 @@ def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Se
     """Take records and persons out of the identity tables of a space; returns how many tables had any of them."""
     gone = {"record": pa.array(record_ids, pa.string()), "person": pa.array(person_ids, pa.string())}
     changed = 0
-    for file in (
-        persons_file(lake, space),
-        residences_file(lake, space),
-        review_file(lake, space),
-        review_records_file(lake, space),
-        pairs_file(lake, space),
-    ):
-        if not file.path.exists():
-            continue
+    for path in sorted(_folder(lake, space).glob("*.parquet")):
+        file = ParquetFile(path, lake.identity_key(space))
         rows = lake.read_parquet(file)
         held = pa.array([False] * len(rows), pa.bool_())
         for name in rows.column_names:
