@@ -37,6 +37,7 @@ check: .venv/tools
 # accidents, played over and over: at most an hour
 rehearsal: .venv/tools
 	$(BIN)/pytest insertion_pipeline_tests/rehearsal
+	$(BIN)/python -m insertion_pipeline_tests.fuzzing.readers --seconds 600
 
 # the words of the portal's pages, for whoever translates them
 messages: .venv/tools

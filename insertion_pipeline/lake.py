@@ -158,6 +158,14 @@ class Lake:
         with pq.ParquetFile(file.path, decryption_properties=properties) as parquet:
             return parquet.read(columns=list(columns) if columns is not None else None)
 
+    def parquet_batches(
+        self, file: ParquetFile, *, columns: Sequence[str] | None = None, batch_rows: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
+        """The file batch by batch, or some of its columns."""
+        properties = encryption.create_decryption_properties(footer_key=file.key) if file.key is not None else None
+        with pq.ParquetFile(file.path, decryption_properties=properties) as parquet:
+            yield from parquet.iter_batches(batch_rows, columns=list(columns) if columns is not None else None)
+
     # -- DuckDB ----------------------------------------------------------------------------------------------------
 
     def connect(self, *, memory_limit_mb: int | None = None, sealed_spill: bool = False) -> duckdb.DuckDBPyConnection:

@@ -60,9 +60,9 @@ class Keyring:
         """The key of one pseudonymisation purpose: pseudonyms of two purposes cannot be joined."""
         return self._key(f"purpose-{purpose}")
 
-    def new_data_key(self, space: str) -> tuple[bytes, bytes]:
-        """A fresh data key and the same key wrapped for storage beside what it seals (RFC 3394)."""
-        key = secrets.token_bytes(_KEY_BYTES)
+    def new_data_key(self, space: str, key: bytes | None = None) -> tuple[bytes, bytes]:
+        """A data key, fresh unless it is given, and the same key wrapped for storage (RFC 3394)."""
+        key = key or secrets.token_bytes(_KEY_BYTES)
         return key, aes_key_wrap(self.space_key(space), key)
 
     def unwrap(self, space: str, wrapped: bytes) -> bytes:
@@ -75,11 +75,14 @@ class Keyring:
                 return aes_key_unwrap(key, wrapped)
         raise SealBroken("this data key was not wrapped by the key of this home")
 
-    def stored_key(self, space: str, path: Path) -> bytes:
-        """The data key wrapped in the file `path`, made when there is none; of several makers the first one wins."""
+    def stored_key(self, space: str, path: Path, prepared: bytes | None = None) -> bytes:
+        """The data key wrapped in the file `path`: `prepared`, or a new one, when there is none.
+
+        Of several makers the first one wins.
+        """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _, wrapped = self.new_data_key(space)
+            _, wrapped = self.new_data_key(space, prepared)
             partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
             with partial.open("xb") as file:
                 file.write(wrapped)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA, Finding
+from insertion_pipeline.contracts.findings import Finding
 from insertion_pipeline.contracts.storage import accepted_schema
 from insertion_pipeline.ingestion.accounts import Account, AccountsDoNotBalance
-from insertion_pipeline.ingestion.conforming import Conformed, conform, verdict_of
-from insertion_pipeline.ingestion.extracts import UNREADABLE_SCHEMA
-from insertion_pipeline.ingestion.reading import Member, Reading, read
+from insertion_pipeline.ingestion.conforming import Conformed, Unjudged, conform, verdict_of
+from insertion_pipeline.ingestion.extracts import UNREADABLE_SCHEMA, Batch, Closing, Extract, Opening, Piece
+from insertion_pipeline.ingestion.reading import read
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import Registry
@@ -31,9 +32,9 @@ GOOD = {
 }
 
 
-def reading_of(source: str, tables: dict[str, list[dict[str, str]]], *, units: int = 1) -> Reading:
-    """A reading of one member per table, one header line each, as a reader would make it."""
-    members, columns = [], {}
+def reading_of(source: str, tables: dict[str, list[dict[str, str]]], *, units: int = 1) -> tuple[Piece | Closing, ...]:
+    """The pieces of one member per table, one header line each, as a reader would cut them."""
+    pieces: list[Piece | Closing] = []
     for rank, (name, rows) in enumerate(tables.items(), start=1):
         fields = list(dict.fromkeys(field for row in rows for field in row))
         text = {field: pa.array([row.get(field, "") for row in rows], pa.string()) for field in fields}
@@ -42,10 +43,18 @@ def reading_of(source: str, tables: dict[str, list[dict[str, str]]], *, units: i
             "_units": pa.array([units] * len(rows), pa.int32()),
             "_member": pa.array([rank] * len(rows), pa.int32()),
         }
-        columns[name] = pa.table(text | origin)
         data = units * len(rows)
-        members.append(Member(rank, name, Account(lines=1 + data, header_footer=1, accepted=data)))
-    return Reading(source, columns, UNREADABLE_SCHEMA.empty_table(), tuple(members), (), FINDINGS_SCHEMA.empty_table())
+        account = Account(lines=1 + data, header_footer=1, accepted=data)
+        pieces += [Opening(rank, name, tuple(fields)), Batch(rank, name, pa.table(text | origin))]
+        pieces += [Extract(rank, name, account)]
+    return (*pieces, Closing())
+
+
+def judged(*arguments: Any) -> Conformed:
+    """What `conform` makes of pieces that have a table to judge."""
+    conformed = conform(*arguments)
+    assert isinstance(conformed, Conformed)
+    return conformed
 
 
 def codes(conformed: Conformed) -> list[tuple[str, int | None, str]]:
@@ -57,13 +66,13 @@ def codes(conformed: Conformed) -> list[tuple[str, int | None, str]]:
 def siae(registry: Registry, lake: Lake):
     """The rows given, completed from a good one, judged as a structure's file of September."""
 
-    def judged(*changes: dict[str, str], month: Month | None = SEPTEMBER) -> tuple[Conformed, int]:
+    def of(*changes: dict[str, str], month: Month | None = SEPTEMBER) -> tuple[Conformed, int]:
         source = registry.source("siae_monthly")
         reading = reading_of("siae_monthly", {"salaries": [GOOD | change for change in changes]})
-        conformed = conform(reading, source, month, registry, lake)
+        conformed = judged(reading, source, month, registry, lake)
         return conformed, verdict_of(conformed, source)
 
-    return judged
+    return of
 
 
 def test_a_good_file_has_verdict_0_and_typed_rows(siae, registry: Registry) -> None:
@@ -93,9 +102,8 @@ def test_a_row_that_nobody_can_place_is_rejected_as_it_was_read(siae) -> None:
     conformed, verdict = siae({"siret": "?? "}, *({"prenom": f"Prénom{number}"} for number in range(9)))
     assert verdict == 2
     assert conformed.account == Account(lines=11, header_footer=1, accepted=9, rejected=1)
-    assert conformed.rejected["salaries"].to_pylist() == [
-        {**GOOD, "siret": "?? ", "_line": 2, "_member": 1},
-    ]
+    kept = conformed.rejected["salaries"].select([*GOOD, "_line", "_member"]).to_pylist()
+    assert kept == [{**GOOD, "siret": "?? ", "_line": 2, "_member": 1}]
     assert codes(conformed) == [("pattern-error", 2, "siret")]
     assert conformed.findings["severity"].to_pylist() == ["blocking"]
 
@@ -150,7 +158,7 @@ def test_which_of_two_rows_with_one_key_is_named_does_not_depend_on_their_order(
     rows = [GOOD, GOOD | {"heures_travaillees": "12"}, GOOD | {"prenom": "Dominique"}]
     named = []
     for order in (rows, rows[::-1]):
-        conformed = conform(reading_of("siae_monthly", {"salaries": order}), source, SEPTEMBER, registry, lake)
+        conformed = judged(reading_of("siae_monthly", {"salaries": order}), source, SEPTEMBER, registry, lake)
         assert [code for code, _, _ in codes(conformed)] == ["duplicate-key"]
         named.append(order[conformed.findings["line"].to_pylist()[0] - 2])
     assert named == [GOOD, GOOD]
@@ -159,37 +167,52 @@ def test_which_of_two_rows_with_one_key_is_named_does_not_depend_on_their_order(
 def test_a_record_over_several_lines_counts_its_lines(registry: Registry, lake: Lake) -> None:
     source = registry.source("siae_monthly")
     reading = reading_of("siae_monthly", {"salaries": [GOOD, GOOD | {"siret": ""}]}, units=3)
-    conformed = conform(reading, source, SEPTEMBER, registry, lake)
+    conformed = judged(reading, source, SEPTEMBER, registry, lake)
     assert conformed.account == Account(lines=7, header_footer=1, accepted=3, rejected=3)
 
 
 def test_a_reading_whose_account_is_wrong_is_a_defect(registry: Registry, lake: Lake) -> None:
-    reading = reading_of("siae_monthly", {"salaries": [GOOD]})
-    wrong = replace(reading, members=(Member(1, "salaries", Account(lines=3, header_footer=1, accepted=2)),))
+    *pieces, _, closing = reading_of("siae_monthly", {"salaries": [GOOD]})
+    wrong = (*pieces, Extract(1, "salaries", Account(lines=3, header_footer=1, accepted=2)), closing)
     with pytest.raises(AccountsDoNotBalance):
         conform(wrong, registry.source("siae_monthly"), SEPTEMBER, registry, lake)
 
 
 def test_lines_that_could_not_be_cut_are_findings_and_stay_rejected(registry: Registry, lake: Lake) -> None:
-    reading = reading_of("siae_monthly", {"salaries": [GOOD] * 1 + [GOOD | {"prenom": f"P{n}"} for n in range(9)]})
+    rows = [GOOD] * 1 + [GOOD | {"prenom": f"P{n}"} for n in range(9)]
+    opening, batch, _, closing = reading_of("siae_monthly", {"salaries": rows})
+    assert isinstance(batch, Batch)
     lost = pa.table(
         [[1], [12], [2], ['2026-09;"Cami'], ["unbalanced-quote"], ["Un guillemet n'est pas refermé."]],
         schema=UNREADABLE_SCHEMA,
     )
     account = Account(lines=13, header_footer=1, accepted=10, rejected=2)
-    reading = replace(reading, unreadable=lost, members=(Member(1, "salaries", account),))
+    reading = (opening, replace(batch, unreadable=lost), Extract(1, "salaries", account), closing)
     source = registry.source("siae_monthly")
-    conformed = conform(reading, source, SEPTEMBER, registry, lake)
+    conformed = judged(reading, source, SEPTEMBER, registry, lake)
     assert codes(conformed) == [("unbalanced-quote", 12, "")]
     assert conformed.account == account
     assert verdict_of(conformed, source) == 2
 
 
 def test_a_finding_about_the_file_refuses_it(registry: Registry, lake: Lake) -> None:
-    missing = Finding("missing-header", "blocking", "La colonne « SIRET » manque.", table="salaries", field="siret")
-    reading = replace(reading_of("siae_monthly", {"salaries": [GOOD]}), findings=(missing,))
+    total = Finding("control-total", "blocking", "La ligne FIN annonce 2 lignes de données, il y en a 1.")
+    *pieces, extract, closing = reading_of("siae_monthly", {"salaries": [GOOD]})
+    assert isinstance(extract, Extract)
     source = registry.source("siae_monthly")
-    assert verdict_of(conform(reading, source, SEPTEMBER, registry, lake), source) == 3
+    conformed = judged((*pieces, replace(extract, findings=(total,)), closing), source, SEPTEMBER, registry, lake)
+    assert (verdict_of(conformed, source), conformed.account.accepted) == (3, 1)
+
+
+def test_without_a_required_column_no_row_is_judged(registry: Registry, lake: Lake) -> None:
+    missing = Finding("missing-header", "blocking", "La colonne « SIRET » manque.", table="salaries", field="siret")
+    opening, *pieces = reading_of("siae_monthly", {"salaries": [GOOD | {"heures_travaillees": "douze"}]})
+    assert isinstance(opening, Opening)
+    reading = (replace(opening, findings=(missing,)), *pieces)
+    unjudged = conform(reading, registry.source("siae_monthly"), SEPTEMBER, registry, lake)
+    assert isinstance(unjudged, Unjudged)
+    assert unjudged.findings["code"].to_pylist() == ["missing-header"]
+    assert unjudged.account == Account(lines=2, header_footer=1, accepted=1)
 
 
 def test_a_bundle_is_checked_across_its_views(registry: Registry, lake: Lake) -> None:
@@ -209,7 +232,7 @@ def test_a_bundle_is_checked_across_its_views(registry: Registry, lake: Lake) ->
             ],
         },
     )
-    conformed = conform(reading, source, SEPTEMBER, registry, lake)
+    conformed = judged(reading, source, SEPTEMBER, registry, lake)
     assert codes(conformed) == [
         ("reference-error", 4, "emi_pph_id"),
         ("period-mismatch", 5, "emi_sme_annee, emi_sme_mois"),
@@ -223,7 +246,7 @@ def test_a_bundle_is_checked_across_its_views(registry: Registry, lake: Lake) ->
 def test_a_flow_says_which_department_it_is_for(registry: Registry, lake: Lake) -> None:
     person = {"dtref": "2026-09-30", "typeflux": "M", "matricule": "205599000000000", "ideparte": "052"}
     rows = [person | {"nomnai": "MODELE"}, person | {"nomnai": "AUTRE", "ideparte": "971"}]
-    conformed = conform(
+    conformed = judged(
         reading_of("cnaf_vrsb0801", {"personnes": rows}), registry.source("cnaf_vrsb0801"), None, registry, lake
     )
     assert conformed.month == SEPTEMBER
@@ -247,11 +270,13 @@ def test_findings_and_rows_keep_the_order_of_a_large_file(registry: Registry, la
         | {"_member": pa.array([1] * count, pa.int32())}
     )
     account = Account(lines=count + 1, header_footer=1, accepted=count)
-    reading = Reading(
-        "ale_activity", {"prestations": rows}, UNREADABLE_SCHEMA.empty_table(),
-        (Member(1, "prestations", account),), (), FINDINGS_SCHEMA.empty_table(),
-    )  # fmt: skip
-    conformed = conform(reading, source, SEPTEMBER, registry, lake)
+    reading = (
+        Opening(1, "prestations", tuple(rows.column_names[:-3])),
+        Batch(1, "prestations", rows),
+        Extract(1, "prestations", account),
+        Closing(),
+    )
+    conformed = judged(reading, source, SEPTEMBER, registry, lake)
     assert conformed.findings["line"].to_pylist() == [place + 2 for place in bad]
     assert conformed.accepted["prestations"]["_line"].equals(rows["_line"])
     assert conformed.accepted["prestations"]["nom"].equals(rows["nom"])
@@ -289,7 +314,7 @@ def test_the_real_files_go_through_unmodified(
 ) -> None:
     contract = registry.source(source)
     reading = read(real_samples / path, contract, month=Month.parse(month))
-    conformed = conform(reading, contract, Month.parse(month), registry, lake)
+    conformed = judged(reading.pieces, contract, Month.parse(month), registry, lake)
     assert (verdict_of(conformed, contract), conformed.account.accepted) == (verdict, accepted)
     assert conformed.account.rejected == 0
     assert conformed.findings.filter(pc.equal(conformed.findings["code"], "extra-header")).num_rows == 0

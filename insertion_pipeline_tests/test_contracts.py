@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 import python_calamine
@@ -18,14 +17,15 @@ from stdnum.fr import siret as stdnum_siret
 from insertion_pipeline.contracts.cells import REPAIRS, Flaw
 from insertion_pipeline.contracts.dataframes import flaws_of, typed_schema
 from insertion_pipeline.contracts.findings import Finding
-from insertion_pipeline.contracts.macros import MACROS
 from insertion_pipeline.contracts.messages import masked
 from insertion_pipeline.contracts.pages import format_page, frictionless_resource
 from insertion_pipeline.contracts.rules import BROKEN, TableRules, table_rules
-from insertion_pipeline.contracts.storage import arrow_schema
+from insertion_pipeline.contracts.storage import accepted_schema, arrow_schema
 from insertion_pipeline.contracts.templates import csv_template, workbook_template
 from insertion_pipeline.ingestion.conforming import conform
 from insertion_pipeline.ingestion.reading import read
+from insertion_pipeline.ingestion.sifting import Sifted, sift
+from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, InvalidDataSources, Registry, load_registry
@@ -34,16 +34,18 @@ SEPTEMBER = Month.parse("2026-09")
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as opened:
-        opened.execute(MACROS)
-        opened.execute("PRAGMA disable_optimizer")
+def statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statements]:
+    with Statements.opened(Lake.open(tmp_path_factory.mktemp("home"))) as opened:
         yield opened
 
 
-def judge(connection: duckdb.DuckDBPyConnection, rules: TableRules, rows: pa.Table) -> pa.Table:
-    connection.register("reading", rows)
-    return connection.sql(rules.query("reading", rows.column_names, SEPTEMBER, None)).to_arrow_table()
+def judge(statements: Statements, rules: TableRules, rows: pa.Table) -> Sifted:
+    return sift(rules, rows, SEPTEMBER, None, statements)
+
+
+def found(sifted: Sifted) -> set[tuple[int, int, int]]:
+    """(row, subject, flaw) of everything that is wrong."""
+    return {(row, flaws.subject, flaws.flaw) for flaws in sifted.flaws for row in flaws.rows.tolist()}
 
 
 def table_of(columns: dict[str, list[str]]) -> pa.Table:
@@ -54,16 +56,16 @@ def table_of(columns: dict[str, list[str]]) -> pa.Table:
 
 
 @pytest.fixture
-def value_of(registry: Registry, connection: duckdb.DuckDBPyConnection):
+def value_of(registry: Registry, statements: Statements):
     """The typed value and the flaw of one text under one field of a contract."""
 
     def one(source: str, table: str, field: str, text: str) -> tuple[object, Flaw]:
         contract = registry.source(source).table(table, SEPTEMBER)
         rules = table_rules(contract, registry, SEPTEMBER)
         cells = tuple(cell for cell in rules.cells if cell.field.name == field)
-        row = judge(connection, TableRules(contract, cells, ()), table_of({field: [text]})).to_pylist()[0]
-        flaws = row["_flaws"] or []
-        return row[field], Flaw(flaws[0]["flaw"]) if flaws else Flaw.NONE
+        sifted = judge(statements, TableRules(contract, cells, ()), table_of({field: [text]}))
+        flaws = [flaw for _, _, flaw in found(sifted)]
+        return sifted.values[field].to_pylist()[0], Flaw(flaws[0]) if flaws else Flaw.NONE
 
     return one
 
@@ -79,17 +81,14 @@ def test_every_contract_is_fully_documented(registry: Registry) -> None:
                     assert field.example is not None, f"{source.name}.{table.name}.{field.name} has no example"
 
 
-def test_every_example_is_accepted_and_stored_as_its_type(
-    registry: Registry, connection: duckdb.DuckDBPyConnection
-) -> None:
+def test_every_example_is_accepted_and_stored_as_its_type(registry: Registry, statements: Statements) -> None:
     for source in registry.sources.values():
         for table in source.version_for(SEPTEMBER).resources:
             rules = TableRules(table, table_rules(table, registry, SEPTEMBER).cells, ())
             examples = {cell.field.name: [cell.field.example or ""] for cell in rules.cells}
-            judged = judge(connection, rules, table_of(examples))
-            flaws = judged["_flaws"].to_pylist()[0]
-            assert flaws is None, (source.name, table.name, flaws, [cell.field.name for cell in rules.cells])
-            assert pa.schema([judged.schema.field(name) for name in arrow_schema(table).names]) == arrow_schema(table)
+            judged = judge(statements, rules, table_of(examples))
+            assert not judged.flaws, (source.name, table.name, judged.flaws, [cell.field.name for cell in rules.cells])
+            assert judged.values.schema == accepted_schema(table)
 
 
 def test_casts_are_never_kinder_than_the_contract(value_of) -> None:
@@ -229,30 +228,25 @@ def spoiled(field: ContractField, chance: random.Random) -> str:
     ],
 )  # fmt: skip
 def test_sql_and_pandera_find_the_same_in_dirty_tables(
-    registry: Registry, connection: duckdb.DuckDBPyConnection, source: str, table: str
+    registry: Registry, statements: Statements, source: str, table: str
 ) -> None:
     chance = random.Random(f"{source}.{table}")
     contract = registry.source(source).table(table, SEPTEMBER)
     rules = TableRules(contract, table_rules(contract, registry, SEPTEMBER).cells, ())
     rows = table_of({cell.field.name: [spoiled(cell.field, chance) for _ in range(150)] for cell in rules.cells})
-    judged = judge(connection, rules, rows)
-    by_sql = {
-        (row, rules.cells[entry["subject"]].field.name, Flaw(entry["flaw"]))
-        for row, flaws in enumerate(judged["_flaws"].to_pylist())
-        for entry in flaws or []
-    }
+    judged = judge(statements, rules, rows)
+    by_sql = {(row, rules.cells[subject].field.name, Flaw(flaw)) for row, subject, flaw in found(judged)}
     names = [cell.field.name for cell in rules.cells]
     assert flaws_of(rules, rows.select(names).to_pandas()) == by_sql
     assert len({flaw for _, _, flaw in by_sql}) >= 5
-    rejected = judged["_is_rejected"].to_pylist()
-    accepted = judged.filter(pa.array([not is_rejected for is_rejected in rejected])).select(names)
+    accepted = judged.values.filter(pa.array(~judged.is_rejected)).select(names)
     typed_schema(rules).validate(accepted.to_pandas(), lazy=True)
 
 
 # -- rules, messages, refusals -----------------------------------------------------------------------------------------
 
 
-def test_a_row_rule_that_is_null_holds(registry: Registry, connection: duckdb.DuckDBPyConnection) -> None:
+def test_a_row_rule_that_is_null_holds(registry: Registry, statements: Statements) -> None:
     contract = registry.source("siae_monthly").table("salaries", SEPTEMBER)
     rules = table_rules(contract, registry, SEPTEMBER)
     rows = table_of(
@@ -264,11 +258,12 @@ def test_a_row_rule_that_is_null_holds(registry: Registry, connection: duckdb.Du
             "date_fin_contrat": ["01/01/2026", "01/09/2026", ""],
         }
     )
-    broken = [
-        {rules.verdicts[entry["subject"], BROKEN].rule for entry in flaws or [] if entry["subject"] >= len(rules.cells)}
-        for flaws in judge(connection, rules, rows)["_flaws"].to_pylist()
-    ]
-    assert broken == [set(), {"dates-reversed", "birth-after-month"}, {"person-unidentified"}]
+    broken = {
+        (row, rules.verdicts[subject, BROKEN].rule)
+        for row, subject, _ in found(judge(statements, rules, rows))
+        if subject >= len(rules.cells)
+    }
+    assert broken == {(1, "dates-reversed"), (1, "birth-after-month"), (2, "person-unidentified")}
 
 
 def test_sentences_say_what_is_expected_and_what_to_do_without_a_value(registry: Registry) -> None:
@@ -390,9 +385,7 @@ def test_every_source_has_a_page_and_a_plain_descriptor(registry: Registry) -> N
         ("35600000049837", True), ("35600000049838", False), ("1000100160001", None), ("ABCDEFGHIJKLMN", None),
     ],
 )  # fmt: skip
-def test_a_siret_has_its_key_but_for_those_of_la_poste(
-    connection: duckdb.DuckDBPyConnection, siret: str, holds: bool | None
-) -> None:
-    assert connection.execute("SELECT siret_holds($siret)", {"siret": siret}).fetchone() == (holds,)
+def test_a_siret_has_its_key_but_for_those_of_la_poste(statements: Statements, siret: str, holds: bool | None) -> None:
+    assert statements.run(f"SELECT siret_holds('{siret}') AS holds")["holds"].to_pylist() == [holds]
     if holds is not None and not siret.startswith("356000000"):
         assert stdnum_siret.is_valid(siret) == holds

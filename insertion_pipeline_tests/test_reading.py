@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pytest
@@ -21,7 +22,7 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insertion_pipeline.ingestion import decoding, delimited, headers
+from insertion_pipeline.ingestion import delimited, headers
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.reading import Reading, UnreadableDelivery, read, recognise
@@ -135,14 +136,13 @@ class TestTheSameTable:
         assert cells(reading) == [("a", "b", "c"), ("d", "e", "f"), ("g", "h", "i")]
         assert reading.account == Account(lines=4, header_footer=1, accepted=3)
 
-    def test_across_blocks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_across_blocks(self, tmp_path: Path) -> None:
         rows = [(f"n{number}", 'deux\nlignes "citées"' if number % 3 else "été", "x") for number in range(50)]
         path = written(tmp_path / "file", [HEADER, *rows], encoding="cp1252")
         expected = read(path, PEOPLE, month=MONTH)
         assert cells(expected) == rows
         for size in (17, 64, 101, 500):
-            monkeypatch.setattr(decoding, "BLOCK_BYTES", size)
-            again = read(path, PEOPLE, month=MONTH)
+            again = read(path, PEOPLE, month=MONTH, limits=Limits(block_bytes=size))
             assert again.tables["people"].equals(expected.tables["people"])
             assert again.account == expected.account
 
@@ -156,6 +156,24 @@ class TestTheSameTable:
         assert cells(reading) == ROWS
         assert reading.tables["people"]["_line"].to_pylist() == [3, 4, 5, 6]
         assert reading.account == Account(lines=7, blank=1, header_footer=2, accepted=4)
+
+    def test_in_an_opendocument_sheet(self, tmp_path: Path) -> None:
+        cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+        lines = ("".join(cell.format(escape(text)) for text in row) for row in [HEADER, *ROWS])
+        content = "".join(f"<table:table-row>{line}</table:table-row>" for line in lines)
+        names = "".join(
+            f' xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{long}:1.0"'
+            for short, long in (("office", "office"), ("table", "table"), ("text", "text"))
+        )
+        sheet = (
+            f'<?xml version="1.0"?><office:document-content{names}><office:body><office:spreadsheet>'
+            f'<table:table table:name="a">{content}</table:table></office:spreadsheet></office:body>'
+            "</office:document-content>"
+        )
+        kind = b"application/vnd.oasis.opendocument.spreadsheet"
+        members = {"mimetype": kind, "content.xml": sheet.encode(), "META-INF/manifest.xml": b"<manifest/>"}
+        reading = read(zipped(tmp_path / "people.csv", **members), PEOPLE, month=MONTH)
+        assert cells(reading) == ROWS
 
     def test_in_nested_and_encrypted_archives(self, tmp_path: Path) -> None:
         content = written(tmp_path / "plain", [HEADER, *ROWS]).read_bytes()
@@ -235,11 +253,12 @@ class TestLinesThatAreNotClean:
         block = block if block.endswith("\n") else block + "\n"
         header = delimited.find_header(block.encode(), list(_tables(PEOPLE)), [delimited.Dialect(";")])
         assert header is not None
-        extract = delimited.read_table(iter([block.encode()]), header, 1, Limits(), delimited.settle_quoted)
-        assert extract.account.is_balanced
-        assert extract.account.lines == block.count("\n")
-        assert extract.rows is not None
-        assert extract.account.accepted == sum(extract.rows["_units"].to_pylist())
+        pieces = delimited.read_table(iter([block.encode()]), header, 1, Limits(), delimited.settle_quoted)
+        reading = Reading("people", tuple(pieces))
+        assert reading.account.is_balanced
+        assert reading.account.lines == block.count("\n")
+        rows = reading.tables.get("people", pa.table({"_units": pa.array([], pa.int32())}))
+        assert reading.account.accepted == sum(rows["_units"].to_pylist())
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=6))
@@ -250,9 +269,8 @@ class TestLinesThatAreNotClean:
         block = text.getvalue().encode()
         header = delimited.find_header(block, list(_tables(PEOPLE)), [delimited.Dialect(";")])
         assert header is not None
-        extract = delimited.read_table(iter([block]), header, 1, Limits(), delimited.settle_quoted)
-        assert extract.rows is not None
-        found = extract.rows.sort_by("_line").to_pylist()
+        pieces = delimited.read_table(iter([block]), header, 1, Limits(), delimited.settle_quoted)
+        found = Reading("people", tuple(pieces)).tables["people"].to_pylist()
         assert [tuple(row[name] for name in HEADER) for row in found] == rows
 
 

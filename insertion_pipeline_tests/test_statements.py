@@ -50,9 +50,9 @@ def test_large_tables_are_planned_for_themselves_with_the_same_answer(
     query = "SELECT name, count(*) AS count FROM {} GROUP BY name ORDER BY name"
     people = table("Ada", "Blaise", "Ada")
     with Statements.opened(lake) as statements:
-        small = statements.run(query.format(statements.place("people", people)))
+        small = statements.run_over_all(query.format(statements.place("people", people)))
         monkeypatch.setattr(module, "_WORTH_OPTIMISING", 3)
-        large = statements.run(query.format(statements.place("people", people)))
+        large = statements.run_over_all(query.format(statements.place("people", people)))
     assert small.to_pylist() == large.to_pylist() == [{"name": "Ada", "count": 2}, {"name": "Blaise", "count": 1}]
 
 

@@ -4,7 +4,7 @@ Belongs here: what each type accepts, which repairs are exact, the order in whic
 belong here: rules over several cells, keys, references (`rules`), the sentences (`messages`), the same in pandas
 (`dataframes`, which a test holds to this module).
 
-The steps, each a column of the next query, so that a value is parsed once:
+The steps, each a column of the next query, so that a value is parsed once (`cell_query` puts them together):
 
 1. *cleaned*: white space around it removed; null when it is one of the field's missing values;
 2. *text*: an accepted spelling becomes its code, separators of a number go, an exact repair is made;
@@ -151,7 +151,17 @@ class Cell:
     @functools.cached_property
     def tests_plainness(self) -> bool:
         """Whether it pays to see first that a text has its plain form, which nothing then has to mend."""
-        return not self.spellings and _mends_text(self) and self.plain_form is not None
+        return not self.spellings and (_mends_text(self) or self.is_numeric) and self.plain_form is not None
+
+    @functools.cached_property
+    def plain_is_clean(self) -> bool:
+        """Whether a text of the plain form has neither white space around it nor the sense of a missing value."""
+        form = self.plain_form if self.is_numeric or self.field.insertion.identifier is not None else None
+        return form is not None and not any(re.fullmatch(form, text) for text in self.missing)
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.field.type in ("integer", "number")
 
     def possible_flaws(self) -> tuple[Flaw, ...]:
         """The flaws that this field's rules can find."""
@@ -210,13 +220,43 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def cleaned_sql(cell: Cell) -> str:
-    """Step 1, over the column of raw text named as the field.
+def cell_query(cell: Cell, relation: str) -> str:
+    """SQL that judges the texts of `relation`, in their order: a `value` and a `flaw` for each `raw`.
+
+    The value is null where the cell has a flaw that no repair mended. Nothing in the query names the field: cells with
+    the same rules have the same query, which is planned once. `raw` is never null.
+    """
+    plain = "plain" if cell.tests_plainness else None
+    before_cleaning = plain is not None and cell.plain_is_clean
+    is_plain = plain_sql(cell, "raw" if before_cleaning else "cleaned") if plain else ""
+    text = "text" if cell.changes_text else "cleaned"
+    repaired = repaired_sql(cell, text, "typed")
+    value = "typed" if repaired is None else "repaired"
+    steps = [
+        f"SELECT raw, {is_plain} AS plain FROM {relation}" if before_cleaning else f"SELECT raw FROM {relation}",
+        f"SELECT *, {cleaned_sql(cell, 'raw', 'plain' if before_cleaning else None)} AS cleaned",
+        f"SELECT *, {is_plain} AS plain" if plain and not before_cleaning else None,
+        f"SELECT *, {text_sql(cell, 'cleaned', plain)} AS text" if cell.changes_text else None,
+        f"SELECT *, {typed_sql(cell, text, plain)} AS typed",
+        None if repaired is None else f"SELECT *, {repaired} AS repaired",
+        f"SELECT {value} AS value, {flaw_sql(cell, 'cleaned', text, 'typed', value, plain)} AS flaw",
+        f"SELECT CASE WHEN flaw NOT BETWEEN 1 AND {Flaw.EXCEL_SERIAL - 1} THEN value END AS value, flaw",
+    ]
+    first, *others = [step for step in steps if step is not None]
+    query = first
+    for step in others:
+        query = f"{step}\nFROM ({query})"
+    return query
+
+
+def cleaned_sql(cell: Cell, raw: str, plain: str | None) -> str:
+    """Step 1, over the raw text. `plain`: the column that says which raw texts have a plain form, where it is known.
 
     Trimming costs twenty times more than seeing that there is nothing to trim: most cells begin and end with a
     visible ASCII character.
     """
-    raw = quoted(cell.field.name)
+    if plain is not None:
+        return f"CASE WHEN {plain} THEN {raw} ELSE {cleaned_sql(cell, raw, None)} END"
     trimmed = f"trim({raw}, {literal(WHITE_SPACE)})"
     is_trim = f"{raw} >= '!' AND {raw} < chr(127) AND {raw}[-1] BETWEEN '!' AND '~'"
     if cell.missing == ("",):
@@ -302,7 +342,8 @@ def flaw_sql(cell: Cell, cleaned: str, text: str, typed: str, value: str, plain:
         cases.extend(_identifier_flaws(field.insertion.identifier, text))
     elif constraints.pattern is not None:
         is_good = _is(text, constraints.pattern)
-        cases.append((f"NOT ({plain} OR {is_good})" if plain else f"NOT {is_good}", Flaw.PATTERN))
+        is_plain = plain if plain and cell.plain_form == constraints.pattern else None
+        cases.append((f"NOT ({is_plain} OR {is_good})" if is_plain else f"NOT {is_good}", Flaw.PATTERN))
     if constraints.minLength is not None:
         cases.append((f"length({text}) < {constraints.minLength}", Flaw.LENGTH))
     if constraints.maxLength is not None:

@@ -1,31 +1,18 @@
 """A contract table as SQL: its cells, its row rules, its keys and its references, each a rule that can be broken.
 
-Belongs here: the queries that judge a table of text, the numbered list of rules that their results point into. Does
-not belong here: one cell's SQL (`cells`), running the queries and keeping accounts (`ingestion.conforming`), checking
+Belongs here: the queries over rows of typed values, the numbered list of everything that can be wrong in a row. Does
+not belong here: one cell's SQL (`cells`), running the queries (`ingestion.sifting`, `ingestion.conforming`), checking
 that the contract's own SQL is harmless (`expressions`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from insertion_pipeline.contracts.cells import (
-    Cell,
-    Flaw,
-    cell_of,
-    cleaned_sql,
-    flaw_sql,
-    plain_sql,
-    quoted,
-    repaired_sql,
-    text_sql,
-    typed_sql,
-)
+from insertion_pipeline.contracts.cells import Cell, cell_of, quoted
 from insertion_pipeline.contracts.messages import Wording, wording_of_flaw, wording_of_rule
-from insertion_pipeline.contracts.storage import sql_type
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Registry, Rule, Severity
 
@@ -62,160 +49,22 @@ class TableRules:
             found[subject, BROKEN] = Verdict("rule-error", rule.severity, fields, rule.code, wording_of_rule(rule))
         return found
 
-    def query(
-        self,
-        relation: str,
-        present: Collection[str],
-        month: Month | Literal["stated"] | None,
-        month_expression: str | None,
-    ) -> str:
-        """SQL that judges `relation`, whose columns of text are `present`, in one pass and without sorting.
+    @staticmethod
+    def row_query(relation: str, rules: Sequence[Rule], month_expression: str | None) -> str:
+        """SQL over typed rows, in their order: `_month` from `month_expression`, and which of `rules` each row breaks.
 
-        With `stated` for a month, `relation` has its bounds too, as columns of `MONTH_BOUNDS`: the text of the query
-        is then the same for every month.
-
-        One row per row of `relation`, in its order: the typed fields (null where the cell has a flaw), `_line`,
-        `_member`, `_units`, `_month` (from `month_expression`, over the typed fields), `_is_rejected`, and, for rows
-        with anything to say, `_flaws`: a list of {subject, flaw, value}, value being the text as read.
+        One BOOLEAN column per rule, named `broken_0` and so on. A rule that compares with nothing (null) holds.
+        `relation` has the columns that the expressions name, and `MONTH_BOUNDS`.
         """
-        steps = [_Steps(cell, subject) for subject, cell in enumerate(self.cells) if cell.field.name in present]
-        absent = [
-            f"CAST(NULL AS {sql_type(cell.field)}) AS {quoted(cell.field.name)}"
-            for cell in self.cells
-            if cell.field.name not in present
-        ]
-        judged = [step for step in steps if step.is_judged]
-        broken = [f"({rule.expression}) IS FALSE AS {_broken(rule)}" for rule in self.rules]
-        is_rejected = [test for step in judged for test in step.blocking_tests()]
-        is_rejected += [_broken(rule) for rule in self.rules if rule.severity == "blocking"]
-        is_flawed = [f"{step.flaw} <> 0" for step in judged] + [_broken(rule) for rule in self.rules]
-        entries = [step.entry for step in judged] + [
-            f"{{'subject': {subject}, 'flaw': CAST({_broken(rule)} AS UTINYINT), 'value': NULL::VARCHAR}}"
-            for subject, rule in enumerate(self.rules, start=len(self.cells))
-        ]
-        raw_columns = "".join(f", {quoted(step.name)} AS {step.raw}" for step in judged)
-        flaws = f"list_filter([{', '.join(entries)}], lambda entry: entry.flaw <> 0)"
-        return f"""
-WITH cleaned AS (
-    SELECT _line, _member, _units{_also(MONTH_BOUNDS if month == "stated" else ())}
-        {_also(step.clean for step in steps)}{raw_columns}
-    FROM {relation}
-),
-tested AS (SELECT *{_also(step.test for step in steps if step.plain)} FROM cleaned),
-texts AS (SELECT *{_also(step.mend for step in steps if step.cell.changes_text)} FROM tested),
-typed AS (SELECT *{_also(step.parse for step in judged)} FROM texts),
-repaired AS (SELECT *{_also(step.repair for step in judged if step.repair)} FROM typed),
-judged AS (SELECT *{_also(step.judge for step in judged)} FROM repaired),
-valued AS (
-    SELECT _line, _member, _units{_also(step.settle for step in steps)}{_also(absent)}{_also(_month_bounds(month))}
-        {"".join(f", {step.raw}, {step.flaw}" for step in judged)}
-    FROM judged
-),
-ruled AS (SELECT *{_also(broken)} FROM valued)
-SELECT {", ".join(quoted(cell.field.name) for cell in self.cells)}, _line, _member, _units,
-    {month_expression or "CAST(NULL AS VARCHAR)"} AS _month,
-    {" OR ".join(is_rejected) or "false"} AS _is_rejected,
-    {f"CASE WHEN {' OR '.join(is_flawed)} THEN {flaws} END" if is_flawed else NO_FLAWS} AS _flaws
-FROM ruled
-"""
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """The names and definitions of one cell's columns, step by step. A step that changes nothing adds no column."""
-
-    cell: Cell
-    subject: int
-
-    @property
-    def name(self) -> str:
-        return self.cell.field.name
-
-    @property
-    def raw(self) -> str:
-        return quoted(f"{self.name}.raw")
-
-    @property
-    def text(self) -> str:
-        return quoted(f"{self.name}.text") if self.cell.changes_text else quoted(self.name)
-
-    @property
-    def typed(self) -> str:
-        return quoted(f"{self.name}.typed")
-
-    @property
-    def flaw(self) -> str:
-        return quoted(f"{self.name}.flaw")
-
-    @property
-    def is_judged(self) -> bool:
-        return bool(self.cell.possible_flaws())
-
-    @property
-    def clean(self) -> str:
-        return f"{cleaned_sql(self.cell)} AS {quoted(self.name)}"
-
-    @property
-    def plain(self) -> str | None:
-        return quoted(f"{self.name}.plain") if self.cell.tests_plainness else None
-
-    @property
-    def test(self) -> str:
-        return f"{plain_sql(self.cell, quoted(self.name))} AS {self.plain}"
-
-    @property
-    def mend(self) -> str:
-        return f"{text_sql(self.cell, quoted(self.name), self.plain)} AS {self.text}"
-
-    @property
-    def parse(self) -> str:
-        return f"{typed_sql(self.cell, self.text, self.plain)} AS {self.typed}"
-
-    @property
-    def repair(self) -> str | None:
-        repaired = repaired_sql(self.cell, self.text, self.typed)
-        return None if repaired is None else f"{repaired} AS {quoted(self.name + '.repaired')}"
-
-    @property
-    def value(self) -> str:
-        return quoted(f"{self.name}.repaired") if self.repair else self.typed
-
-    @property
-    def judge(self) -> str:
-        flaw = flaw_sql(self.cell, quoted(self.name), self.text, self.typed, self.value, self.plain)
-        return f"{flaw} AS {self.flaw}"
-
-    @property
-    def settle(self) -> str:
-        """The final value: none where the cell has a flaw that no repair mended."""
-        if not self.is_judged:
-            return f"{self.text} AS {quoted(self.name)}"
-        is_good = f"{self.flaw} NOT BETWEEN 1 AND {Flaw.EXCEL_SERIAL - 1}"
-        return f"CASE WHEN {is_good} THEN {self.value} END AS {quoted(self.name)}"
-
-    @property
-    def entry(self) -> str:
-        return f"{{'subject': {self.subject}, 'flaw': {self.flaw}, 'value': {self.raw}}}"
-
-    def blocking_tests(self) -> Iterator[str]:
-        flaws = [str(int(flaw)) for flaw in self.cell.possible_flaws() if self.cell.severity_of(flaw) == "blocking"]
-        if flaws:
-            yield f"{self.flaw} IN ({', '.join(flaws)})"
+        broken = [f"({rule.expression}) IS FALSE AS broken_{rank}" for rank, rule in enumerate(rules)]
+        month = [] if month_expression is None else [f"{month_expression} AS _month"]
+        return f"SELECT {', '.join([*month, *broken])} FROM {relation}"
 
 
 #: What row rules may compare dates with: the first and the last day of the delivered month.
 MONTH_BOUNDS = ("_month_start", "_month_end")
 #: The flaw of a row rule: it does not hold.
 BROKEN = 1
-NO_FLAWS = "CAST(NULL AS STRUCT(subject INTEGER, flaw UTINYINT, value VARCHAR)[])"
-
-
-def _broken(rule: Rule) -> str:
-    return quoted(f"{rule.code}.broken")
-
-
-def _also(columns: Iterable[str]) -> str:
-    return "".join(f", {column}" for column in columns)
 
 
 def table_rules(table: ContractTable, registry: Registry, month: Month | None) -> TableRules:
@@ -223,15 +72,6 @@ def table_rules(table: ContractTable, registry: Registry, month: Month | None) -
     missing = table.schema_.missingValues
     cells = tuple(cell_of(field, missing, registry, month) for field in table.stored_fields)
     return TableRules(table, cells, table.insertion.rules)
-
-
-def _month_bounds(month: Month | Literal["stated"] | None) -> tuple[str, ...]:
-    """What row rules may compare dates with: the delivered month's first and last day, null when none is known."""
-    if month == "stated":
-        return MONTH_BOUNDS
-    if month is None:
-        return "CAST(NULL AS DATE) AS _month_start", "CAST(NULL AS DATE) AS _month_end"
-    return f"DATE '{month.first_day}' AS _month_start", f"DATE '{month.last_day}' AS _month_end"
 
 
 def duplicates_query(relation: str, key: Sequence[str], columns: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The accounts of a file: every unit of it is somewhere.
 
-Belongs here: the account and its balance. Does not belong here: counting (the readers do), deciding (conforming does).
+Belongs here: the account of a file, its balance. Does not belong here: counting (the readers do), deciding
+(`conforming`).
 """
 
 from __future__ import annotations
@@ -43,3 +44,12 @@ class Account:
                 f" + {self.accepted} accepted + {self.rejected} rejected"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One physical file (or sheet) of a delivery. `table` is null for one that the contract has no table for."""
+
+    rank: int
+    table: str | None
+    account: Account

@@ -60,9 +60,17 @@ class Content:
                     archive.addfile(entry, source)
 
 
-def data_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
-    """The key of a content, made when there is none yet; of several makers at once, the first one's counts."""
-    return lake.keyring.stored_key(partner.space, _path(lake, partner.code, sha256, ".key"))
+def prepared_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
+    """The key that a content has, or the one that it will have when it is kept; nothing is written."""
+    try:
+        return existing_data_key(lake, partner, sha256)
+    except ContentErased:
+        return lake.keyring.new_data_key(partner.space)[0]
+
+
+def data_key(lake: Lake, partner: Partner, sha256: str, prepared: bytes | None = None) -> bytes:
+    """The key of a content: `prepared`, or a new one, when it has none; of several makers, the first one's counts."""
+    return lake.keyring.stored_key(partner.space, _path(lake, partner.code, sha256, ".key"), prepared)
 
 
 def existing_data_key(lake: Lake, partner: Partner, sha256: str) -> bytes:

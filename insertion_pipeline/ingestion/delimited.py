@@ -13,6 +13,7 @@ record over several lines never takes in a clean line, so a quote that nobody cl
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +28,14 @@ from insertion_pipeline.ingestion import decoding, headers
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import (
+    ENCODED,
     ORIGIN_FIELDS,
+    Batch,
     Extract,
+    Opening,
+    Piece,
+    is_repetitive,
     label,
-    no_findings,
     oddities_of,
     refusal,
     unreadable_table,
@@ -49,9 +54,8 @@ Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 
-_IS_SIGN = bytes(byte in b"=+-@" for byte in range(256))
-_CONTROL = bytes([*range(9), 11, 12, *range(14, 32), 127])
-_IS_CONTROL = bytes(byte in _CONTROL for byte in range(256))
+#: Bytes with which a line that holds nothing may begin.
+_SILENT = np.isin(np.arange(256), [*range(_SPACE + 1), _QUOTE, *(ord(mark) for mark in SEPARATORS)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +119,30 @@ class RunOutcome:
 Settle = Callable[[Sequence[bytes], int, int, Dialect], RunOutcome]
 
 
-def read_delimited(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Extract:
+def read_delimited(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
     """One delimited text file under the contract table that its header fits best."""
     encoding = decoding.encoding_of(path, file=str(rank))
-    lines = decoding.blocks(path, encoding, line_bytes=limits.line_bytes, file=str(rank))
-    first = next(lines, b"")
+    blocks = decoding.blocks(path, encoding, limits, file=str(rank))
+    first = beginning(blocks)
     header = find_header(first, tables, [Dialect(separator) for separator in SEPARATORS])
     if header is None:
-        blank = first.count(b"\n") + sum(block.count(b"\n") for block in lines)
-        return Extract(None, None, Account(lines=blank, blank=blank), unreadable_table(()))
-    return read_table(_chained(first, lines), header, rank, limits, settle_quoted)
+        blank = first.count(b"\n") + sum(block.count(b"\n") for block in blocks)
+        yield Extract(rank, None, Account(lines=blank, blank=blank))
+        return
+    yield from read_table(itertools.chain([first], blocks), header, rank, limits, settle_quoted)
+
+
+def beginning(blocks: Iterator[bytes]) -> bytes:
+    """The first block, or as many as the search of a header looks through."""
+    first = next(blocks, b"")
+    while first.count(b"\n") < 4 * _HEADER_SEARCH_LINES and (following := next(blocks, b"")):
+        first += following
+    return first
 
 
 def read_table(
     blocks: Iterator[bytes], header: Header, rank: int, limits: Limits, settle: Settle, footer: Footer | None = None
-) -> Extract:
+) -> Iterator[Piece]:
     """The records after `header` in `blocks`. Raises `UnreadableDelivery` for too many columns."""
     footer = footer or Footer()
     file = label(rank, header.table)
@@ -141,17 +154,21 @@ def read_table(
             file=file,
         )
     if header.table is None:
-        return _unknown_table(blocks, footer)
+        yield _unknown_table(blocks, rank, footer)
+        return
     columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)
     reader = _TableReader(columns, header.dialect, rank, settle, header.lines)
+    yield Opening(rank, header.table.name, tuple(columns.stored.values()), columns.findings)
     skipped = 0
     for block in blocks:
         if skipped < header.lines:
             block, passed = _without_lines(block, header.lines - skipped)
             skipped += passed
-        reader.take(block)
-    reader.finish()
-    return reader.extract(header, columns.findings, footer)
+        if (batch := reader.take(block)) is not None:
+            yield batch
+    if (batch := reader.finish()) is not None:
+        yield batch
+    yield reader.extract(header, footer)
 
 
 # -- the header --------------------------------------------------------------------------------------------------------
@@ -217,15 +234,10 @@ def _without_lines(block: bytes, count: int) -> tuple[bytes, int]:
     return block[position:], taken
 
 
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
-def _unknown_table(blocks: Iterator[bytes], footer: Footer) -> Extract:
+def _unknown_table(blocks: Iterator[bytes], rank: int, footer: Footer) -> Extract:
     """A text that no table of the contract fits: its lines are counted as header, none is kept."""
     lines = sum(block.count(b"\n") for block in blocks) + footer.lines
-    return Extract(None, None, Account(lines=lines, header_footer=lines), unreadable_table(()))
+    return Extract(rank, None, Account(lines=lines, header_footer=lines))
 
 
 # -- the records -------------------------------------------------------------------------------------------------------
@@ -239,54 +251,95 @@ class _Lines:
     ends: Positions
     clean: Mask
     blank: Mask
-    separators: Positions
-    before: Positions  # separators before each line's first byte
 
 
 class _TableReader:
-    """Takes blocks, gives back one extract. Memory: what is kept of the table, and one block."""
+    """Takes blocks, gives a batch for each. Memory: one block, and the suspect lines at the end of the one before."""
 
     def __init__(
         self, columns: headers.Columns, dialect: Dialect, rank: int, settle: Settle, lines_before: int
     ) -> None:
         self._columns = columns
+        self._table = columns.table.name
+        self._file = label(rank, columns.table)
         self._dialect = dialect
         self._rank = rank
         self._settle = settle
         self._separator = ord(dialect.separator)
         self._stored = columns.stored
+        self._encoded: set[str] | None = None
         self._carry = b""
         self._line = lines_before
-        self._blank = 0
-        self._accepted = 0
-        self._batches: list[pa.Table] = []
-        self._broken: list[Broken] = []
-        self._oddities: list[pa.Table] = []
+        self._blank = self._accepted = self._rejected = 0
 
-    def take(self, block: bytes) -> None:
+    def take(self, block: bytes) -> Batch | None:
         """Read the block, but for the suspect lines at its end: they wait for what follows them."""
         block = self._carry + block
         self._carry = b""
         if not block:
-            return
+            return None
+        if self._is_plain(block) and (batch := self._read_plain(block)) is not None:
+            return batch
         lines = self._look(block)
         settled = np.flatnonzero(lines.clean)
         cut = int(lines.ends[settled[-1]]) + 1 if len(settled) else 0
         if len(block) - cut > _LONGEST_CARRY_BYTES:
             cut = len(block)
         self._carry = block[cut:]
-        if cut:
-            self._read(block[:cut], lines if cut == len(block) else self._look(block[:cut]))
+        return self._read(block[:cut], lines if cut == len(block) else self._look(block[:cut])) if cut else None
 
-    def finish(self) -> None:
+    def finish(self) -> Batch | None:
         """Read what waited."""
-        if self._carry:
-            block, self._carry = self._carry, b""
-            self._read(block, self._look(block))
+        if not self._carry:
+            return None
+        block, self._carry = self._carry, b""
+        return self._read(block, self._look(block))
+
+    # -- a plain block -----------------------------------------------------------------------------------------------
+
+    def _is_plain(self, block: bytes) -> bool:
+        """Whether a few counts say of a whole block that it is plain: no cell is quoted, or every cell is.
+
+        As many separators between cells as that many lines need, no quote that is not at the edge of a cell, no line
+        that may be blank: most blocks of most files. A line may still have too many cells where another has too few;
+        Arrow's reader then says so.
+        """
+        mark, quoting = self._dialect.separator.encode(), self._dialect.quoting
+        lines, width = block.count(b"\n"), self._columns.count
+        if quoting and block.startswith(b'"'):
+            edges = (b'"' + mark + b'"', b'"\n"')
+            is_regular = (
+                not block.startswith(edges)
+                and block.endswith(b'"\n')
+                and not block.endswith(edges[0] + b"\n")
+                and block.count(b'"') == 2 * lines * width
+                and block.count(edges[0]) == lines * (width - 1)
+                and block.count(edges[1]) == lines - 1
+            )
+            begins = (b'"' + mark, b'""', b'" ', b'"\t')
+        else:
+            is_regular = not (quoting and b'"' in block) and block.count(mark) == lines * (width - 1)
+            begins = (mark, b" ", b"\t", b"\n")
+        return is_regular and not block.startswith(begins) and not any(b"\n" + begin in block for begin in begins)
+
+    def _read_plain(self, block: bytes) -> Batch | None:
+        """The batch of a plain block; null when its lines have not all as many cells as the header."""
+        count = block.count(b"\n")
+        try:
+            rows = self._cells(block, count)
+        except pa.ArrowInvalid:
+            return None
+        numbers = np.arange(self._line + 1, self._line + 1 + count)
+        table = self._with_origin(rows, numbers, np.ones(count, np.int32))
+        self._line += count
+        self._accepted += count
+        oddities = oddities_of(table, list(self._stored.values()), file=self._file, table=self._table)
+        return Batch(self._rank, self._table, table, oddities=oddities)
 
     # -- looking at a block ------------------------------------------------------------------------------------------
 
     def _look(self, block: bytes) -> _Lines:
+        """Where the lines of a block are, and which can be cut without a closer look."""
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == _NEWLINE)
         starts = np.concatenate(([0], ends[:-1] + 1))
@@ -294,14 +347,12 @@ class _TableReader:
         sound: Mask | None = None
         if self._dialect.quoting and b'"' in block:
             separators, sound = self._outside_quotes(data, ends, separators)
-        until = np.searchsorted(separators, ends)
-        before = np.concatenate(([0], until[:-1]))
-        counts = until - before
+        counts = np.diff(np.searchsorted(separators, ends), prepend=0)
         clean = counts == self._columns.count - 1
         if sound is not None:
             clean &= sound
         blank = self._blank_lines(data, starts, ends, separators, counts)
-        return _Lines(starts, ends, clean & ~blank, blank, separators, before)
+        return _Lines(starts, ends, clean & ~blank, blank)
 
     def _outside_quotes(self, data: Bytes, ends: Positions, separators: Positions) -> tuple[Positions, Mask]:
         """The separators outside quotes opened on their own line, and which lines have sound quotes."""
@@ -331,8 +382,8 @@ class _TableReader:
         """Which lines hold nothing but separators, white space and empty quotes."""
         lengths = ends - starts
         blank: Mask = lengths == 0
-        small = lengths - counts <= 2 * self._columns.count
-        if bool((small & ~blank).any()):
+        begins_empty = _SILENT[data[starts]]
+        if bool((begins_empty & ~blank & (lengths - counts <= 2 * self._columns.count)).any()):
             visible = data > _SPACE
             visible[separators] = False
             if self._dialect.quoting:
@@ -345,48 +396,65 @@ class _TableReader:
 
     # -- reading a block ---------------------------------------------------------------------------------------------
 
-    def _read(self, block: bytes, lines: _Lines) -> None:
+    def _read(self, block: bytes, lines: _Lines) -> Batch | None:
         clean = lines.clean
         everything_is_clean = bool(clean.all())
         rows = self._cells(block if everything_is_clean else _bytes_of(block, lines, clean), int(clean.sum()))
         numbers = np.flatnonzero(clean) + self._line + 1
         table = self._with_origin(rows, numbers, np.ones(len(numbers), np.int32))
-        self._note_oddities(table, self._odd_columns(block, lines) if len(numbers) else [])
-        records = [] if everything_is_clean else self._settled(block, lines)
-        if records:
-            table = pa.concat_tables([table, self._looked_at(records)]).sort_by("_line")
-        if table.num_rows:
-            self._batches.append(table)
-            self._accepted += len(numbers) + sum(record.units for record in records)
+        outcome = RunOutcome() if everything_is_clean else self._settled(block, lines)
+        if outcome.records:
+            table = self._in_order(table, self._looked_at(outcome.records))
         self._line += len(clean)
+        self._blank += outcome.blank
+        self._accepted += len(numbers) + sum(record.units for record in outcome.records)
+        self._rejected += sum(broken.units for broken in outcome.broken)
+        if not table.num_rows and not outcome.broken:
+            return None
+        oddities = [
+            oddities_of(table, list(self._stored.values()), file=self._file, table=self._table),
+            self._remarks(outcome.records),
+        ]
+        broken = unreadable_table(
+            (self._rank, one.line, one.units, one.raw, one.code, one.message) for one in outcome.broken
+        )
+        return Batch(self._rank, self._table, table, broken, pa.concat_tables(oddities))
 
     def _cells(self, block: bytes, count: int) -> pa.Table:
         """The stored columns of clean lines. Every cell is text; an empty one is the empty string."""
         names = [str(position) for position in range(self._columns.count)]
-        wanted = [str(position) for position in self._stored]
-        if not count or not wanted:
-            return pa.table({name: pa.array([""] * count, pa.string()) for name in self._stored.values()})
+        kinds = {str(position): self._kind(name) for position, name in self._stored.items()}
+        if not count or not kinds:
+            return pa.table({name: pa.array([""] * count, self._kind(name)) for name in self._stored.values()})
         table = arrow_csv.read_csv(
             pa.BufferReader(block),
-            read_options=arrow_csv.ReadOptions(column_names=names, block_size=max(len(block) // 4, 1 << 20)),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=len(block) + 1, use_threads=False),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self._dialect.separator,
-                quote_char='"' if self._dialect.quoting else False,
+                quote_char='"' if self._dialect.quoting and b'"' in block else False,
                 double_quote=True,
                 escape_char=False,
                 newlines_in_values=False,
                 ignore_empty_lines=False,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types={name: pa.string() for name in wanted},
-                include_columns=wanted,
+                column_types=kinds,
+                include_columns=list(kinds),
                 strings_can_be_null=False,
                 check_utf8=False,
             ),
         )
         if table.num_rows != count:
             raise AssertionError(f"{count} clean lines gave {table.num_rows} rows")
-        return table.rename_columns(list(self._stored.values()))
+        table = table.rename_columns(list(self._stored.values()))
+        if self._encoded is None:
+            self._encoded = {name for name in table.column_names if is_repetitive(table[name].chunk(0))}
+            table = table.cast(pa.schema([(name, self._kind(name)) for name in table.column_names]))
+        return table
+
+    def _kind(self, column: str) -> pa.DataType:
+        """How a column is handed over: as a dictionary where it repeats itself, which the first block tells."""
+        return ENCODED if self._encoded is None or column in self._encoded else pa.string()
 
     def _with_origin(self, rows: pa.Table, lines: npt.NDArray[np.int64], units: npt.NDArray[np.int32]) -> pa.Table:
         ranks = np.full(len(lines), self._rank, np.int32)
@@ -395,19 +463,19 @@ class _TableReader:
             rows = rows.append_column(pa.field(name, kind), array)
         return rows
 
-    def _settled(self, block: bytes, lines: _Lines) -> list[Record]:
-        """The records among the lines that are not clean; the others of these lines are counted."""
-        records: list[Record] = []
+    def _settled(self, block: bytes, lines: _Lines) -> RunOutcome:
+        """What the lines that are not clean turned out to be."""
+        settled = RunOutcome()
         for first, last in _runs(~lines.clean):
             if bool(lines.blank[first : last + 1].all()):
-                self._blank += last - first + 1
+                settled.blank += last - first + 1
                 continue
             text = block[int(lines.starts[first]) : int(lines.ends[last])].split(b"\n")
             outcome = self._settle(text, self._line + first + 1, self._columns.count, self._dialect)
-            self._blank += outcome.blank
-            self._broken.extend(outcome.broken)
-            records.extend(outcome.records)
-        return records
+            settled.blank += outcome.blank
+            settled.broken.extend(outcome.broken)
+            settled.records.extend(outcome.records)
+        return settled
 
     def _looked_at(self, records: Sequence[Record]) -> pa.Table:
         """The records that took a closer look, as rows."""
@@ -419,82 +487,42 @@ class _TableReader:
         )
         lines = np.array([record.line for record in records], np.int64)
         units = np.array([record.units for record in records], np.int32)
-        table = self._with_origin(rows, lines, units)
-        self._note_oddities(table, list(self._stored.values()))
-        self._note_remarks(records)
-        return table
+        return self._with_origin(rows, lines, units)
 
-    # -- unusual characters ------------------------------------------------------------------------------------------
+    def _in_order(self, clean: pa.Table, records: pa.Table) -> pa.Table:
+        """The clean rows and the others, by line; all of them text: dictionaries of two origins do not join."""
+        both = pa.concat_tables([clean.cast(records.schema), records])
+        return both.take(pa.array(np.argsort(both["_line"].to_numpy(), kind="stable")))
 
-    def _odd_columns(self, block: bytes, lines: _Lines) -> list[str]:
-        """The stored columns in which a clean line may hold a formula or invisible characters: a cheap first look."""
-        data = np.frombuffer(block, np.uint8)
-        signs = np.flatnonzero(np.frombuffer(block.translate(_IS_SIGN), np.bool_))
-        previous = data[signs - 1]
-        if self._dialect.quoting:
-            previous = np.where(previous == _QUOTE, data[signs - 2], previous)
-        places = [signs[(previous == self._separator) | (previous == _NEWLINE) | (signs < 2)]]
-        if len(block.translate(None, delete=_CONTROL)) < len(block):
-            places.append(np.flatnonzero(np.frombuffer(block.translate(_IS_CONTROL), np.bool_)))
-        if any(lead in block for lead in (b"\xe2\x80", b"\xe2\x81", b"\xc2", b"\xef")):
-            places.append(_invisible_letters(data))
-        found = np.concatenate(places)
-        line = np.searchsorted(lines.ends, found)
-        column = np.searchsorted(lines.separators, found) - lines.before[line]
-        return [self._stored[int(one)] for one in np.unique(column[lines.clean[line]]) if int(one) in self._stored]
-
-    def _note_oddities(self, table: pa.Table, columns: Sequence[str]) -> None:
-        if columns:
-            contract = self._columns.table
-            found = oddities_of(table, columns, file=label(self._rank, contract), table=contract.name)
-            if found.num_rows:
-                self._oddities.append(found)
-
-    def _note_remarks(self, records: Sequence[Record]) -> None:
-        table = self._columns.table
-        remarks = [
+    def _remarks(self, records: Sequence[Record]) -> pa.Table:
+        """A warning for each record that was mended in its structure."""
+        return findings_table(
             Finding(
                 record.remark[0],
                 "warning",
                 record.remark[1],
                 expected=f"{self._columns.count} cellules sur une ligne",
                 remedy="La ligne est lue telle quelle, rien n'en est perdu ; corrigez l'export si possible.",
-                file=label(self._rank, table),
-                table=table.name,
+                file=self._file,
+                table=self._table,
                 line=record.line,
             )
             for record in records
             if record.remark is not None
-        ]
-        if remarks:
-            self._oddities.append(findings_table(remarks))
+        )
 
-    # -- the extract -------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------------------------
 
-    def extract(self, header: Header, findings: Sequence[Finding], footer: Footer) -> Extract:
-        """Everything read."""
-        schema = pa.schema([*((name, pa.string()) for name in self._stored.values()), *ORIGIN_FIELDS])
-        rows = pa.concat_tables(self._batches).cast(schema) if self._batches else schema.empty_table()
-        oddities = pa.concat_tables(self._oddities) if self._oddities else no_findings()
-        rejected = sum(broken.units for broken in self._broken)
+    def extract(self, header: Header, footer: Footer) -> Extract:
+        """The account of everything read."""
         account = Account(
             lines=self._line + footer.lines,
             blank=header.blank + self._blank + footer.blank,
             header_footer=header.lines - header.blank + footer.lines - footer.blank,
             accepted=self._accepted,
-            rejected=rejected,
+            rejected=self._rejected,
         ).checked()
-        broken = unreadable_table(
-            (self._rank, one.line, one.units, one.raw, one.code, one.message) for one in self._broken
-        )
-        return Extract(
-            self._columns.table.name,
-            rows,
-            account,
-            broken,
-            tuple(findings),
-            oddities,
-        )
+        return Extract(self._rank, self._table, account)
 
 
 def _bytes_of(block: bytes, lines: _Lines, chosen: Mask) -> bytes:
@@ -507,19 +535,6 @@ def _runs(mask: Mask) -> Iterator[tuple[int, int]]:
     """First and last index of every unbroken run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).view(np.int8)))
     return zip(edges[0::2].tolist(), (edges[1::2] - 1).tolist(), strict=True)
-
-
-def _invisible_letters(data: Bytes) -> Positions:
-    """Where a UTF-8 letter of the blocks that hold invisible characters begins (a superset of the odd ones)."""
-    lead = data[:-2]
-    second, third = data[1:-1], data[2:]
-    general = (lead == 0xE2) & (
-        ((second == 0x80) & (((third >= 0x8B) & (third <= 0x8F)) | ((third >= 0xAA) & (third <= 0xAE))))
-        | ((second == 0x81) & (third >= 0xA0) & (third <= 0xA9))
-    )
-    controls = (lead == 0xC2) & (second >= 0x80) & (second <= 0x9F)
-    marks = (lead == 0xEF) & (second == 0xBB) | (lead == 0xEF) & (second == 0xBF) & (third == 0xBD)
-    return np.flatnonzero(general | controls | marks)
 
 
 # -- lines that are not clean ------------------------------------------------------------------------------------------

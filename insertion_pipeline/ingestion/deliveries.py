@@ -27,6 +27,7 @@ from insertion_pipeline.contracts.findings import FINDINGS_SCHEMA
 from insertion_pipeline.contracts.storage import sql_type
 from insertion_pipeline.ingestion import content, tombstones
 from insertion_pipeline.ingestion.conforming import Conformed
+from insertion_pipeline.ingestion.gathering import Gathered, Store, Tables
 from insertion_pipeline.ingestion.receipts import Receipt as Receipt
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
@@ -224,14 +225,11 @@ def write_conformed(folder: Path, lake: Lake, kept: Remaining, key: bytes, contr
     their digests and makes them again.
     """
     conformed = kept.conformed
-    files: dict[str, pa.Table] = {}
-    for name, rows in conformed.accepted.items():
-        files[f"{name}.parquet"] = rows
-    for name, rows in conformed.rejected.items():
-        files[f"{name}.rejected.parquet"] = rows
-    files["findings.parquet"] = conformed.findings.cast(FINDINGS_SCHEMA)
+    files = {f"{name}.parquet": rows for name, rows in conformed.accepted.parts.items()}
+    files |= {f"{name}.rejected.parquet": rows for name, rows in conformed.rejected.parts.items()}
+    files["findings.parquet"] = Gathered.of(conformed.findings.cast(FINDINGS_SCHEMA))
     for name, rows in files.items():
-        lake.write_parquet(folder / name, rows, key=key, durable=False)
+        rows.save(lake, folder / name, key)
     digests = {name: sha256_of(folder / name) for name in sorted(files)}
     summary = {"contract": contract, "files": digests, "hidden": dict(kept.hidden), "tombstones": entombed.version}
     write_json(folder / "summary.json", summary)
@@ -315,15 +313,18 @@ def rebuild(lake: Lake, registry: Registry, receipt: Receipt, contract: str) -> 
     partner = registry.partner(receipt.partner)
     try:
         key = content.existing_data_key(lake, partner, receipt.sha256)
-        with content.opened(lake, partner, receipt.sha256) as path:
-            judgement = judge(path, partner.code, receipt.source, receipt.month, registry, lake, names=receipt.members)
+        with content.opened(lake, partner, receipt.sha256) as path, Store.opened(lake, key) as store:
+            judgement = judge(
+                path, partner.code, receipt.source, receipt.month, registry, lake, names=receipt.members, store=store
+            )
+            if judgement.conformed is None:
+                raise CannotRebuild(f"delivery {receipt.sequence}: its contract no longer reads it")
+            source = registry.source(receipt.source)
+            entombed = tombstones.load(lake).for_source(source, partner.space)
+            kept = remaining(lake, entombed, judgement.conformed, source, partner, receipt.month)
+            keep(lake, partner, receipt, kept, key, contract, entombed)
     except content.ContentErased:
         raise CannotRebuild(f"delivery {receipt.sequence}: its bytes were erased") from None
-    if judgement.conformed is None:
-        raise CannotRebuild(f"delivery {receipt.sequence}: its contract no longer reads it")
-    entombed = tombstones.load(lake).for_source(registry.source(receipt.source), partner.space)
-    kept = remaining(lake, entombed, judgement.conformed, registry.source(receipt.source), partner, receipt.month)
-    keep(lake, partner, receipt, kept, key, contract, entombed)
 
 
 def forget(lake: Lake, registry: Registry) -> int:
@@ -356,7 +357,9 @@ def _forget(
         name.removesuffix(".rejected.parquet"): tables.pop(name) for name in sorted(tables) if ".rejected." in name
     }
     accepted = {name.removesuffix(".parquet"): rows for name, rows in tables.items()}
-    stored = Conformed(accepted, rejected, findings, (), receipt.month, receipt.span, frozenset())
+    stored = Conformed(
+        Tables.of(accepted), Tables.of(rejected), findings, (), receipt.month, receipt.span, (), frozenset()
+    )
     kept = remaining(lake, entombed, stored, source, partner, receipt.month)
     if kept.is_whole:
         write_json(folder / "summary.json", {**summary, "tombstones": entombed.version})

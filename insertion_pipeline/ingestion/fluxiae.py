@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from insertion_pipeline.contracts.findings import Finding
@@ -19,12 +19,12 @@ from insertion_pipeline.ingestion import decoding, delimited
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.delimited import Broken, Dialect, Footer, Record, RunOutcome
 from insertion_pipeline.ingestion.envelopes import Limits
-from insertion_pipeline.ingestion.extracts import Extract, label, unreadable_table
+from insertion_pipeline.ingestion.extracts import Batch, Extract, Piece, label
 from insertion_pipeline.registry import ContractTable
 
 DIALECT = Dialect("|", quoting=False)
 _BEGIN = re.compile(rb"\A\s*DEB([A-Za-z]+?)[0-9]{8}_[0-9]{6}\|*\s*\n")
-_END = re.compile(rb"(?:\A|\n)FIN([0-9]{1,12})[|\s]*\Z")
+_END = re.compile(rb"FIN([0-9]{1,12})[|\s]*\Z")
 _LONGEST_RECORD_LINES = 256
 
 #: The views of the bundle (ASP extranet IAE 2.0). Those that a contract has no table for are passed over in silence.
@@ -86,26 +86,31 @@ def view_of(block: bytes) -> str | None:
     return match[1].decode() if match else None
 
 
-def read_view(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Extract:
+def read_view(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
     """One view under the contract table that its header, or else its DEB line, names."""
     encoding = decoding.encoding_of(path, file=str(rank))
-    blocks = decoding.blocks(path, encoding, line_bytes=limits.line_bytes, file=str(rank))
-    first = next(blocks, b"")
+    blocks = decoding.blocks(path, encoding, limits, file=str(rank))
+    first = delimited.beginning(blocks)
     view = view_of(first)
     named = [table for table in tables if view is not None and table.insertion.member == view]
     if view in VIEWS and not named:
         lines = first.count(b"\n") + sum(block.count(b"\n") for block in blocks)
-        return Extract(None, None, Account(lines=lines, header_footer=lines), unreadable_table(()))
+        yield Extract(rank, None, Account(lines=lines, header_footer=lines))
+        return
     header = delimited.find_header(first, named or tables, [DIALECT])
     if header is None:
         lines = first.count(b"\n") + sum(block.count(b"\n") for block in blocks)
-        return Extract(None, None, Account(lines=lines, blank=lines), unreadable_table(()))
-    ending = _Ending()
+        yield Extract(rank, None, Account(lines=lines, blank=lines))
+        return
+    ending, found, broken = _Ending(), 0, 0
     body = ending.without_footer(first, blocks)
-    extract = delimited.read_table(body, header, rank, limits, settle_broken, ending)
-    if extract.table is None or header.table is None or ending.announced is None:
-        return extract
-    return _controlled(extract, ending.announced, label(rank, header.table))
+    for piece in delimited.read_table(body, header, rank, limits, settle_broken, ending):
+        if isinstance(piece, Batch):
+            found, broken = found + piece.rows.num_rows, broken + piece.unreadable.num_rows
+        if isinstance(piece, Extract) and header.table is not None and ending.announced is not None:
+            yield _controlled(piece, ending.announced, found, broken, label(rank, header.table))
+        else:
+            yield piece
 
 
 @dataclass
@@ -122,36 +127,33 @@ class _Ending(Footer):
                 held = block
             else:
                 held += block
-        match = _END.search(held)
+        begin = max(held.rfind(b"FIN"), 0)
+        match = _END.match(held, begin) if begin == 0 or held[begin - 1 : begin] == b"\n" else None
         if match is None:
             yield held
             return
         self.announced = int(match[1])
-        begin = match.start() + 1 if held[match.start() : match.start() + 1] == b"\n" else match.start()
         footer = held[begin:]
         self.lines = footer.count(b"\n")
         self.blank = self.lines - 1
         yield held[:begin]
 
 
-def _controlled(extract: Extract, announced: int, file: str) -> Extract:
+def _controlled(extract: Extract, announced: int, found: int, broken: int, file: str) -> Extract:
     """The extract with a blocking finding when FIN announces another number of rows than there are."""
-    found = extract.rows.num_rows if extract.rows is not None else 0
-    broken = extract.account.rejected
-    if found <= announced <= found + broken and (broken == 0 or announced > found):
+    rejected = extract.account.rejected
+    if found <= announced <= found + rejected and (rejected == 0 or announced > found):
         return extract
     finding = Finding(
         "control-total",
         "blocking",
-        f"La ligne FIN annonce {announced} lignes de données, il y en a {found + extract.unreadable.num_rows}.",
+        f"La ligne FIN annonce {announced} lignes de données, il y en a {found + broken}.",
         expected=f"{announced} lignes de données",
         remedy="Le fichier est sans doute tronqué : refaites l'export ou le transfert.",
         file=file,
         table=extract.table or "",
     )
-    return Extract(
-        extract.table, extract.rows, extract.account, extract.unreadable, (*extract.findings, finding), extract.oddities
-    )
+    return replace(extract, findings=(*extract.findings, finding))
 
 
 def settle_broken(lines: Sequence[bytes], first_line: int, expected: int, dialect: Dialect) -> RunOutcome:

@@ -25,8 +25,12 @@ from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import (
     ORIGIN_FIELDS,
+    Batch,
     Extract,
+    Opening,
+    Piece,
     UnreadableDelivery,
+    encoded,
     label,
     oddities_of,
     refusal,
@@ -73,7 +77,9 @@ def is_json(path: Path) -> bool:
         return stream.read(64).lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n").startswith(b"{")
 
 
-def read_elements(path: Path, tables: Sequence[ContractTable], array: str, rank: int, limits: Limits) -> Extract:
+def read_elements(
+    path: Path, tables: Sequence[ContractTable], array: str, rank: int, limits: Limits
+) -> Iterator[Piece]:
     """The elements of a batch. Raises `UnreadableDelivery` when it is not whole, not JSON, or has no such array."""
     table = tables[0]
     file = label(rank, table)
@@ -94,7 +100,10 @@ def read_elements(path: Path, tables: Sequence[ContractTable], array: str, rank:
     broken = [(rank, line, 1, raw, "line-structure", message) for line, raw, message in harvest.broken]
     account = Account(lines=count, accepted=rows.num_rows, rejected=len(broken)).checked()
     oddities = oddities_of(rows, list(harvest.values), file=file, table=table.name)
-    return Extract(table.name, rows, account, unreadable_table(broken), tuple(harvest.findings(file)), oddities)
+    yield Opening(rank, table.name, tuple(harvest.values), tuple(harvest.findings(file)))
+    if count:
+        yield Batch(rank, table.name, encoded(rows), unreadable_table(broken), oddities)
+    yield Extract(rank, table.name, account)
 
 
 def fit(path: Path, tables: Sequence[ContractTable], array: str, limits: Limits) -> tuple[float, int]:

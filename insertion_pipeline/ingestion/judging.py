@@ -6,30 +6,28 @@ conforming together, the verdict. Does not belong here: storing anything (`landi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.findings import Finding, findings_table
-from insertion_pipeline.ingestion.accounts import Account
-from insertion_pipeline.ingestion.conforming import Conformed, conform, verdict_of
+from insertion_pipeline.ingestion.accounts import Account, Member
+from insertion_pipeline.ingestion.conforming import Conformed, Unjudged, conform, count, verdict_of
 from insertion_pipeline.ingestion.envelopes import Limits
-from insertion_pipeline.ingestion.extracts import label
-from insertion_pipeline.ingestion.reading import Member, Reading, UnreadableDelivery, read, recognise
+from insertion_pipeline.ingestion.extracts import Batch, Opening, Pieces, UnreadableDelivery, label
+from insertion_pipeline.ingestion.gathering import Store
+from insertion_pipeline.ingestion.reading import pieces, recognise
 from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import Partner, Registry, Source
 
 REFUSED = 3
-
-#: Without these there is no table whose rows could be judged; other refusals come with all that is wrong in the rows.
-_NOTHING_TO_CONFORM = frozenset(
-    {"empty-file", "wrong-source", "missing-header", "duplicate-header", "missing-table", "duplicate-table"}
-)
 
 
 @dataclass(frozen=True)
@@ -92,16 +90,20 @@ def judge(
     limits: Limits | None = None,
     names: Sequence[str] = (),
     statements: Statements | None = None,
+    store: Store | None = None,
 ) -> Judgement:
-    """The verdict on a file, or on the files of a bundle, that `partner` delivers. Nothing is stored.
+    """The verdict on a file, or on the files of a bundle, that `partner` delivers. Nothing is kept.
 
     The source is recognised from the content among the partner's own when it is not given, the month is taken from
     the content where that states one. `names`: what each member is known to be, for bytes that have lost their names.
     `statements`: those of the deliveries judged before this one, by who judges several.
-    Encrypted archives are opened with `archive_password`, or else with the password that the home knows.
+    Encrypted archives are opened with `archive_password`, or else with the password that the home knows. `store`: where
+    the rows are gathered, for who wants to keep them; without one, `conformed` holds those of a small file alone.
     """
-    with lake.sealed_spill() as spill:
-        case = _Case(delivery, registry, lake, archive_password, limits, spill, names, statements)
+    with contextlib.ExitStack() as stack:
+        spill = stack.enter_context(lake.sealed_spill())
+        gathering = store or stack.enter_context(Store.opened(lake))
+        case = _Case(delivery, registry, lake, archive_password, limits, spill, gathering, names, statements)
         return _judge(case, partner, source, month)
 
 
@@ -143,11 +145,13 @@ def _judge(case: _Case, partner: str, source: str | None, month: Month | None) -
     except (_Refused, UnreadableDelivery) as refused:
         return _refusal(partner, source, month, refused.finding)
     try:
-        when = _month_in_contract(who, what, month)
-        reading = case.read(what, when)
-    except (_Refused, UnreadableDelivery) as refused:
+        _month_in_contract(who, what, month)
+    except _Refused as refused:
         return _refusal(partner, what.name, month, refused.finding)
-    return _judged(case, who, what, when, reading)
+    try:
+        return _judged(case, who, what, month)
+    except UnreadableDelivery as refused:
+        return _refusal(partner, what.name, month, refused.finding)
 
 
 # -- the delivery as a whole -------------------------------------------------------------------------------------------
@@ -163,11 +167,12 @@ class _Case:
     archive_password: str | None
     limits: Limits | None
     spill: Path
+    store: Store
     names: Sequence[str] = ()
     statements: Statements | None = None
 
-    def read(self, source: Source, month: Month | None) -> Reading:
-        return read(self.delivery, source, month=month, names=self.names, **self._options)
+    def pieces(self, source: Source, month: Month | None) -> Pieces:
+        return pieces(self.delivery, source, month=month, names=self.names, **self._options)
 
     def recognise(self, candidates: Sequence[Source]) -> Source | None:
         return recognise(self.delivery, candidates, **self._options)
@@ -250,57 +255,75 @@ def _month_in_contract(partner: Partner, source: Source, month: Month | None) ->
     return month
 
 
-def _judged(case: _Case, partner: Partner, source: Source, month: Month | None, reading: Reading) -> Judgement:
-    reading = _without_forbidden(reading, partner, source, month)
-    stated = month or reading.stated_month
-    is_unknown = stated is None and source.insertion.period.stated_by == "manifest"
-    codes = {finding.code for finding in reading.findings if finding.severity == "blocking" and finding.line is None}
-    if "missing-header" in codes:
-        actual = case.recognise(list(case.registry.sources.values()))
-        if actual is not None and actual != source:
-            return _refused_reading(partner, source, stated, reading, [_another_source(source, actual)])
-    if codes & _NOTHING_TO_CONFORM or is_unknown:
-        return _refused_reading(partner, source, stated, reading, [_month_missing(source)] if is_unknown else [])
+def _judged(case: _Case, partner: Partner, source: Source, month: Month | None) -> Judgement:
+    rows = _without_forbidden(case.pieces(source, month), partner, source)
+    if month is None and source.insertion.period.stated_by == "manifest":
+        judged: Conformed | Unjudged = count(rows)
+    else:
+        judged = conform(rows, source, month, case.registry, case.lake, statements=case.statements, store=case.store)
+    if isinstance(judged, Unjudged):
+        return _unjudged(case, partner, source, month or judged.stated_month, judged)
     try:
-        _month_in_contract(partner, source, stated)
-        conformed = conform(reading, source, month, case.registry, case.lake, statements=case.statements)
-        _month_in_contract(partner, source, conformed.month)
+        _month_in_contract(partner, source, judged.month)
     except _Refused as refused:
-        return _refused_reading(partner, source, stated, reading, [refused.finding])
+        members = tuple(replace(one, account=_nothing_accepted(one.account)) for one in judged.members)
+        everything = pa.concat_tables([findings_table([refused.finding]), judged.findings])
+        return _refused(partner, source, judged.month, members, everything)
     findings = [
         _other_territory(territory, partner)
-        for territory in sorted(conformed.territories | _known(reading.stated_territory))
+        for territory in sorted(judged.territories | _known(judged.stated_territory))
         if not _lies_in(territory, partner.territory_code)
     ]
     return Judgement(
-        REFUSED if findings else verdict_of(conformed, source),
+        REFUSED if findings else verdict_of(judged, source),
         partner.code,
         source.name,
-        conformed.month,
-        conformed.span,
-        conformed.account,
-        pa.concat_tables([findings_table(findings), conformed.findings]),
-        conformed.members,
-        _files(conformed.members, source),
-        conformed,
+        judged.month,
+        judged.span,
+        judged.account,
+        pa.concat_tables([findings_table(findings), judged.findings]),
+        judged.members,
+        _files(judged.members, source),
+        judged,
     )
 
 
-def _without_forbidden(reading: Reading, partner: Partner, source: Source, month: Month | None) -> Reading:
-    """The reading without the NIR of a partner that may not send it: dropped before anything looks at it."""
+def _unjudged(case: _Case, partner: Partner, source: Source, month: Month | None, counted: Unjudged) -> Judgement:
+    """The refusal of a delivery whose rows could not be judged: it is another file, or nothing says its month."""
+    findings = []
+    if "missing-header" in counted.codes:
+        actual = case.recognise(list(case.registry.sources.values()))
+        if actual is not None and actual != source:
+            findings.append(_another_source(source, actual))
+    if not findings and month is None and source.insertion.period.stated_by == "manifest":
+        findings.append(_month_missing(source))
+    members = tuple(replace(one, account=_nothing_accepted(one.account)) for one in counted.members)
+    return _refused(partner, source, month, members, pa.concat_tables([findings_table(findings), counted.findings]))
+
+
+def _without_forbidden(delivery: Pieces, partner: Partner, source: Source) -> Pieces:
+    """The pieces without the NIR of a partner that may not send it: dropped before anything looks at it."""
     if partner.nir == "allowed":
-        return reading
-    when = max(source.first_month, month or reading.stated_month or source.latest_month)
-    tables = {}
-    for name, rows in reading.tables.items():
-        contract = source.table(name, when)
-        forbidden = [
-            field.name
-            for field in contract.stored_fields
-            if "nir" in (field.insertion.person, field.insertion.identifier)  # sent twice by France Travail
-        ]
-        tables[name] = rows.drop_columns([column for column in forbidden if column in rows.column_names])
-    return replace(reading, tables=tables)
+        yield from delivery
+        return
+    forbidden = {
+        (table.name, one.name)
+        for version in source.versions
+        for table in version.resources
+        for one in table.fields
+        if "nir" in (one.insertion.person, one.insertion.identifier)  # sent twice by France Travail
+    }
+    for piece in delivery:
+        if isinstance(piece, Opening):
+            kept = tuple(name for name in piece.columns if (piece.table, name) not in forbidden)
+            yield replace(piece, columns=kept)
+        elif isinstance(piece, Batch):
+            dropped = [name for name in piece.rows.column_names if (piece.table, name) in forbidden]
+            is_about_them = pc.is_in(piece.oddities["field"], pa.array(dropped, pa.string()))
+            oddities = piece.oddities.filter(pc.invert(is_about_them))
+            yield replace(piece, rows=piece.rows.drop_columns(dropped), oddities=oddities)
+        else:
+            yield piece
 
 
 # -- period and territory ----------------------------------------------------------------------------------------------
@@ -346,18 +369,16 @@ def _refusal(partner: str, source: str | None, month: Month | None, finding: Fin
     return Judgement(REFUSED, partner, source, month, None, Account(), findings_table([finding]))
 
 
-def _refused_reading(
-    partner: Partner, source: Source, month: Month | None, reading: Reading, findings: Sequence[Finding]
+def _refused(
+    partner: Partner, source: Source, month: Month | None, members: tuple[Member, ...], findings: pa.Table
 ) -> Judgement:
-    everything = pa.concat_tables([findings_table([*findings, *reading.findings]), reading.oddities])
-    members = tuple(replace(member, account=_nothing_accepted(member.account)) for member in reading.members)
-    account = _nothing_accepted(reading.account)
+    account = sum((member.account for member in members), Account()).checked()
     files = _files(members, source)
-    return Judgement(REFUSED, partner.code, source.name, month, None, account, everything, members, files)
+    return Judgement(REFUSED, partner.code, source.name, month, None, account, findings, members, files)
 
 
 def _nothing_accepted(account: Account) -> Account:
-    """The account of a file whose rows were not judged: none of them is accepted."""
+    """The account of a file of which no row is taken."""
     return Account(account.lines, account.blank, account.header_footer, 0, account.accepted + account.rejected)
 
 

@@ -10,19 +10,19 @@ and has none is invisible, and writing it again gives the same. Deliveries never
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from insertion_pipeline.ingestion import content, deliveries, tombstones
 from insertion_pipeline.ingestion.conforming import Conformed
 from insertion_pipeline.ingestion.content import Content
 from insertion_pipeline.ingestion.envelopes import Limits
+from insertion_pipeline.ingestion.gathering import Store
 from insertion_pipeline.ingestion.judging import Judgement, judge
 from insertion_pipeline.ingestion.receipts import Receipt, append, commit_lock
 from insertion_pipeline.ingestion.receipts import receipts as receipts
@@ -91,14 +91,17 @@ def deliver(
     known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
     if known is not None and known.status != "refused":  # what was refused is judged again, and told why again
         return Answer(known, is_repeated=True)
-    judgement = judge(
-        bytes_sent.paths, partner, source, month, registry, lake,
-        archive_password=archive_password, limits=limits, statements=statements,
-    )  # fmt: skip
-    if judgement.is_refused or judgement.conformed is None or judgement.source is None:
-        return _refuse(judgement, bytes_sent, registry, lake)
-    receipt = _receipt(judgement, bytes_sent, registry, lake)
-    _keep(judgement.conformed, receipt, bytes_sent, registry, lake)
+    who = registry.partners.get(partner)
+    key = content.prepared_key(lake, who, bytes_sent.sha256) if who is not None else None
+    with Store.opened(lake, key) as store:
+        judgement = judge(
+            bytes_sent.paths, partner, source, month, registry, lake,
+            archive_password=archive_password, limits=limits, statements=statements, store=store,
+        )  # fmt: skip
+        if judgement.is_refused or judgement.conformed is None or judgement.source is None:
+            return _refuse(judgement, bytes_sent, registry, lake)
+        receipt = _receipt(judgement, bytes_sent, registry, lake)
+        _keep(judgement.conformed, receipt, bytes_sent, key, registry, lake)
     return _commit(receipt, judgement.findings, registry.source(judgement.source), lake, confirms=confirms)
 
 
@@ -224,7 +227,14 @@ def _without_values(findings: pa.Table) -> list[dict[str, object]]:
 # -- accepted ----------------------------------------------------------------------------------------------------------
 
 
-def _keep(conformed: Conformed, receipt: Receipt, bytes_sent: Content, registry: Registry, lake: Lake) -> None:
+def _keep(
+    conformed: Conformed,
+    receipt: Receipt,
+    bytes_sent: Content,
+    prepared: bytes | None,
+    registry: Registry,
+    lake: Lake,
+) -> None:
     """Write the bytes, then their rows, under the delivery's key. Nothing of it counts before the receipt stands.
 
     Tombstones come first: nothing of a person who was erased is written, not even for a moment.
@@ -232,7 +242,7 @@ def _keep(conformed: Conformed, receipt: Receipt, bytes_sent: Content, registry:
     source, partner = registry.source(receipt.source), registry.partner(receipt.partner)
     entombed = tombstones.load(lake).for_source(source, partner.space)
     kept = tombstones.remaining(lake, entombed, conformed, source, partner, receipt.month)
-    key = content.data_key(lake, partner, receipt.sha256)
+    key = content.data_key(lake, partner, receipt.sha256, prepared)
     if kept.is_whole:  # else the bytes hold somebody who was erased: their tables alone are kept
         content.store(lake, partner, bytes_sent)
     deliveries.keep(lake, partner, receipt, kept, key, receipt.contract, entombed)
@@ -258,7 +268,7 @@ def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *,
 
 
 def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Receipt:
-    accepted: Mapping[str, pa.Table] = judgement.conformed.accepted if judgement.conformed is not None else {}
+    conformed = judgement.conformed
     counted = judgement.findings.group_by("code").aggregate([("count", "sum")]).to_pylist()
     return Receipt(
         0,
@@ -272,18 +282,12 @@ def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake
         "applied",
         judgement.verdict,
         judgement.account,
-        _months(accepted),
-        {name: rows.num_rows for name, rows in sorted(accepted.items())},
+        conformed.months if conformed is not None else (),
+        {name: rows.num_rows for name, rows in sorted(conformed.accepted.parts.items())} if conformed else {},
         {row["code"]: row["count_sum"] for row in sorted(counted, key=lambda row: str(row["code"]))},
         _contract(registry, judgement.source or "", judgement.partner),
         members=tuple(member.table or "" for member in judgement.members),
     )
-
-
-def _months(accepted: Mapping[str, pa.Table]) -> tuple[Month, ...]:
-    """The months that accepted rows state, in order."""
-    found = {text for rows in accepted.values() for text in pc.unique(rows["_month"]).to_pylist() if text is not None}
-    return tuple(Month.parse(text) for text in sorted(found))
 
 
 def _replaced(everything: Sequence[Receipt], partner: str, source: Source, month: Month | None) -> Receipt | None:

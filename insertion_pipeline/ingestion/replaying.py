@@ -87,7 +87,7 @@ def _text(
     path = unpacked.path
     told = headers.told_apart(tables, unpacked.name)
     encoding = decoding.encoding_of(path)
-    first = next(decoding.blocks(path, encoding, line_bytes=limits.line_bytes), b"")
+    first = delimited.beginning(decoding.blocks(path, encoding, limits))
     if source.insertion.envelope == "fluxiae":
         view = fluxiae.view_of(first)
         told = tuple(table for table in told if table.insertion.member == view) or told
@@ -96,7 +96,7 @@ def _text(
         header = delimited.find_header(first, told, [Dialect(mark) for mark in delimited.SEPARATORS])
     if header is None or header.table is None:
         return
-    blocks = decoding.blocks(path, encoding, line_bytes=limits.line_bytes)
+    blocks = decoding.blocks(path, encoding, limits)
     lines = (line for block in blocks for line in block[:-1].split(b"\n"))
     file = label(rank, header.table)
     columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)

@@ -26,8 +26,12 @@ from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import (
     ORIGIN_FIELDS,
-    UNREADABLE_SCHEMA,
+    Batch,
     Extract,
+    Opening,
+    Piece,
+    UnreadableDelivery,
+    encoded,
     label,
     oddities_of,
     refusal,
@@ -37,9 +41,10 @@ from insertion_pipeline.registry import ContractField, ContractTable
 Cell = str | float | int | bool | dt.date | dt.datetime | dt.time | dt.timedelta
 
 _HEADER_SEARCH_ROWS = 15
+_BATCH_ROWS = 50_000
 _EXACT_WHOLE_NUMBERS = 10**15
 #: Cells that one sheet may span, counted as the rectangle that holds them (the library lays the whole of it out).
-_MOST_CELLS = 60_000_000
+_MOST_CELLS = 30_000_000
 _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 
 
@@ -55,18 +60,17 @@ class Sheet:
     candidates: Sequence[ContractTable] = ()
 
 
-def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Extract]:
-    """One extract per contract table found, and one for each other sheet that holds anything."""
+def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
+    """One member per contract table found, and one for each other sheet that holds anything."""
     found = False
     for number, (sheet, table) in enumerate(sheets_of(path, tables, limits), start=rank):
         found = True
         if table is not None:
-            yield _read_sheet(sheet, table, number, limits)
+            yield from _read_sheet(sheet, table, number, limits)
         else:
-            counted = Account(lines=len(sheet.rows), header_footer=len(sheet.rows))
-            yield Extract(None, None, counted, UNREADABLE_SCHEMA.empty_table())
+            yield Extract(number, None, Account(lines=len(sheet.rows), header_footer=len(sheet.rows)))
     if not found:
-        yield Extract(None, None, Account(), UNREADABLE_SCHEMA.empty_table())
+        yield Extract(rank, None, Account())
 
 
 def sheets_of(
@@ -99,7 +103,10 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
     try:
         workbook = CalamineWorkbook.from_path(path)
         for name in (name for name in workbook.sheet_names if name not in OWN_SHEETS):
-            rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+            sheet = workbook.get_sheet_by_name(name)
+            if sheet.total_height * sheet.total_width > _MOST_CELLS:
+                raise _too_wide(limits)
+            rows = sheet.to_python(skip_empty_area=False)
             if not (rows and rows[0] and rows[0][0] in OWN_TITLES):
                 yield name, rows
     except PasswordError:
@@ -109,11 +116,13 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
             remedy="Retirez le mot de passe dans le tableur, enregistrez, puis déposez de nouveau.",
         ) from None
     except (CalamineError, zipfile.BadZipFile) as error:
-        raise refusal(
-            "unreadable-archive",
-            "Le classeur est abîmé : il ne s'ouvre pas.",
-            remedy="Ouvrez le classeur dans un tableur, enregistrez-le de nouveau, puis déposez-le.",
-        ) from error
+        raise _damaged() from error
+    except UnreadableDelivery:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what the library raises where its own assumptions fail
+            raise
+        raise _damaged() from None
 
 
 def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
@@ -135,12 +144,24 @@ def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
                     rest = chunk[-32:]
             widest = max((_column_number(column) for column in letters), default=0)
             if widest * highest > _MOST_CELLS:
-                raise refusal(
-                    "limit-exceeded",
-                    "La feuille s'étend sur trop de cellules.",
-                    expected=f"au plus {limits.columns} colonnes",
-                    remedy="Copiez les seules lignes et colonnes remplies dans un nouveau classeur.",
-                )
+                raise _too_wide(limits)
+
+
+def _too_wide(limits: Limits) -> UnreadableDelivery:
+    return refusal(
+        "limit-exceeded",
+        "La feuille s'étend sur trop de cellules.",
+        expected=f"au plus {limits.columns} colonnes et {_MOST_CELLS // 1_000_000} millions de cellules par feuille",
+        remedy="Copiez les seules lignes et colonnes remplies dans un nouveau classeur, ou déposez un fichier CSV.",
+    )
+
+
+def _damaged() -> UnreadableDelivery:
+    return refusal(
+        "unreadable-archive",
+        "Le classeur est abîmé : il ne s'ouvre pas.",
+        remedy="Ouvrez le classeur dans un tableur, enregistrez-le de nouveau, puis déposez-le.",
+    )
 
 
 def _column_number(letters: bytes) -> int:
@@ -172,7 +193,7 @@ def _looked_at(rows: Sequence[Sequence[Cell]], tables: Sequence[ContractTable]) 
     return best
 
 
-def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -> Extract:
+def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -> Iterator[Piece]:
     file = label(rank, table)
     if len(sheet.cells) > limits.columns:
         raise refusal(
@@ -183,27 +204,48 @@ def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -
         )
     columns = headers.columns_of(sheet.cells, table, file=file, line=sheet.header + 1)
     findings = [*columns.findings, *headers.guess(table, sheet.candidates, file)]
-    data = sheet.rows[sheet.header + 1 :]
-    blank_before = sum(1 for row in sheet.rows[: sheet.header] if _is_blank(row))
-    filled = [(number, row) for number, row in enumerate(data, start=sheet.header + 2) if not _is_blank(row)]
+    yield Opening(rank, table.name, tuple(columns.stored.values()), tuple(findings))
     width = len(sheet.cells)
-    findings.extend(_outside(number, width, file, table) for number, row in filled if not _is_blank(row[width:]))
+    outside: list[Finding] = []
+    filled = 0
+    for first in range(sheet.header + 1, len(sheet.rows), _BATCH_ROWS):
+        rows = enumerate(sheet.rows[first : first + _BATCH_ROWS], start=first + 1)
+        numbered = [(number, row) for number, row in rows if not _is_blank(row)]
+        filled += len(numbered)
+        outside.extend(_outside(number, width, file, table) for number, row in numbered if not _is_blank(row[width:]))
+        if numbered:
+            yield _batch(numbered, columns, rank, file, limits)
+    blank_before = sum(1 for row in sheet.rows[: sheet.header] if _is_blank(row))
+    account = Account(
+        lines=len(sheet.rows),
+        blank=blank_before + len(sheet.rows) - sheet.header - 1 - filled,
+        header_footer=sheet.header + 1 - blank_before,
+        accepted=filled,
+    ).checked()
+    yield Extract(rank, table.name, account, tuple(outside))
+
+
+def _batch(
+    numbered: Sequence[tuple[int, Sequence[Cell]]], columns: headers.Columns, rank: int, file: str, limits: Limits
+) -> Batch:
+    """Rows of a sheet, each with its number, as text."""
+    table = columns.table
     values: dict[str, list[str]] = {}
     for position, name in columns.stored.items():
         field = table.field(name)
-        values[name] = [_text(row[position], field) if position < len(row) else "" for _, row in filled]
+        values[name] = [_text(row[position], field) if position < len(row) else "" for _, row in numbered]
+        if max(map(len, values[name])) > limits.line_bytes:
+            raise refusal(
+                "limit-exceeded",
+                "Une cellule dépasse la longueur permise.",
+                expected=f"au plus {limits.line_bytes // 1024} Ko par cellule",
+                file=file,
+            )
     rows = pa.table({name: pa.array(cells, pa.string()) for name, cells in values.items()})
-    origins = ([number for number, _ in filled], [1] * len(filled), [rank] * len(filled))
+    origins = ([number for number, _ in numbered], [1] * len(numbered), [rank] * len(numbered))
     for (name, kind), column in zip(ORIGIN_FIELDS, origins, strict=True):
         rows = rows.append_column(pa.field(name, kind), pa.array(column, kind))
-    account = Account(
-        lines=len(sheet.rows),
-        blank=blank_before + len(data) - len(filled),
-        header_footer=sheet.header + 1 - blank_before,
-        accepted=len(filled),
-    ).checked()
-    oddities = oddities_of(rows, list(values), file=file, table=table.name)
-    return Extract(table.name, rows, account, UNREADABLE_SCHEMA.empty_table(), tuple(findings), oddities)
+    return Batch(rank, table.name, encoded(rows), oddities=oddities_of(rows, list(values), file=file, table=table.name))
 
 
 def _outside(line: int, width: int, file: str, table: ContractTable) -> Finding:

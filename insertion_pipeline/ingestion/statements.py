@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
@@ -24,13 +25,25 @@ from insertion_pipeline.lake import Lake
 _WORTH_OPTIMISING = 200_000
 
 
+class Readable(Protocol):
+    """Rows that Arrow streams as often as they are asked for."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
 class _Place:
     """What a statement reads under one name: whatever table lies here when it runs. Arrow streams it to DuckDB."""
 
     def __init__(self, name: str, schema: pa.Schema) -> None:
         self.name = name
         self.nothing = schema.empty_table()
-        self.table = self.nothing
+        self.table: Readable = self.nothing
 
     def __arrow_c_schema__(self) -> object:
         return self.table.schema.__arrow_c_schema__()
@@ -67,7 +80,7 @@ class Statements:
             for place in self._places.values():
                 place.table = place.nothing
 
-    def place(self, name: str, table: pa.Table) -> str:
+    def place(self, name: str, table: Readable) -> str:
         """Where `table` can be read from: a SQL name, the same for every table of this name and these columns."""
         key = (name, table.schema)
         if key not in self._places:
@@ -77,14 +90,17 @@ class Statements:
         return self._places[key].name
 
     def run(self, query: str) -> pa.Table:
-        """What `query` gives, over the tables that lie in the places which it reads."""
-        if max((place.table.num_rows for place in self._places.values()), default=0) >= _WORTH_OPTIMISING:
-            return self._run_once(query)
+        """What `query` gives over the tables that lie in the places which it reads; one thread, so rows keep order."""
         if query not in self._prepared:
             name = f"statement_{len(self._prepared)}"
             self._connection.execute(f"PREPARE {name} AS {query}")
             self._prepared[query] = name
         return self._connection.sql(f"EXECUTE {self._prepared[query]}").to_arrow_table()
+
+    def run_over_all(self, query: str) -> pa.Table:
+        """The same for a query over whole tables, which may be large: planned with care and by all threads then."""
+        rows = max((place.table.num_rows for place in self._places.values()), default=0)
+        return self._run_once(query) if rows >= _WORTH_OPTIMISING else self.run(query)
 
     def _run_once(self, query: str) -> pa.Table:
         self._connection.execute("PRAGMA enable_optimizer")

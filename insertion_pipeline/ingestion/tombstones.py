@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.contracts.cells import NIR_FORM, NISS_FORM, literal, quoted
 from insertion_pipeline.ingestion.conforming import Conformed
 from insertion_pipeline.ingestion.extracts import label
+from insertion_pipeline.ingestion.gathering import Gathered, Tables
 from insertion_pipeline.lake import Lake, canonical_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Partner, Source
@@ -215,20 +216,21 @@ def remaining(
     with lake.connect(sealed_spill=True) as connection:
         _prepare(connection, lake)
         _register(connection, holding)
-        tables = [(contracts[name], rows, True) for name, rows in conformed.accepted.items()]
-        tables += [(contracts[name], rows, False) for name, rows in conformed.rejected.items()]
+        tables = [(contracts[name], rows, True) for name, rows in conformed.accepted.parts.items()]
+        tables += [(contracts[name], rows, False) for name, rows in conformed.rejected.parts.items()]
         hidden = _hidden_rows(connection, tables, source, partner)
-    accepted = {name: _without(rows, hidden.get(name)) for name, rows in conformed.accepted.items()}
-    rejected = {name: _without(rows, hidden.get(name)) for name, rows in conformed.rejected.items()}
+    accepted = Tables({name: _without(rows, hidden.get(name)) for name, rows in conformed.accepted.parts.items()})
+    rejected = Tables({name: _without(rows, hidden.get(name)) for name, rows in conformed.rejected.parts.items()})
     findings = _findings_without(conformed.findings, hidden, contracts)
-    counts = {name: rows.num_rows - accepted[name].num_rows for name, rows in conformed.accepted.items()}
+    before = conformed.accepted.parts.items()
+    counts = {name: rows.num_rows - accepted.parts[name].num_rows for name, rows in before}
     kept = replace(conformed, accepted=accepted, rejected=rejected, findings=findings)
     return Remaining(kept, {name: count for name, count in counts.items() if count}, is_whole=not hidden)
 
 
 def _hidden_rows(
     connection: duckdb.DuckDBPyConnection,
-    tables: Sequence[tuple[ContractTable, pa.Table, bool]],
+    tables: Sequence[tuple[ContractTable, Gathered, bool]],
     source: Source,
     partner: Partner,
 ) -> dict[str, pa.Table]:
@@ -236,11 +238,11 @@ def _hidden_rows(
     found: dict[str, list[pa.Table]] = {}
     keys: list[pa.Table] = []
     for contract, rows, is_accepted in tables:
-        traits = _Traits.of_table(contract, rows.column_names)
+        traits = _Traits.of_table(contract, rows.schema.names)
         if not rows.num_rows or traits.is_empty:
             continue
         connection.register("judged", rows)
-        own_key = _local_key(contract, rows.column_names) or "NULL::VARCHAR"
+        own_key = _local_key(contract, rows.schema.names) or "NULL::VARCHAR"
         matched = connection.sql(
             f"SELECT _member, _line, {own_key} AS key FROM judged WHERE {traits.matches(is_accepted=is_accepted)}"
         ).to_arrow_table()
@@ -248,7 +250,7 @@ def _hidden_rows(
         keys.append(matched.select(["key"]))
     connection.register("hidden_keys", pa.concat_tables([pa.table({"key": pa.array([], pa.string())}), *keys]))
     for contract, rows, _ in tables:
-        key = _local_key(contract, rows.column_names)
+        key = _local_key(contract, rows.schema.names)
         if key is None or not rows.num_rows:
             continue
         owner = contract.insertion.local_person_source or source.name
@@ -262,10 +264,11 @@ def _hidden_rows(
     return {name: pa.concat_tables(parts) for name, parts in found.items() if any(len(part) for part in parts)}
 
 
-def _without(rows: pa.Table, hidden: pa.Table | None) -> pa.Table:
+def _without(rows: Gathered, hidden: pa.Table | None) -> Gathered:
     if hidden is None:
         return rows
-    return rows.filter(pc.invert(pc.is_in(_places(rows), value_set=_places(hidden).combine_chunks())))
+    places = _places(hidden).combine_chunks()
+    return rows.where(lambda batch: pc.invert(pc.is_in(_places(batch), value_set=places)))
 
 
 def _places(rows: pa.Table) -> pa.ChunkedArray:

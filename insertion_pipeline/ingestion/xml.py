@@ -13,6 +13,7 @@ at a time.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,9 +28,12 @@ from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import (
     ORIGIN_FIELDS,
-    UNREADABLE_SCHEMA,
+    Batch,
     Extract,
+    Opening,
+    Piece,
     UnreadableDelivery,
+    encoded,
     label,
     oddities_of,
     refusal,
@@ -171,33 +175,28 @@ class _Flow:
     root: dict[str, str] = field(default_factory=dict)
 
 
-def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Extract:
+def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
     """The persons of a flow. Raises `UnreadableDelivery` when it is not whole, not well formed, or not this flow."""
     table = tables[0]
     file = label(rank, table)
     _refuse_document_type(path, file)
     flow = _Flow()
-    names = [one.name for one in table.stored_fields]
-    schema = pa.schema([(name, pa.string()) for name in names])
-    batches, waiting, lines = [], [], []
-    for values in _persons(path, _compiled(table), flow, file):
-        waiting.append(values)
-        lines.append(flow.persons)
-        if len(waiting) == _BATCH_PERSONS:
-            batches.append(_table(waiting, schema))
-            waiting = []
-    batches.append(_table(waiting, schema))
-    rows = pa.concat_tables(batches)
-    for (name, kind), values_of in zip(ORIGIN_FIELDS, (lines, [1] * len(lines), [rank] * len(lines)), strict=True):
-        rows = rows.append_column(pa.field(name, kind), pa.array(values_of, kind))
+    names = tuple(one.name for one in table.stored_fields)
+    yield Opening(rank, table.name, names)
+    persons = _persons(path, _compiled(table), flow, file)
+    while waiting := list(itertools.islice(persons, _BATCH_PERSONS)):
+        rows = _table(waiting, pa.schema([(name, pa.string()) for name in names]))
+        lines = range(flow.persons - len(waiting) + 1, flow.persons + 1)
+        origins = (lines, [1] * len(waiting), [rank] * len(waiting))
+        for (name, kind), values in zip(ORIGIN_FIELDS, origins, strict=True):
+            rows = rows.append_column(pa.field(name, kind), pa.array(values, kind))
+        yield Batch(rank, table.name, encoded(rows), oddities=oddities_of(rows, names, file=file, table=table.name))
     account = Account(lines=flow.persons + flow.envelopes, header_footer=flow.envelopes, accepted=flow.persons)
-    return Extract(
+    yield Extract(
+        rank,
         table.name,
-        rows,
         account.checked(),
-        UNREADABLE_SCHEMA.empty_table(),
         tuple(_control(flow, file, table)),
-        oddities_of(rows, names, file=file, table=table.name),
         _stated_month(flow.month_text),
         _stated_territory(flow.territories, file),
     )
