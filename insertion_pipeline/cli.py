@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from insertion_pipeline.commands import copies, drifting, keys, portal, protection, releases, review, rights
+from insertion_pipeline.commands import (
+    copies,
+    drifting,
+    keys,
+    portal,
+    protection,
+    releases,
+    review,
+    rights,
+    suppressing,
+)
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
 from insertion_pipeline.commands.session import session_of as _session
 
@@ -155,6 +165,7 @@ app.command()(protection.protection)
 app.add_typer(portal.commands, name="portal")
 app.add_typer(rights.commands)
 app.add_typer(drifting.commands)
+app.add_typer(suppressing.commands)
 app.add_typer(review.commands, name="review")
 app.add_typer(keys.commands, name="keys")
 app.command()(keys.retention)

@@ -476,6 +476,21 @@ def show_verification(verification: Verification) -> None:
         console.print(Text(f"  {problem.file} : {problem.message}"))
 
 
+def show_protection(certificate: Mapping[str, Any], out: Path) -> None:
+    """What was hidden of a table of counts, and what an attacker still finds."""
+    attacker, cost = certificate["attacker"], certificate["cost"]
+    console.print(
+        f"{plural(certificate['cells'], 'cellule')} : {number(certificate['primary'])} sensibles,"
+        f" {number(certificate['secondary'])} masquées pour les protéger, {number(certificate['published'])} publiées."
+    )
+    console.print(
+        f"Attaque : {number(attacker['exactly_known'])} retrouvées,"
+        f" {number(attacker['sensitive_cells_under_width'])} connues de trop près."
+        f" Coût {cost['paid']:.1f}, au moins {cost['proven_lower_bound']:.1f}."
+    )
+    console.print(Text(f"Table : {out}"))
+
+
 def show_link(answer: Mapping[str, Any]) -> None:
     """How many persons the records speak of, and how right that is where the truth is known."""
     console.print(

@@ -229,6 +229,48 @@ def test_no_hidden_cell_can_be_worked_out_by_linear_algebra(seed: int) -> None:
     assert not determined.any()
 
 
+@pytest.mark.parametrize("zeros_known", [True, False])
+def test_every_small_number_keeps_its_width_for_an_attacker_who_knows_every_equation(
+    safe: SafeTable, truth: pa.Table, zeros_known: bool
+) -> None:
+    keys = ("indicator_code", "territory_code", "breakdown", "modality")
+    true = {tuple(row[key] for key in keys): row for row in truth.to_pylist()}
+    quantities = {row["indicator_code"]: row["numerator_quantity"] for row in safe.knowledge.indicators.to_pylist()}
+    needs = [
+        {"quantity": quantities[row["indicator_code"]], **{name: row[name] for name in attacker.KEY[1:]}, "need": 5.0}
+        for row in safe.table.to_pylist()
+        if row["indicator_code"] in ("known", "share") and 0 < true[tuple(row[key] for key in keys)]["numerator"] < 5
+    ]
+    with in_memory() as connection:
+        examined = pa.Table.from_pylist(needs, schema=attacker.NEEDS_SCHEMA)
+        found = attacker.audit(connection, safe.table, safe.knowledge, examined, zeros_known=zeros_known)
+    bounded = [row for row in found.cells.to_pylist() if row["need"] == 5.0]
+    assert len(bounded) == len(needs) > 20
+    assert all(row["high"] - row["low"] >= 5.0 - 1e-6 for row in bounded)
+    assert len(found.breaches) == 0
+
+
+def test_the_attacker_bounds_what_it_cannot_find() -> None:
+    """Two hidden communes sum to 5 and each is at least 1: each lies between 1 and 4, whatever the attacker tries."""
+    rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 2, 40, 60), strict=True)]
+    made = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 105)]), small_registry())
+    faulty = made.table.to_pylist()
+    for row in faulty:
+        count = {COMMUNES[2]: 40.0, COMMUNES[3]: 60.0, "FR-DEP-08": 105.0}.get(row["territory_code"])
+        row |= {"numerator": count, "value": count, "status": "published" if count else "suppressed"}
+    needs = [
+        {"quantity": "known.numerator", **{name: row[name] for name in attacker.KEY[1:]}, "need": 5.0}
+        for row in faulty
+        if row["status"] == "suppressed"
+    ]
+    with in_memory() as connection:
+        table = pa.Table.from_pylist(faulty, schema=made.table.schema)
+        examined = pa.Table.from_pylist(needs, schema=attacker.NEEDS_SCHEMA)
+        found = attacker.audit(connection, table, made.knowledge, examined)
+    assert [(row["low"], row["high"]) for row in found.narrow.to_pylist()] == [(1.0, 4.0), (1.0, 4.0)]
+    assert len(found.breaches) == 0
+
+
 def test_protection_does_not_depend_on_the_order_of_rows(safe: SafeTable, truth: pa.Table) -> None:
     shuffled = truth.take(pa.array(np.random.default_rng(3).permutation(len(truth))))
     again = protect(shuffled, small_registry())
@@ -302,7 +344,9 @@ def test_the_certificate_says_what_was_hidden_and_what_it_does_not_claim(safe: S
     assert certificate["statuses"]["suppressed"] == pc.sum(pc.equal(safe.table["status"], "suppressed")).as_py()
     assert certificate["statuses"]["suppressed"] >= certificate["secondary_rows"] > 0
     assert certificate["audit"]["recomputable_cells"] == 0
-    assert len(certificate["not_claimed"]) == 4
+    assert certificate["audit"]["sensitive_cells_under_width"] == 0
+    assert certificate["audit"]["sensitive_cells_bounded"] == certificate["sensitive_cells"] > 20
+    assert certificate["cost"]["paid"] >= certificate["cost"]["proven_lower_bound"] > 0
 
 
 def test_only_protection_makes_a_safe_table(safe: SafeTable) -> None:

@@ -4,29 +4,29 @@ Belongs here: an audit that sees only what a reader of the release sees, with it
 Does not belong here: hiding anything. It shares no code with `equations` and `suppression`, so that a mistake there is
 not repeated here.
 
-Two attacks. *Elimination*: is a hidden cell the only solution of the equations, whatever the others are? Exact, over
-the whole system, modulo a prime. *Bounds*: the interval of each hidden cell when nothing is negative and a hidden
-count is at least 1 (zeros are published), narrowed equation by equation until nothing moves. Bounds are what a patient
-reader finds; they are not the narrowest interval that linear programming would give.
+Two attackers: one knows that zeros are published, so that a hidden count is at least 1; the other only that nothing is
+negative. Both know every equation. What follows from them is worked out in `inference`.
 """
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
-_PRIME = (1 << 61) - 1
-#: Hidden sums have decimals: elimination works on whole multiples of this.
-_GRAIN = 1_000_000
-_ROUNDS = 200
+from insertion_pipeline.disclosure.inference import Unknowns
+
+#: What names a cell.
+KEY = ("quantity", "month", "territory_code", "breakdown", "modality")
 _SAME = 1e-6
+#: Two solutions so far apart show that an unknown has more than one possible value.
+APART = 0.01
 
-#: One row per hidden cell. `low` and `high` bound it; `solution` is its only possible value, null when there are more.
+#: One row per hidden cell. Its interval holds `low` and `high`: all of it where that is narrower than `need`.
+#: `solution` is its only possible value, null when there are more.
 FINDINGS_SCHEMA = pa.schema(
     [
         ("quantity", pa.string()),
@@ -36,11 +36,16 @@ FINDINGS_SCHEMA = pa.schema(
         ("modality", pa.string()),
         ("threshold", pa.float64()),
         ("is_derived", pa.bool_()),
+        ("need", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("solution", pa.float64()),
     ]
 )
+
+
+#: One row per cell that must not be known more closely than `need`.
+NEEDS_SCHEMA = pa.schema([*(FINDINGS_SCHEMA.field(name) for name in KEY), ("need", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class Audit:
 
     cells: pa.Table
     equations: int
+
+    @property
+    def narrow(self) -> pa.Table:
+        """Sensitive cells known more closely than they need."""
+        width, need = pc.subtract(self.cells["high"], self.cells["low"]), self.cells["need"]
+        return self.cells.filter(pc.and_(pc.greater(need, APART), pc.less(width, pc.subtract(need, _SAME))))
 
     @property
     def breaches(self) -> pa.Table:
@@ -193,9 +204,27 @@ SELECT
 FROM signed JOIN cell USING (cell)
 """
 
+_HIDDEN = """
+SELECT cell.*, coalesce(needs.need, 0) AS need
+FROM cell LEFT JOIN needs USING (quantity, month, territory_code, breakdown, modality)
+WHERE shown IS NULL
+ORDER BY cell
+"""
 
-def audit(connection: duckdb.DuckDBPyConnection, published: pa.Table, knowledge: Knowledge) -> Audit:
-    """Attack `published` (columns of `indicator_values`) with nothing but it and `knowledge`."""
+
+def audit(
+    connection: duckdb.DuckDBPyConnection,
+    published: pa.Table,
+    knowledge: Knowledge,
+    needs: pa.Table | None = None,
+    *,
+    zeros_known: bool = True,
+) -> Audit:
+    """Attack `published` (columns of `indicator_values`) with nothing but it and `knowledge`.
+
+    `needs` (`NEEDS_SCHEMA`) says which cells to bound, until they are seen to be so wide or to be narrower; any other
+    hidden cell is only told apart from one that has a single possible value. Raises `NoSolution`.
+    """
     tables = {
         "published": published,
         "indicators": knowledge.indicators,
@@ -203,6 +232,7 @@ def audit(connection: duckdb.DuckDBPyConnection, published: pa.Table, knowledge:
         "links": knowledge.links,
         "open_sums": knowledge.open_sums,
         "compositions": knowledge.compositions,
+        "needs": NEEDS_SCHEMA.empty_table() if needs is None else needs,
     }
     for name, table in tables.items():
         connection.register(name, table)
@@ -212,166 +242,36 @@ def audit(connection: duckdb.DuckDBPyConnection, published: pa.Table, knowledge:
         entries = connection.sql(
             "SELECT equation, cell, sign::DOUBLE AS sign, shown FROM entry WHERE has_unknown ORDER BY equation, cell"
         ).to_arrow_table()
-        hidden = connection.sql(
-            "SELECT cell, is_at_least_one, is_hidden, quantity, month, territory_code, breakdown, modality,"
-            " threshold, is_derived FROM cell WHERE shown IS NULL ORDER BY cell"
-        ).to_arrow_table()
+        hidden = connection.sql(_HIDDEN).to_arrow_table()
     finally:
         for name in tables:
             connection.unregister(name)
-    return _solved(entries, hidden)
+    return _inferred(entries, hidden, zeros_known=zeros_known)
 
 
-def _solved(entries: pa.Table, hidden: pa.Table) -> Audit:
+def _inferred(entries: pa.Table, hidden: pa.Table, *, zeros_known: bool) -> Audit:
     equations, equation = np.unique(entries["equation"].to_numpy(), return_inverse=True)
     shown, sign = entries["shown"].to_numpy(), entries["sign"].to_numpy()
     known = ~np.isnan(shown)
     right = -np.bincount(equation[known], weights=(sign * shown)[known], minlength=len(equations)).astype(np.float64)
     cells = hidden["cell"].to_numpy()
     unknown = np.searchsorted(cells, entries["cell"].to_numpy()[~known])
-    system = _Unknowns(equation[~known].astype(np.int64), unknown.astype(np.int64), sign[~known], right, len(cells))
-    floors = np.where(hidden["is_at_least_one"].to_numpy(zero_copy_only=False).astype(bool), 1.0, 0.0)
-    low, high = system.bounds(floors)
+    at_least_one, is_hidden = (
+        hidden[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("is_at_least_one", "is_hidden")
+    )
+    system = Unknowns(
+        equation[~known].astype(np.int64),
+        unknown.astype(np.int64),
+        sign[~known],
+        right,
+        np.where(at_least_one & zeros_known, 1.0, 0.0),
+    )
+    needs = np.where(is_hidden, np.maximum(hidden["need"].to_numpy(), APART), 0.0)
+    intervals = system.intervals(needs)
+    solution = system.solutions(is_hidden & (intervals.high - intervals.low < _SAME))
+    hidden = hidden.set_column(hidden.column_names.index("need"), "need", pa.array(needs))
     found = {name: hidden[name] for name in FINDINGS_SCHEMA.names if name in hidden.column_names}
-    found |= {"low": pa.array(low), "high": pa.array(high), "solution": pa.array(system.solutions(), from_pandas=True)}
+    found |= {"low": pa.array(intervals.low), "high": pa.array(intervals.high)}
+    found["solution"] = pa.array(solution, from_pandas=True)
     table = pa.table({name: found[name] for name in FINDINGS_SCHEMA.names}).cast(FINDINGS_SCHEMA)
     return Audit(table.filter(hidden["is_hidden"]), len(equations))
-
-
-@dataclass(frozen=True)
-class _Unknowns:
-    """The equations that still have unknowns: one entry per (equation, unknown), and the right-hand sides."""
-
-    equation: NDArray[np.int64]
-    unknown: NDArray[np.int64]
-    sign: NDArray[np.float64]
-    right: NDArray[np.float64]
-    count: int
-
-    def bounds(self, floors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Least and greatest value of each unknown, by narrowing one equation after the other."""
-        low, high = floors.copy(), np.full(self.count, np.inf)
-        plus = self.sign > 0
-        for _ in range(_ROUNDS):
-            least = np.where(plus, low[self.unknown], -high[self.unknown])
-            most = np.where(plus, high[self.unknown], -low[self.unknown])
-            at_most = self.right[self.equation] - self._others(least, -np.inf)
-            at_least = self.right[self.equation] - self._others(most, np.inf)
-            narrowed_low, narrowed_high = low.copy(), high.copy()
-            np.minimum.at(narrowed_high, self.unknown, np.where(plus, at_most, -at_least))
-            np.maximum.at(narrowed_low, self.unknown, np.where(plus, at_least, -at_most))
-            with np.errstate(invalid="ignore"):
-                moved = (narrowed_low > low + 1e-6) | (narrowed_high < high - 1e-6)
-            low, high = narrowed_low, narrowed_high
-            if not moved.any():
-                break
-        return low, high
-
-    def _others(self, value: NDArray[np.float64], infinite: float) -> NDArray[np.float64]:
-        """Per entry, the sum of the other entries of its equation; `infinite` when one of them is."""
-        finite = np.where(np.isinf(value), 0.0, value)
-        sums = np.bincount(self.equation, weights=finite, minlength=len(self.right))
-        infinities = np.bincount(self.equation, weights=np.isinf(value), minlength=len(self.right))
-        others = infinities[self.equation] - np.isinf(value)
-        return np.where(others > 0, infinite, sums[self.equation] - finite)
-
-    def solutions(self) -> NDArray[np.float64]:
-        """The one possible value of each unknown by elimination, NaN when there are several."""
-        pivots = self._eliminated()
-        first, second = (self._solution(pivots, seed) for seed in (1, 2))
-        solved = np.full(self.count, np.nan)
-        for unknown in range(self.count):
-            if first[unknown] == second[unknown]:
-                number = first[unknown]
-                solved[unknown] = (number if number < _PRIME // 2 else number - _PRIME) / _GRAIN
-        return solved
-
-    def _eliminated(self) -> list[tuple[int, dict[int, int]]]:
-        """The equations in echelon form: (pivot unknown, coefficients modulo the prime; key -1 is the constant).
-
-        An equation that alone holds one of its unknowns needs no elimination: it is peeled off, which leaves others
-        alone in turn. Only the core that remains is eliminated.
-        """
-        rows = self._rows()
-        holders: list[set[int]] = [set() for _ in range(self.count)]
-        for number, row in enumerate(rows):
-            for unknown in row.keys() - {-1}:
-                holders[unknown].add(number)
-        pivots: list[tuple[int, dict[int, int]]] = []
-        alone = [unknown for unknown, held in enumerate(holders) if len(held) == 1]
-        while alone:
-            pivot = alone.pop()
-            if len(holders[pivot]) != 1:
-                continue
-            (number,) = holders[pivot]
-            pivots.append((pivot, rows[number]))
-            for unknown in rows[number].keys() - {-1}:
-                holders[unknown].discard(number)
-                if len(holders[unknown]) == 1:
-                    alone.append(unknown)
-        core = sorted(set().union(*holders), key=lambda number: (len(rows[number]), number))
-        return pivots + _echelon([rows[number] for number in core], [len(held) for held in holders])
-
-    def _rows(self) -> list[dict[int, int]]:
-        """Each equation as coefficients modulo the prime; key -1 is the constant."""
-        starts = np.searchsorted(self.equation, np.arange(len(self.right) + 1)).tolist()
-        unknowns, signs = self.unknown.tolist(), self.sign.tolist()
-        rows: list[dict[int, int]] = []
-        for number, right in enumerate(self.right.tolist()):
-            row = {-1: -round(right * _GRAIN) % _PRIME}
-            for entry in range(starts[number], starts[number + 1]):
-                row[unknowns[entry]] = (row.get(unknowns[entry], 0) + int(signs[entry])) % _PRIME
-            rows.append({unknown: factor for unknown, factor in row.items() if factor})
-        return rows
-
-    def _solution(self, pivots: list[tuple[int, dict[int, int]]], seed: int) -> list[int]:
-        """One solution, the free unknowns set to fixed scattered numbers: two of them agree only where there is one."""
-        solution = [_scattered(unknown, seed) for unknown in range(self.count)]
-        for pivot, row in reversed(pivots):
-            total = row.get(-1, 0)
-            for unknown, factor in row.items():
-                if unknown not in (-1, pivot):
-                    total += factor * solution[unknown]
-            solution[pivot] = -total * pow(row[pivot], -1, _PRIME) % _PRIME
-        return solution
-
-
-def _echelon(rows: list[dict[int, int]], degree: list[int]) -> list[tuple[int, dict[int, int]]]:
-    """Gauss: each row with a pivot that no later row has. Rows with nothing left say nothing new."""
-    order: dict[int, int] = {}
-    pivots: list[tuple[int, dict[int, int]]] = []
-    for row in rows:
-        standing = [order[unknown] for unknown in row if unknown in order]
-        heapq.heapify(standing)
-        while standing:
-            pivot, other = pivots[heapq.heappop(standing)]
-            if pivot in row:
-                for unknown in _subtract(row, pivot, other):
-                    if unknown in order:
-                        heapq.heappush(standing, order[unknown])
-        if free := [unknown for unknown in row if unknown >= 0]:
-            pivot = min(free, key=lambda unknown: (degree[unknown], unknown))
-            order[pivot] = len(pivots)
-            pivots.append((pivot, row))
-    return pivots
-
-
-def _subtract(row: dict[int, int], pivot: int, other: dict[int, int]) -> list[int]:
-    """Take the multiple of `other` from `row` that clears `pivot`; returns the unknowns that are new in `row`."""
-    factor = row[pivot] * pow(other[pivot], -1, _PRIME) % _PRIME
-    new = [unknown for unknown in other if unknown not in row]
-    for unknown, coefficient in other.items():
-        rest = (row.get(unknown, 0) - factor * coefficient) % _PRIME
-        if rest:
-            row[unknown] = rest
-        else:
-            row.pop(unknown, None)
-    return new
-
-
-def _scattered(unknown: int, seed: int) -> int:
-    """A number that looks arbitrary but is always the same (splitmix64 over the position)."""
-    number = (unknown * 2 + seed) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-    return (number ^ number >> 31) % _PRIME

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from insertion_pipeline.disclosure.suppression import Booleans, Integers, Numbers, System
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
+from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
 from insertion_pipeline.registry import Registry
 
 #: Breakdown and modality of a row that is not cut.
 UNCUT: Final = "total"
 TOTAL: Final = "TOTAL"
-#: Levels whose figures are hidden only when somebody would be found exactly.
-HEADLINE_LEVELS: Final = ("department", "council", "province", "region", "country")
 #: Decimal sums of hours or euros may differ from the sum of their parts by so much.
 TOLERANCE: Final = 1e-6
 #: One row per (month, territory, larger territory that contains it): where each territory adds up.
@@ -69,22 +68,33 @@ def added_up(
 
     composed = compositions(registry, quantities)
     sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links, composed)
-    (line, line_cell, line_sign), open_sums = _lines(sums, keyring, truth)
     derived, rate_line = _complements(entries, cell, keyring.count)
+    (line, line_cell, line_sign, implied), open_sums = _lines(sums, keyring, truth, derived)
     first = int(line[-1]) + 1 if len(line) else 0
+    is_shown = ~entries.is_derived
+    shown_row, shown_cell = entries.row[is_shown], cell[is_shown]
     system = System(
         values=truth,
         floors=np.minimum(floors, truth),
         widths=widths,
         derived_from=derived,
-        headlines=np.isin(texts(values, "territory_level"), HEADLINE_LEVELS),
-        shown_row=entries.row[~entries.is_derived],
-        shown_cell=cell[~entries.is_derived],
+        **_worth_showing(len(values), shown_row, truth[shown_cell]),
+        shown_row=shown_row,
+        shown_cell=shown_cell,
         line=np.concatenate([line, np.repeat(np.arange(len(rate_line)), 3) + first]).astype(np.int64),
         line_cell=np.concatenate([line_cell, rate_line.ravel()]).astype(np.int64),
         line_sign=np.concatenate([line_sign, np.tile([-1.0, 1.0, 1.0], len(rate_line))]),
+        implied=np.concatenate([implied, np.zeros(len(rate_line), dtype=bool)]),
     )
     return AddedUp(system, quantities, keyring.index(), open_sums)
+
+
+def _worth_showing(rows: int, shown_row: Integers, shown: Numbers) -> dict[str, Any]:
+    """What hiding each row costs, and which rows are never hidden: those that show a zero and nothing else."""
+    largest, shows = np.zeros(rows), np.zeros(rows, dtype=bool)
+    np.maximum.at(largest, shown_row, shown)
+    shows[shown_row] = True
+    return {"costs": np.sqrt(np.maximum(largest, 0.25)), "must_show": shows & (largest == 0)}
 
 
 def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
@@ -314,8 +324,12 @@ def _additive(registry: Registry, quantities: Mapping[tuple[str, str], str], nam
     return np.array([all(term in adding for term in name.removeprefix("~").split("|")) for name in names], dtype=bool)
 
 
-def _lines(sums: _Sums, keys: _CellKeys, truth: Numbers) -> tuple[tuple[Integers, Integers, Numbers], pa.Table]:
-    """The sums that the values fulfil, as entries (line, cell, sign) sorted by line; and those that they do not."""
+def _lines(
+    sums: _Sums, keys: _CellKeys, truth: Numbers, derived: Integers
+) -> tuple[tuple[Integers, Integers, Numbers, Booleans], pa.Table]:
+    """The sums that the values fulfil, as entries (line, cell, sign) sorted by line, and which lines are implied by
+    others; and the sums that the values do not fulfil.
+    """
     base = len(truth) + 1
     unique, line = np.unique(sums.along * base + sums.whole, return_inverse=True)
     whole = (unique % base).astype(np.int64)
@@ -329,7 +343,21 @@ def _lines(sums: _Sums, keys: _CellKeys, truth: Numbers) -> tuple[tuple[Integers
     words = keys.words(whole[~holds])
     along = [sums.names[rank] for rank in (unique // base)[~holds].tolist()]
     open_sums = pa.table([pa.array(column, pa.string()) for column in (*words, along)], schema=OPEN_SUMS_SCHEMA)
-    return (lines[order], cells[order], signs[order]), open_sums
+    implied = _implied(unique, np.bincount(line, minlength=len(unique)), holds, derived)[holds]
+    return (lines[order], cells[order], signs[order], implied), open_sums
+
+
+def _implied(keys: Integers, parts: Integers, holds: Booleans, derived: Integers) -> Booleans:
+    """Which sums of derived cells follow from the same sums, over as many parts, of the two cells of the difference."""
+    base = len(derived) + 1
+    along, whole = np.divmod(keys, base)
+    origins = derived[whole]
+    implied = origins[:, 0] >= 0
+    for side in (0, 1):
+        wanted = along * base + origins[:, side]
+        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        implied &= (keys[at] == wanted) & holds[at] & (parts[at] == parts)
+    return np.asarray(implied, dtype=bool)
 
 
 def _complements(entries: _Entries, cell: Integers, count: int) -> tuple[Integers, Integers]:

@@ -8,7 +8,7 @@ checked, the type that publication asks for. Does not belong here: each of the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 
 from insertion_pipeline.disclosure import attacker, thresholds
 from insertion_pipeline.disclosure.attacker import Knowledge
-from insertion_pipeline.disclosure.equations import HEADLINE_LEVELS, UNCUT, AddedUp, added_up, compositions, is_additive
+from insertion_pipeline.disclosure.covering import Impossible
+from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, added_up, compositions, is_additive
 from insertion_pipeline.disclosure.hierarchies import territory_links
-from insertion_pipeline.disclosure.suppression import Booleans, Integers, Suppressor
+from insertion_pipeline.disclosure.solving import Booleans, Numbers
+from insertion_pipeline.disclosure.suppression import QUICK, Suppression, suppress
 from insertion_pipeline.disclosure.thresholds import (
     ABSENT,
     PUBLISHED,
@@ -41,6 +43,10 @@ COLUMNS: Final = (
 )  # fmt: skip
 #: Rows stand in this order, whatever order they came in.
 ORDER: Final = ("month", "indicator_code", "breakdown", "modality", "country", "territory_level", "territory_code")
+#: Levels whose uncut figures are published however many of them are small.
+HEADLINE_LEVELS: Final = ("department", "council", "province", "region", "country")
+#: How wide the interval of a hidden value must be that is not sensitive, but that the attacker would find exactly.
+LEAST_WIDTH: Final = 1.0
 #: How wide the interval of a sensitive sum (hours, ETP, euros) must be, as a share of the sum.
 SUM_WIDTH_SHARE: Final = 0.10
 #: A part of the table is left out when so many of its values, and a larger share of them than this, are too small.
@@ -97,57 +103,81 @@ def protect(values: pa.Table, registry: Registry) -> SafeTable:
     too, until it finds nothing. Raises `CannotProtect` when there is nothing left to hide, `ForbiddenBreakdown`.
     """
     values = values.sort_by([(name, "ascending") for name in ORDER])
-    values, withheld = _on_the_menu(values, registry)
-    links = territory_links(registry, values)
     verdicts = thresholds.judge(values, registry)
+    on_the_menu, withheld = _on_the_menu(values, verdicts)
+    values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
+    links = territory_links(registry, values)
     system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE)
     knowledge = _knowledge(values, verdicts, registry, system, links)
-    suppressor = Suppressor(system.system)
-    hidden: Booleans = suppressor.complete(verdicts.statuses == SUPPRESSED)
-    blocks = system.system.blocks()
-    everywhere = np.ones(len(values), dtype=bool)
-    concerned, rounds, stalled, least = everywhere, 1, 0, len(values)
-    while True:
-        table = _published(values, _statuses(verdicts, hidden)).filter(pa.array(concerned))
-        with in_memory() as connection:
-            audit = attacker.audit(connection, table, knowledge)
-        exposed = _exposed(audit, system)
-        if len(exposed):
-            stalled, least = (0, len(exposed)) if len(exposed) < least else (stalled + 1, least)
-            extended = hidden
-            for _ in range(2**stalled):  # one row at a time hides least; where that leads nowhere, more at once
-                extended = suppressor.extend(extended, exposed)
-            extended = suppressor.complete(extended)
-            if np.array_equal(extended, hidden):
-                raise CannotProtect(_block(audit, system, exposed))
-            hidden, rounds = extended, rounds + 1
-            concerned = np.isin(blocks, np.unique(blocks[system.system.rows_showing(exposed)]))
-        elif not concerned.all():
-            concerned, least = everywhere, len(values)  # the last word is an audit of everything together
-        else:
-            break
-    certificate = {**_certificate(table, verdicts, system, audit, rounds), "withheld": withheld}
+    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge)
+    table = _published(values, _statuses(verdicts, hidden))
+    certificate = {**_certificate(table, verdicts, system, suppression, audit, rounds), "withheld": withheld}
     return SafeTable(table, knowledge, certificate, maker=_MAKER)
 
 
-def _on_the_menu(values: pa.Table, registry: Registry) -> tuple[pa.Table, list[dict[str, str]]]:
-    """The rows that are worth publishing, and the parts of the table that are not published at all.
+def _hidden(
+    values: pa.Table, verdicts: Verdicts, system: AddedUp, knowledge: Knowledge
+) -> tuple[Booleans, attacker.Audit, Suppression, int]:
+    """What to hide, once the attacker finds nothing: hidden cells that have one possible value need room too."""
+    protected = system.system
+    hidden, rounds = verdicts.statuses == SUPPRESSED, 0
+    while True:
+        rounds += 1
+        try:
+            suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH)
+        except Impossible as error:
+            raise CannotProtect(_block(system, [error.cell])) from error
+        hidden = suppression.hidden
+        table = _published(values, _statuses(verdicts, hidden))
+        with in_memory() as connection:
+            audit = attacker.audit(connection, table, knowledge, _needs(system))
+        exposed = sorted({*_cells(audit.breaches, system), *_cells(audit.narrow, system)})
+        if not exposed:
+            return hidden, audit, suppression, rounds
+        if (protected.widths[exposed] > 0).all():
+            raise CannotProtect(_block(system, exposed))  # it had room by the protector's own equations
+        protected = replace(protected, widths=_widened(protected.widths, exposed))
+
+
+def _widened(widths: Numbers, cells: list[int]) -> Numbers:
+    wider = widths.copy()
+    wider[cells] = np.maximum(wider[cells], LEAST_WIDTH)
+    return wider
+
+
+def _needs(system: AddedUp) -> pa.Table:
+    """How wide the attacker's intervals must be, one row per sensitive cell."""
+    sensitive = [(key, cell) for key, cell in system.cells.items() if system.system.widths[cell] > 0]
+    columns = [list(column) for column in zip(*(key for key, _ in sensitive), strict=True)] or [[]] * len(attacker.KEY)
+    needs = system.system.widths[[cell for _, cell in sensitive]] if sensitive else np.zeros(0)
+    return pa.table([*columns, needs], schema=attacker.NEEDS_SCHEMA)
+
+
+def _on_the_menu(values: pa.Table, verdicts: Verdicts) -> tuple[Booleans, list[dict[str, str]]]:
+    """Which rows are worth publishing, and the parts of the table that are not published at all.
 
     A part is an indicator at one level of a country, uncut or by one breakdown. Where more than half of its values, ten
     at least, are too small, the part is left out: it would say little but which places are not empty, and that alone
     would cost the figures of departments and countries. Uncut figures of large territories are never left out.
     """
-    columns = [texts(values, name) for name in ("indicator_code", "country", "territory_level", "breakdown")]
-    parts, part = np.unique(np.stack(columns).astype(str), axis=1, return_inverse=True)
-    verdicts = thresholds.judge(values, registry)
-    shows = ~np.isin(verdicts.statuses, ABSENT)
-    present = np.bincount(part, weights=shows, minlength=parts.shape[1])
-    small = np.bincount(part, weights=verdicts.statuses == SUPPRESSED, minlength=parts.shape[1])
-    is_headline = np.isin(parts[2], HEADLINE_LEVELS) & (parts[3] == UNCUT)
-    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~is_headline
     names = ("indicator_code", "country", "territory_level", "breakdown")
-    withheld = [dict(zip(names, one.tolist(), strict=True)) for one in parts.T[left_out]]
-    return values.filter(pa.array(~left_out[part])), withheld
+    columns = [pc.dictionary_encode(values[name].combine_chunks()) for name in names]
+    sizes = [max(len(column.dictionary), 1) for column in columns]
+    packed = np.ravel_multi_index([column.indices.to_numpy(zero_copy_only=False) for column in columns], sizes)
+    parts, part = np.unique(packed, return_inverse=True)
+    present = np.bincount(part, weights=~np.isin(verdicts.statuses, ABSENT), minlength=len(parts))
+    small = np.bincount(part, weights=verdicts.statuses == SUPPRESSED, minlength=len(parts))
+    keys = [
+        {name: column.dictionary[int(at)].as_py() for name, column, at in zip(names, columns, place, strict=True)}
+        for place in zip(*np.unravel_index(parts, sizes), strict=True)
+    ]
+    is_headline = np.array(
+        [key["territory_level"] in HEADLINE_LEVELS and key["breakdown"] == UNCUT for key in keys], dtype=bool
+    )
+    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~is_headline
+    withheld = [key for key, out in zip(keys, left_out, strict=True) if out]
+    withheld.sort(key=lambda key: tuple(key.values()))
+    return np.asarray(~left_out[part], dtype=bool), withheld
 
 
 def _published(values: pa.Table, statuses: Texts) -> pa.Table:
@@ -197,50 +227,42 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
     return Knowledge(indicators, breakdowns, links, system.open_sums, compositions(registry, system.quantities))
 
 
-def _exposed(audit: attacker.Audit, system: AddedUp) -> Integers:
-    """The cells that the attacker finds exactly."""
-    return np.array(sorted(set(_cells(audit.breaches, system))), dtype=np.int64)
-
-
-def _narrow(audit: attacker.Audit, system: AddedUp) -> int:
-    """How many sensitive cells the attacker bounds more closely than their width."""
-    width = audit.cells["high"].to_numpy() - audit.cells["low"].to_numpy()
-    needed = system.system.widths[np.array(_cells(audit.cells, system), dtype=np.int64)]
-    return int((width < needed - 1e-6).sum())
-
-
 def _cells(found: pa.Table, system: AddedUp) -> list[int]:
-    columns = [found[name].to_pylist() for name in ("quantity", "month", "territory_code", "breakdown", "modality")]
+    columns = [found[name].to_pylist() for name in attacker.KEY]
     return [system.cells[key] for key in zip(*columns, strict=True)]
 
 
-def _block(audit: attacker.Audit, system: AddedUp, exposed: Integers) -> str:
+def _block(system: AddedUp, cells: list[int]) -> str:
     words = {cell: key for key, cell in system.cells.items()}
-    quantity, month, territory, breakdown, _ = words[int(exposed[0])]
-    return f"{len(exposed)} cells cannot be protected; the first: {quantity}, {month}, {territory}, by {breakdown}"
+    quantity, month, territory, breakdown, _ = words[cells[0]]
+    return f"{len(cells)} cells cannot be protected; the first: {quantity}, {month}, {territory}, by {breakdown}"
 
 
 def _certificate(
-    table: pa.Table, verdicts: Verdicts, system: AddedUp, audit: attacker.Audit, rounds: int
+    table: pa.Table,
+    verdicts: Verdicts,
+    system: AddedUp,
+    suppression: Suppression,
+    audit: attacker.Audit,
+    rounds: int,
 ) -> dict[str, Any]:
     """What was hidden and what was checked, in words and numbers that give nothing away."""
     statuses = texts(table, "status")
     hidden = statuses == SUPPRESSED
-    sensitive_cells = int((system.system.widths > 0).sum())
     zeros = pc.sum(pc.equal(audit.cells["solution"], 0.0)).as_py() or 0
     return {
         "method": {
             "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means",
-            "secondary": "line by line over territories, additive breakdowns, indicators that sum to another, rates;"
-            " then whatever the attacker still reached",
-            "attacker": "elimination over all equations of the release (exact); intervals by bound propagation,"
-            " hidden counts being at least 1",
+            "secondary": "integer program on the necessary conditions of every line, then the cheapest way round"
+            " for each cell that still lacks room; jointly over territories, additive breakdowns,"
+            " indicators that sum to another and the terms of rates",
+            "attacker": "own equations; interval of every sensitive cell by linear programming, hidden counts being at"
+            " least 1 (a reader who does not know that finds wider ones); elimination modulo a prime where no two"
+            " solutions differ",
         },
         "not_claimed": [
-            "room: it is made below the department only; `sensitive_cells_under_width` have less than their threshold",
-            "intervals are propagated, not optimised: a linear program may find narrower ones",
             "each release is audited by itself: earlier releases of the same month are not part of the system",
-            "no optimality of the number of hidden cells; no rule against group disclosure",
+            "no rule against group disclosure: zeros are published",
         ],
         "parameters": dict(PARAMETERS),
         "rows": len(table),
@@ -248,15 +270,21 @@ def _certificate(
         "primary_rows": int(verdicts.is_sensitive.sum()),
         "secondary_rows": int((hidden & (verdicts.statuses != SUPPRESSED)).sum()),
         "cells": system.system.cell_count,
-        "sensitive_cells": sensitive_cells,
+        "sensitive_cells": int((system.system.widths > 0).sum()),
         "equations": system.system.line_count,
         "open_sums": len(system.open_sums),
+        "cost": {
+            "unit": "sum of the square roots of the values hidden beside the sensitive ones",
+            "paid": round(suppression.cost, 3),
+            "proven_lower_bound": round(suppression.bound, 3),
+        },
         "audit": {
             "equations_with_unknowns": audit.equations,
             "hidden_cells": len(audit.cells),
             "recomputable_cells": len(audit.breaches),
             "recomputable_zeros": int(zeros),
-            "sensitive_cells_under_width": _narrow(audit, system),
+            "sensitive_cells_bounded": int((audit.cells["need"].to_numpy() > attacker.APART).sum()),
+            "sensitive_cells_under_width": len(audit.narrow),
             "rounds": rounds,
         },
     }

@@ -12,7 +12,7 @@ A rate over fewer than 30, or a quantile of fewer than 20, is `PS`: its terms ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -62,6 +62,10 @@ class Verdicts:
     complement_is_sensitive: Booleans
     has_complement: Booleans  # denominator - numerator counts the others: rates of persons and of structures
     counts: Booleans  # the numerator counts persons or structures: a hidden one is at least 1 where it stands alone
+
+    def filter(self, rows: Booleans) -> Verdicts:
+        """The verdicts on some of the rows."""
+        return Verdicts(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @property
     def is_sensitive(self) -> Booleans:

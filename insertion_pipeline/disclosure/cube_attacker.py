@@ -1,0 +1,154 @@
+"""The attacker of a table of counts: what its published cells and its hierarchies give away.
+
+Belongs here: equations built from the published table alone, in SQL of their own. Does not belong here: hiding
+anything; nothing of `cubes` is used, so that a mistake there is not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from insertion_pipeline.disclosure.inference import Intervals, Unknowns
+
+#: Crosses with more cells than this are not filled up: sums that lack a part are only bounds then.
+_LARGEST_CROSS = 3_000_000
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One tree over a dimension of the published table: `tree` has one row per code, with its parent."""
+
+    dimension: str
+    tree: pa.Table  # code, parent
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the attacker found: per hidden cell, in the order of the rows, its interval and its only value (or NaN)."""
+
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    intervals: Intervals
+    solution: np.ndarray[tuple[int], np.dtype[np.float64]]
+    equations: int
+    unknowns: Unknowns
+    position: np.ndarray[tuple[int], np.dtype[np.int64]]  # of each hidden cell among the unknowns
+
+
+def attack(
+    connection: duckdb.DuckDBPyConnection,
+    published: pa.Table,
+    dimensions: Sequence[str],
+    hierarchies: Sequence[Hierarchy],
+    *,
+    zeros_known: bool,
+    need: float,
+    needs: pa.Array | None = None,
+) -> Inferred:
+    """Attack `published`: one row per cell, its codes, `value` null where hidden.
+
+    `needs`: per row how wide its interval must be, where it is not `need`. `zeros_known`: zeros are published, so that
+    what is hidden is at least 1. Raises `NoSolution`.
+    """
+    with_needs = published.select([*dimensions, "value"]).append_column("row", pa.array(np.arange(len(published))))
+    wanted = pa.array(np.full(len(published), need)) if needs is None else needs
+    connection.register("published", with_needs.append_column("need", wanted))
+    for number, hierarchy in enumerate(hierarchies):
+        connection.register(f"tree_{number}", hierarchy.tree)
+    columns = {name: f"d{number}" for number, name in enumerate(dimensions)}
+    try:
+        _cells(connection, columns, hierarchies)
+        _entries(connection, columns, hierarchies)
+        entries = connection.sql("SELECT equation, cell, sign, value FROM entry ORDER BY equation, cell")
+        found = entries.to_arrow_table()
+        cells = connection.sql("SELECT * FROM cell WHERE value IS NULL ORDER BY cell").to_arrow_table()
+    finally:
+        for name in ("published", *(f"tree_{number}" for number in range(len(hierarchies)))):
+            connection.unregister(name)
+    return _inferred(found, cells, zeros_known=zeros_known)
+
+
+def _cells(connection: duckdb.DuckDBPyConnection, columns: dict[str, str], hierarchies: Sequence[Hierarchy]) -> None:
+    """Table `cell`: every cell of the cross, or the published ones where there would be too many."""
+    lists = []
+    for name, column in columns.items():
+        trees = [number for number, one in enumerate(hierarchies) if one.dimension == name]
+        codes = " UNION ".join([f"SELECT code FROM tree_{number}" for number in trees] + ["SELECT 'TOTAL' AS code"])
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE codes_{column} AS {codes}")
+        lists.append(f"codes_{column}")
+    sizes = [connection.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in lists]
+    selected = ", ".join(f'"{name}" AS {column}' for name, column in columns.items())
+    shown = f"SELECT {selected}, value, need, row FROM published"
+    if float(np.prod([float(size) for size in sizes])) <= _LARGEST_CROSS:
+        cross = " CROSS JOIN ".join(f"(SELECT code AS {column} FROM codes_{column})" for column in columns.values())
+        keys = ", ".join(columns.values())
+        shown = f"SELECT * FROM ({cross}) LEFT JOIN ({shown}) USING ({keys})"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE cell AS SELECT row_number() OVER () - 1 AS cell, * FROM ({shown})"
+    )
+
+
+def _entries(connection: duckdb.DuckDBPyConnection, columns: dict[str, str], hierarchies: Sequence[Hierarchy]) -> None:
+    """Table `entry`: one row per cell of each sum that has an unknown; a sum that lacks parts has an unknown more."""
+    sums = []
+    for number, hierarchy in enumerate(hierarchies):
+        along = columns[hierarchy.dimension]
+        others = [column for column in columns.values() if column != along]
+        same = "".join(f" AND whole.{column} = part.{column}" for column in others)
+        sums.append(
+            f"""SELECT '{number} ' || whole.cell AS equation, part.cell AS part, whole.cell AS whole, children
+            FROM cell AS part
+            JOIN tree_{number} AS tree ON tree.code = part.{along} AND tree.code <> 'TOTAL'
+            JOIN (SELECT parent, count(*) AS children FROM tree_{number} WHERE code <> 'TOTAL' GROUP BY parent) AS size
+                ON size.parent = tree.parent
+            JOIN cell AS whole ON whole.{along} = tree.parent{same}"""
+        )
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE entry AS
+        WITH sums AS ({" UNION ALL ".join(sums)}),
+        lacking AS (
+            SELECT equation, any_value(whole) AS whole, -1 - row_number() OVER (ORDER BY equation) AS remainder
+            FROM sums GROUP BY equation HAVING count(*) < any_value(children)
+        ),
+        signed AS (
+            SELECT equation, part AS cell, 1.0::DOUBLE AS sign FROM sums
+            UNION ALL SELECT DISTINCT equation, whole, -1.0 FROM sums
+            UNION ALL SELECT equation, remainder, 1.0 FROM lacking
+        ),
+        valued AS (SELECT signed.*, cell.value FROM signed LEFT JOIN cell USING (cell))
+        SELECT dense_rank() OVER (ORDER BY equation) - 1 AS equation, cell, sign, value
+        FROM valued
+        QUALIFY bool_or(value IS NULL) OVER (PARTITION BY equation)"""
+    )
+
+
+def _inferred(entries: pa.Table, cells: pa.Table, *, zeros_known: bool) -> Inferred:
+    equations, equation = np.unique(entries["equation"].to_numpy(), return_inverse=True)
+    value, sign = entries["value"].to_numpy(), entries["sign"].to_numpy()
+    known = ~np.isnan(value)
+    right = -np.bincount(equation[known], weights=(sign * value)[known], minlength=len(equations)).astype(np.float64)
+    names, unknown = np.unique(
+        np.concatenate([cells["cell"].to_numpy(), entries["cell"].to_numpy()[~known]]), return_inverse=True
+    )
+    own, unknown = unknown[: len(cells)], unknown[len(cells) :]
+    row = np.full(len(names), -1, dtype=np.int64)
+    row[own] = np.nan_to_num(cells["row"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
+    needs = np.zeros(len(names))
+    needs[own] = np.nan_to_num(cells["need"].to_numpy().astype(np.float64))
+    hidden = row >= 0
+    system = Unknowns(
+        equation[~known].astype(np.int64),
+        unknown.astype(np.int64),
+        sign[~known],
+        right,
+        np.where(hidden & zeros_known, 1.0, 0.0),
+    )
+    intervals = system.intervals(needs)
+    solution = system.solutions(hidden & (intervals.high - intervals.low < 1e-6))
+    position = np.flatnonzero(hidden)[np.argsort(row[hidden])]
+    seen = Intervals(intervals.low[position], intervals.high[position], intervals.is_exact[position])
+    return Inferred(row[position], seen, solution[position], len(equations), system, position)

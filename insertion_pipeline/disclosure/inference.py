@@ -1,0 +1,380 @@
+"""What follows from equations with unknowns: the attacker's arithmetic.
+
+Belongs here: the one possible value of an unknown, the interval that it lies in, for real and for whole numbers. Does
+not belong here: what the equations are (`attacker`, `cube_attacker` read them off what is published), the protector's
+programs, which are written around a truth that nobody knows here.
+
+Three ways, each exact in what it says. *Points*: two solutions that differ in an unknown prove that it is not
+determined, and that it may lie anywhere between. *Intervals*: the least and the greatest value by linear programming,
+or, among whole numbers, by integer programming. *Elimination*, modulo a prime, for the unknowns that no two points
+tell apart.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from insertion_pipeline.disclosure.solving import Entries, LinearProgram, Unsolved, least_cost
+
+_PRIME: Final = (1 << 61) - 1
+#: Hidden sums have decimals: elimination works on whole multiples of this.
+_GRAIN: Final = 1_000_000
+_SAME: Final = 1e-6
+#: Unknowns solved in one program: parts that no equation links, as many as make up this.
+_BATCH: Final = 4_000
+#: Points tried before unknowns are asked one by one.
+_POINTS: Final = 10
+#: No unknown is looked for beyond this: where nothing bounds it, its interval is as wide as anybody needs.
+_FAR: Final = 1e7
+
+
+class NoSolution(Exception):
+    """What is published contradicts itself."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Per unknown, two values that it takes in some solution, least and greatest of those that were looked at.
+
+    Exact where `is_exact`; elsewhere the true interval is wider still.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    is_exact: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Unknowns:
+    """Equations with unknowns: one entry per (equation, unknown), the right-hand sides, the least value of each."""
+
+    equation: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+    sign: NDArray[np.float64]
+    right: NDArray[np.float64]
+    floors: NDArray[np.float64]
+
+    @property
+    def count(self) -> int:
+        return len(self.floors)
+
+    def intervals(self, needs: NDArray[np.float64]) -> Intervals:
+        """The interval of each unknown, looked at until it is seen to be `needs` wide, or to be narrower.
+
+        A need of zero: not asked about. Raises `NoSolution`.
+        """
+        settled = self._settled()
+        open_ = np.isnan(settled)
+        low, high, is_exact = settled.copy(), settled.copy(), ~open_
+        rest = self._without(settled)
+        part = rest._parts()
+        found = _Found(rest.count, needs[open_])
+        for unknowns in _batches(part, np.ones(rest.count, dtype=bool)):
+            _Batch(rest, unknowns, part, found).look()
+        for unknowns in _batches(part, np.isin(part, part[found.wanting])):
+            _Batch(rest, unknowns, part, found).ask()
+        low[open_], high[open_], is_exact[open_] = found.low, found.high, found.is_exact
+        return Intervals(low, high, is_exact)
+
+    def _settled(self) -> NDArray[np.float64]:
+        """What single equations give away, one after the other: an unknown alone, or all of them at their least."""
+        value = np.full(self.count, np.nan)
+        right, count = self.right.astype(np.float64), len(self.right)
+        while True:
+            at = np.isnan(value[self.unknown])
+            equation, sign = self.equation[at], self.sign[at]
+            floors = self.floors[self.unknown[at]]
+            unknowns = np.bincount(equation, minlength=count)
+            upwards = np.bincount(equation[sign > 0], minlength=count)
+            spare = np.abs(right - np.bincount(equation, weights=sign * floors, minlength=count))
+            least = ((upwards == 0) | (upwards == unknowns)) & (unknowns > 0) & (spare < _SAME)
+            told = (least | (unknowns == 1))[equation]
+            if not told.any():
+                return value
+            given = np.where(least[equation], floors, right[equation] / sign)
+            found, first = np.unique(self.unknown[at][told], return_index=True)
+            value[found] = given[told][first]
+            if (value[found] < self.floors[found] - _SAME).any():
+                raise NoSolution("an unknown alone in its equation is below its least value")
+            now = at & ~np.isnan(value[self.unknown])
+            right -= np.bincount(self.equation[now], weights=self.sign[now] * value[self.unknown[now]], minlength=count)
+
+    def _without(self, settled: NDArray[np.float64]) -> Unknowns:
+        """The equations that are left when some unknowns are settled (not NaN)."""
+        open_ = np.isnan(settled)
+        known = ~open_[self.unknown]
+        taken = np.bincount(
+            self.equation[known],
+            weights=self.sign[known] * settled[self.unknown[known]],
+            minlength=len(self.right),
+        )
+        equations, equation = np.unique(self.equation[~known], return_inverse=True)
+        return Unknowns(
+            equation.astype(np.int64),
+            (np.cumsum(open_) - 1)[self.unknown[~known]],
+            self.sign[~known],
+            (self.right - taken)[equations],
+            self.floors[open_],
+        )
+
+    def whole_interval(self, unknown: int) -> tuple[float, float]:
+        """The least and greatest value of an unknown where all are whole numbers. Raises `NoSolution`."""
+        part = self._parts()
+        cells = np.flatnonzero(part == part[unknown])
+        program = _Batch(self, cells, part, _Found(self.count, np.zeros(self.count)))
+        return program.whole(int(np.searchsorted(cells, unknown)))
+
+    def _parts(self) -> NDArray[np.int64]:
+        """The number of the part that equations link each unknown to."""
+        label = np.arange(self.count)
+        of_equation = np.full(len(self.right), self.count, dtype=np.int64)
+        while True:
+            before = label.copy()
+            np.minimum.at(of_equation, self.equation, label[self.unknown])
+            np.minimum.at(label, self.unknown, of_equation[self.equation])
+            label = label[label]
+            if np.array_equal(label, before):
+                return np.unique(label, return_inverse=True)[1].astype(np.int64)
+
+    def solutions(self, doubtful: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The one possible value of each `doubtful` unknown by elimination, NaN when there are several."""
+        part = self._parts()
+        concerned = np.isin(part, np.unique(part[doubtful]))
+        smaller = self._without(np.where(concerned, np.nan, 0.0))
+        solved = np.full(self.count, np.nan)
+        solved[concerned] = smaller._solved()
+        return np.where(doubtful, solved, np.nan)
+
+    def _solved(self) -> NDArray[np.float64]:
+        pivots = self._eliminated()
+        first, second = (self._solution(pivots, seed) for seed in (1, 2))
+        solved = np.full(self.count, np.nan)
+        for unknown in range(self.count):
+            if first[unknown] == second[unknown]:
+                number = first[unknown]
+                solved[unknown] = (number if number < _PRIME // 2 else number - _PRIME) / _GRAIN
+        return solved
+
+    def _eliminated(self) -> list[tuple[int, dict[int, int]]]:
+        """The equations in echelon form: (pivot unknown, coefficients modulo the prime; key -1 is the constant).
+
+        An equation that alone holds one of its unknowns needs no elimination: it is peeled off, which leaves others
+        alone in turn. Only the core that remains is eliminated.
+        """
+        rows = self._rows()
+        holders: list[set[int]] = [set() for _ in range(self.count)]
+        for number, row in enumerate(rows):
+            for unknown in row.keys() - {-1}:
+                holders[unknown].add(number)
+        pivots: list[tuple[int, dict[int, int]]] = []
+        alone = [unknown for unknown, held in enumerate(holders) if len(held) == 1]
+        while alone:
+            pivot = alone.pop()
+            if len(holders[pivot]) != 1:
+                continue
+            (number,) = holders[pivot]
+            pivots.append((pivot, rows[number]))
+            for unknown in rows[number].keys() - {-1}:
+                holders[unknown].discard(number)
+                if len(holders[unknown]) == 1:
+                    alone.append(unknown)
+        core = sorted(set().union(*holders), key=lambda number: (len(rows[number]), number))
+        return pivots + _echelon([rows[number] for number in core], [len(held) for held in holders])
+
+    def _rows(self) -> list[dict[int, int]]:
+        """Each equation as coefficients modulo the prime; key -1 is the constant."""
+        starts = np.searchsorted(self.equation, np.arange(len(self.right) + 1)).tolist()
+        unknowns, signs = self.unknown.tolist(), self.sign.tolist()
+        rows: list[dict[int, int]] = []
+        for number, right in enumerate(self.right.tolist()):
+            row = {-1: -round(right * _GRAIN) % _PRIME}
+            for entry in range(starts[number], starts[number + 1]):
+                row[unknowns[entry]] = (row.get(unknowns[entry], 0) + int(signs[entry])) % _PRIME
+            rows.append({unknown: factor for unknown, factor in row.items() if factor})
+        return rows
+
+    def _solution(self, pivots: list[tuple[int, dict[int, int]]], seed: int) -> list[int]:
+        """One solution, the free unknowns set to fixed scattered numbers: two of them agree only where there is one."""
+        solution = [_scattered(unknown, seed) for unknown in range(self.count)]
+        for pivot, row in reversed(pivots):
+            total = row.get(-1, 0)
+            for unknown, factor in row.items():
+                if unknown not in (-1, pivot):
+                    total += factor * solution[unknown]
+            solution[pivot] = -total * pow(row[pivot], -1, _PRIME) % _PRIME
+        return solution
+
+
+def _batches(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """The chosen unknowns, those of one part together, some parts to a batch."""
+    unknowns = np.flatnonzero(chosen)
+    _, number, size = np.unique(part[unknowns], return_inverse=True, return_counts=True)
+    batch = (np.cumsum(size) // _BATCH)[number] if len(unknowns) else number
+    for one in np.unique(batch):
+        yield unknowns[batch == one]
+
+
+class _Found:
+    """What points have shown of each unknown so far."""
+
+    def __init__(self, count: int, needs: NDArray[np.float64]) -> None:
+        self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
+        self.is_exact = np.zeros(count, dtype=bool)
+        self.needs = needs
+
+    def add(self, unknowns: NDArray[np.int64], point: NDArray[np.float64]) -> None:
+        self.low[unknowns] = np.minimum(self.low[unknowns], point)
+        self.high[unknowns] = np.maximum(self.high[unknowns], point)
+
+    @property
+    def wanting(self) -> NDArray[np.bool_]:
+        """The unknowns not seen to be as wide as asked."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.needs > 0) & ~(self.high - self.low >= self.needs - _SAME), dtype=bool)
+
+    def width(self, unknowns: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(self.high[unknowns] - self.low[unknowns], dtype=np.float64)
+
+
+class _Batch:
+    """The program of parts that no equation links."""
+
+    def __init__(self, system: Unknowns, unknowns: NDArray[np.int64], part: NDArray[np.int64], found: _Found) -> None:
+        self._unknowns, self._part, self._found = unknowns, part[unknowns], found
+        column = np.full(system.count, -1, dtype=np.int64)
+        column[unknowns] = np.arange(len(unknowns))
+        kept = column[system.unknown] >= 0
+        equations, row = np.unique(system.equation[kept], return_inverse=True)
+        self._right = system.right[equations]
+        self._matrix = Entries(
+            row.astype(np.int64), column[system.unknown[kept]], system.sign[kept], len(equations), len(unknowns)
+        )
+        self._floors = system.floors[unknowns]
+        self._far = np.full(len(unknowns), _FAR)
+
+    def look(self) -> None:
+        found, unknowns = self._found, self._unknowns
+        needs = found.needs[unknowns]
+        first = self._first_point()
+        found.add(unknowns, first)
+        # near the first point many unknowns move at once; far from it few would take all the room
+        reach = np.maximum(needs, 1.0)
+        program = self._program(np.maximum(self._floors, first - reach), np.where(needs > 0, first + reach, self._far))
+        before = len(unknowns)
+        for turn in range(_POINTS):
+            open_ = found.width(unknowns) < needs - _SAME
+            wanting = int(open_.sum())
+            if not wanting or (turn > 3 and wanting > 0.8 * before):
+                return  # done, or the few that are left are better asked one by one
+            before = wanting
+            upwards = _tossed(unknowns[open_], turn // 2) ^ bool(turn & 1)
+            objective = np.zeros(len(unknowns))
+            objective[open_] = np.where(upwards, 1.0, -1.0) / reach[open_]
+            found.add(unknowns, program.maximise(objective).point)
+
+    def ask(self) -> None:
+        """Each unknown that is not seen to be wide enough, one of each part at a time: its exact interval."""
+        found, unknowns = self._found, self._unknowns
+        asked = np.zeros(len(unknowns), dtype=bool)
+        program = self._program(self._floors, self._far)
+        while True:
+            needs = found.needs[unknowns]
+            open_ = np.flatnonzero((needs > 0) & (found.width(unknowns) < needs - _SAME) & ~asked)
+            if not len(open_):
+                return
+            _, first = np.unique(self._part[open_], return_index=True)
+            targets = open_[first]
+            asked[targets] = True
+            for direction in (1.0, -1.0):
+                objective = np.zeros(len(unknowns))
+                objective[targets] = direction
+                found.add(unknowns, program.maximise(objective).point)
+            found.is_exact[unknowns[targets]] = True
+
+    def whole(self, column: int) -> tuple[float, float]:
+        ends = []
+        both = Entries(
+            np.concatenate([self._matrix.row, self._matrix.row + self._matrix.rows]),
+            np.tile(self._matrix.column, 2),
+            np.concatenate([self._matrix.value, -self._matrix.value]),
+            2 * self._matrix.rows,
+            self._matrix.columns,
+        )
+        low = np.concatenate([self._right, -self._right])
+        for direction in (1.0, -1.0):
+            cost = np.zeros(len(self._unknowns))
+            cost[column] = direction
+            whole = np.ones(len(cost), dtype=bool)
+            try:
+                best = least_cost(both, low, cost, self._floors, self._far, whole, gap=0.0, nodes=1000)
+            except Unsolved as error:
+                raise NoSolution(str(error)) from error
+            ends.append(float(best.point[column]))
+        return ends[0], ends[1]
+
+    def _first_point(self) -> NDArray[np.float64]:
+        program = LinearProgram(self._matrix, self._right, self._right, self._floors, self._far)
+        try:
+            return program.maximise(np.zeros(len(self._unknowns))).point
+        except Unsolved as error:
+            raise NoSolution(str(error)) from error
+
+    def _program(self, least: NDArray[np.float64], most: NDArray[np.float64]) -> LinearProgram:
+        return LinearProgram(self._matrix, self._right, self._right, least, most)
+
+
+def _echelon(rows: list[dict[int, int]], degree: list[int]) -> list[tuple[int, dict[int, int]]]:
+    """Gauss: each row with a pivot that no later row has. Rows with nothing left say nothing new."""
+    order: dict[int, int] = {}
+    pivots: list[tuple[int, dict[int, int]]] = []
+    for row in rows:
+        standing = [order[unknown] for unknown in row if unknown in order]
+        heapq.heapify(standing)
+        while standing:
+            pivot, other = pivots[heapq.heappop(standing)]
+            if pivot in row:
+                for unknown in _subtract(row, pivot, other):
+                    if unknown in order:
+                        heapq.heappush(standing, order[unknown])
+        if free := [unknown for unknown in row if unknown >= 0]:
+            pivot = min(free, key=lambda unknown: (degree[unknown], unknown))
+            order[pivot] = len(pivots)
+            pivots.append((pivot, row))
+    return pivots
+
+
+def _subtract(row: dict[int, int], pivot: int, other: dict[int, int]) -> list[int]:
+    """Take the multiple of `other` from `row` that clears `pivot`; returns the unknowns that are new in `row`."""
+    factor = row[pivot] * pow(other[pivot], -1, _PRIME) % _PRIME
+    new = [unknown for unknown in other if unknown not in row]
+    for unknown, coefficient in other.items():
+        rest = (row.get(unknown, 0) - factor * coefficient) % _PRIME
+        if rest:
+            row[unknown] = rest
+        else:
+            row.pop(unknown, None)
+    return new
+
+
+def _tossed(unknowns: NDArray[np.int64], turn: int) -> NDArray[np.bool_]:
+    """A toss for each unknown, the same in every run."""
+    with np.errstate(over="ignore"):
+        mixed = (unknowns.astype(np.uint64) + np.uint64(turn + 1) * np.uint64(0xD1B54A32D192ED03)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray((mixed >> np.uint64(62)).astype(np.int64) & 1, dtype=bool)
+
+
+def _scattered(unknown: int, seed: int) -> int:
+    """A number that looks arbitrary but is always the same (splitmix64 over the position)."""
+    number = (unknown * 2 + seed) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+    return (number ^ number >> 31) % _PRIME

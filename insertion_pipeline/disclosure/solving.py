@@ -1,0 +1,149 @@
+"""Linear and integer programs, as HiGHS solves them.
+
+Belongs here: handing numbers to the solver and taking its answer, always the same for the same numbers: one thread, a
+fixed seed, limits in nodes and gaps and never in seconds. Does not belong here: what the numbers mean; protection and
+attack each write their own equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+_SEED: Final = 1
+_PRIMAL_SIMPLEX: Final = 4
+#: Programs with more columns than this are solved by interior points: the simplex method crawls on them.
+_LARGE: Final = 6_000
+
+
+class Unsolved(Exception):
+    """The solver gave up, or there is no solution."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A sparse matrix; entries at the same row and column add up. Rows and columns are numbered from 0."""
+
+    row: Integers
+    column: Integers
+    value: Numbers
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A solution. `bound` is proven: no solution of a minimisation costs less."""
+
+    point: Numbers
+    duals: Numbers  # one per row; empty for an integer program
+    reduced: Numbers  # one per column; empty for an integer program
+    value: float
+    bound: float
+
+
+class LinearProgram:
+    """`low ≤ matrix · x ≤ high` for x within its box, with one objective after the other: each starts from the last.
+
+    `at_a_vertex`: the optimum is to move as few columns as it can, and is looked for anew each time.
+    """
+
+    def __init__(
+        self, matrix: Entries, low: Numbers, high: Numbers, least: Numbers, most: Numbers, *, at_a_vertex: bool = False
+    ) -> None:
+        self._highs = _loaded(matrix, low, high, least, most, np.zeros(matrix.columns))
+        if matrix.columns > _LARGE and not at_a_vertex:
+            self._highs.setOptionValue("solver", "ipm")
+            self._highs.setOptionValue("run_crossover", "off")
+        elif not at_a_vertex:  # x = 0 or the last optimum is a good place to start
+            self._highs.setOptionValue("presolve", "off")
+            self._highs.setOptionValue("simplex_strategy", _PRIMAL_SIMPLEX)
+        self._columns = np.arange(matrix.columns, dtype=np.int32)
+
+    def rebox(self, columns: Integers, least: Numbers, most: Numbers) -> None:
+        """Give `columns` another box."""
+        self._highs.changeColsBounds(len(columns), columns.astype(np.int32), least, most)
+
+    def maximise(self, objective: Numbers) -> Optimum:
+        """The optimum of `objective`. Raises `Unsolved`."""
+        self._highs.changeColsCost(len(objective), self._columns, -objective)
+        self._highs.run()
+        if self._highs.modelStatusToString(self._highs.getModelStatus()) != "Optimal":
+            self._highs.clearSolver()  # from scratch: a basis carried over may be hopeless for another objective
+            self._highs.run()
+        status = self._highs.modelStatusToString(self._highs.getModelStatus())
+        if status != "Optimal":
+            raise Unsolved(status)
+        solution = self._highs.getSolution()
+        duals, reduced = (-np.array(values, dtype=np.float64) for values in (solution.row_dual, solution.col_dual))
+        point = np.array(solution.col_value, dtype=np.float64)
+        value = float(objective @ point)
+        return Optimum(point, duals, reduced, value, value)
+
+
+def least_cost(
+    matrix: Entries,
+    low: Numbers,
+    cost: Numbers,
+    least: Numbers,
+    most: Numbers,
+    is_integer: Booleans,
+    *,
+    gap: float,
+    nodes: int,
+    start: Numbers | None = None,
+) -> Optimum:
+    """The cheapest x within its box with `matrix · x ≥ low`, whole where it must be. Raises `Unsolved`.
+
+    Stops at a relative `gap` or after `nodes` of the tree: the bound says how far the solution may be from the best.
+    """
+    import highspy
+
+    highs = _loaded(matrix, low, np.full(matrix.rows, np.inf), least, most, cost)
+    kinds = np.where(is_integer, 1, 0).astype(np.uint8)
+    columns = np.arange(matrix.columns, dtype=np.int32)
+    highs.changeColsIntegrality(matrix.columns, columns, kinds)
+    highs.setOptionValue("mip_rel_gap", gap)
+    highs.setOptionValue("mip_max_nodes", nodes)
+    highs.setOptionValue("mip_allow_restart", False)  # restarts take long here and gain little
+    if start is not None:
+        solution = highspy.HighsSolution()
+        solution.col_value = start.tolist()
+        highs.setSolution(solution)
+    highs.run()
+    info = highs.getInfo()
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        raise Unsolved(highs.modelStatusToString(highs.getModelStatus()))
+    point = np.array(highs.getSolution().col_value, dtype=np.float64)
+    empty = np.zeros(0)
+    return Optimum(point, empty, empty, float(cost @ point), float(info.mip_dual_bound))
+
+
+def _loaded(matrix: Entries, low: Numbers, high: Numbers, least: Numbers, most: Numbers, cost: Numbers) -> Any:
+    import highspy
+
+    places, at = np.unique(matrix.column * max(matrix.rows, 1) + matrix.row, return_inverse=True)
+    values = np.bincount(at, weights=matrix.value, minlength=len(places))
+    column, row = np.divmod(places, max(matrix.rows, 1))
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = matrix.columns, matrix.rows
+    model.col_cost_, model.col_lower_, model.col_upper_ = cost, least, most
+    model.row_lower_, model.row_upper_ = low, high
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    model.a_matrix_.start_ = np.searchsorted(column, np.arange(matrix.columns + 1)).astype(np.int32)
+    model.a_matrix_.index_ = row.astype(np.int32)
+    model.a_matrix_.value_ = values.astype(np.float64)
+    highs: Any = highspy.Highs  # untyped
+    highs = highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)
+    highs.setOptionValue("random_seed", _SEED)
+    highs.passModel(model)
+    return highs
