@@ -530,6 +530,54 @@ class TestDecisions:
             link(people(CLAIRE, CLAIRE), lake, decisions=self.decided((0, 1, "maybe")))
 
 
+class TestEvidenceAgainstAGuard:
+    """A guard gives way to what relatives do not share."""
+
+    LAURA: ClassVar = {
+        "birth_name": "Boisgnoneau", "birth_date": "1982-04-05", "sex": "2", "residence_code": "92050",
+        "address": "103 impasse de Verdun", "birth_place_name": "Bossey",
+    }  # fmt: skip
+
+    def test_a_second_given_name_beside_an_e_mail_made_of_the_first_is_one_person(self, lake: Lake) -> None:
+        rows = [
+            {**self.LAURA, "first_names": "Sophie", "email": "laura.boisgnoneau33@boite.example"},
+            {**self.LAURA, "first_names": "Laura", "partner": "siae-05"},
+        ]
+        assert len(set(persons_of(link(people(*rows), lake)))) == 1
+
+    def test_a_common_telephone_is_not_enough_where_nothing_tells_how_twins_share_it(self, lake: Lake) -> None:
+        rows = [
+            {**self.LAURA, "first_names": name, "partner": partner, "phone": "0706146769"}
+            for name, partner in (("Sophie", "siae-05"), ("Laura", "dep-92"))
+        ]
+        space = link_space(canonical(people(*rows)), "fr", lake)
+        assert space.pairs["state"].to_pylist() == ["guarded"]
+
+    def test_where_trusted_numbers_tell_that_one_telephone_is_one_person_it_is_enough(self, lake: Lake) -> None:
+        known = [
+            {
+                **self.LAURA, "birth_name": f"{chr(65 + rank)}urvallon", "birth_date": f"1982-04-{rank + 6:02d}",
+                "address": f"{rank + 2} rue neuve", "birth_place_name": f"Commune {chr(65 + rank)}",
+                "phone": f"07061467{rank:02d}", "nir": nir(f"28204741400{rank:02d}"), "first_names": name,
+                "partner": partner,
+            }
+            for rank in range(20)
+            for name, partner in (("Sophie", "siae-05"), ("Laura", "dep-92"))
+        ]  # fmt: skip
+        unknown = [
+            {**self.LAURA, "first_names": name, "partner": partner, "phone": "0706146769"}
+            for name, partner in (("Sophie", "siae-05"), ("Laura", "dep-92"))
+        ]
+        linked = persons_of(link(people(*known, *unknown), lake))
+        assert len(set(linked)) == 21
+        assert linked[-1] == linked[-2]
+
+    def test_a_father_and_a_son_of_one_name_and_one_e_mail_stay_two(self, lake: Lake) -> None:
+        shared = {**self.LAURA, "first_names": "Jean", "sex": "1", "email": "jean.henbois@lettre.example"}
+        rows = [{**shared, "birth_date": "1961-10-11"}, {**shared, "birth_date": "1986-09-30", "partner": "siae-05"}]
+        assert len(set(persons_of(link(people(*rows), lake)))) == 2
+
+
 def test_each_weighed_pair_says_what_became_of_it_and_why(lake: Lake) -> None:
     twin = {"birth_name": "Garmontet", "birth_date": "1985-03-07", "sex": "2", "residence_code": "08362"}
     rows = [{**twin, "first_names": "Chloé"}, {**twin, "first_names": "Manon", "partner": "siae-05"}]

@@ -19,22 +19,19 @@ import duckdb
 #: whichever order.
 _RULES: dict[str, tuple[str, ...]] = {
     "surname and birth date": ("surname", "year", "month", "day"),
-    "given name and birth date": ("given_first", "year", "month", "day"),
+    "given name, birth date and department": ("given_first", "year", "month", "day", "department"),
     "full name and birth year": ("surname", "given_first", "year"),
     "full name and birthday": ("surname", "given_first", "month", "day"),
     "swapped names": ("surname + given", "abs(surname - given)", "year"),
-    "sounds and birth month": ("surname_start", "sound", "year", "month"),
-    "day and month swapped": ("surname", "year", "month + day", "abs(month - day)"),
-    "sounds and residence": ("surname", "sound", "residence"),
-    "sounds and birth place": ("surname", "sound", "birth_place_name"),
     "birth date, residence and initials": ("year", "month", "day", "residence", "initials"),
     "birth date, birth place and initials": ("year", "month", "day", "birth_place_name", "initials"),
-    "birth date and telephone": ("year", "month", "day", "phone"),
+    "address and birth year": ("address", "residence", "year"),
+    "address and given name": ("address", "residence", "given_first"),
     "number as written": ("number_as_written",),
     "France Travail id": ("france_travail_id",),
     "household and given name": ("caf_matricule", "given_first"),
     "e-mail": ("email",),
-    "telephone and given name": ("phone", "sound"),
+    "telephone": ("phone",),
 }
 
 #: Rules that a country cannot afford and a town can: used while the nodes are few.
@@ -43,8 +40,21 @@ _WIDE_RULES: dict[str, tuple[str, ...]] = {
     "given name and residence": ("given_first", "residence"),
     "full name": ("surname", "given_first"),
     "birth date": ("year", "month", "day"),
+    "given name and birth date": ("given_first", "year", "month", "day"),
     "given name and birth place": ("given_first", "birth_place_name"),
     "surname and birth place": ("surname", "birth_place_name"),
+}
+#: Rules for data of which nothing is known yet but that they are few: a model is learnt from them.
+_WIDEST_RULES: dict[str, tuple[str, ...]] = {
+    "surname": ("surname",),
+    "residence": ("residence",),
+    "address": ("address",),
+    "swapped names at any age": ("surname + given", "abs(surname - given)"),
+    "beginnings of names": ("surname_start", "given_start"),
+    "initials and birth day": ("initials", "month", "day"),
+    "initials and birth year": ("initials", "year"),
+    "beginning of the number": ("number_start",),
+    "end of the number": ("number_end",),
 }
 #: How many nodes are few.
 _FEW_NODES = 20_000
@@ -60,9 +70,11 @@ WITH starts AS (
     SELECT code, left(text, 3) AS start, left(text, 1) AS initial FROM spellings
 )
 SELECT node, person_group, is_trusted, surname, nullif(used_surname, surname) AS other_surname, given, given_first,
-    coalesce(given_skeleton, given_first) AS sound, year, month, day,
-    coalesce(postal_code, residence_code) AS residence, birth_place_name, number_as_written, france_travail_id,
-    caf_matricule, email, phone, birth.start AS surname_start,
+    year, month, day, coalesce(postal_code, residence_code) AS residence,
+    coalesce(left(coalesce(postal_code, residence_code), 2), '') AS department, birth_place_name,
+    number_as_written, france_travail_id,
+    caf_matricule, email, phone, address, birth.start AS surname_start, forename.start AS given_start,
+    left(number_as_written, 4) AS number_start, right(number_as_written, 4) AS number_end,
     CASE WHEN used.initial < forename.initial THEN used.initial || forename.initial
         ELSE forename.initial || used.initial END AS initials
 FROM nodes JOIN groups USING (node)
@@ -110,14 +122,17 @@ class CrowdedKey:
     pairs: int
 
 
-def block(connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_PER_KEY) -> tuple[CrowdedKey, ...]:
+def block(
+    connection: duckdb.DuckDBPyConnection, *, pairs_per_key: int = PAIRS_PER_KEY, is_unknown: bool = False
+) -> tuple[CrowdedKey, ...]:
     """Make the temporary table `candidates`: distinct pairs of `nodes` (join_key_l < join_key_r), as Splink takes them.
 
-    Reads `nodes` and `groups` (node, person_group, is_trusted). Returns the keys that broke the budget.
+    `is_unknown`: a model is learnt from these very data. Reads `nodes` and `groups` (node, person_group, is_trusted).
+    Returns the keys that broke the budget.
     """
     connection.execute(_GROUPED)
     are_few = connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0] <= _FEW_NODES
-    rules = {**_RULES, **_WIDE_RULES} if are_few else _RULES
+    rules = {**_RULES, **(_WIDE_RULES if are_few else {}), **(_WIDEST_RULES if are_few and is_unknown else {})}
     connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys(rules, "NOT is_trusted"))
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys(rules, "is_trusted", met_in="doubtful_keys")

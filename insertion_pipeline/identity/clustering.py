@@ -72,18 +72,21 @@ def cluster(
     *,
     threshold: float,
     unscored: float,
+    neighbours: float | None = None,
     forbidden: Mapping[int, frozenset[int]] | None = None,
 ) -> tuple[Clusters, list[Edge]]:
     """The partition, and the pairs above the threshold that were refused.
 
     `numbers`: group to the trusted numbers it holds: one, or those that a decision brought together. `unscored`: the
-    weight of a pair that nobody weighed. `forbidden`: group to the groups that it must never meet.
+    weight of a pair that nobody weighed. `neighbours`: what the mean between two clusters must reach, the threshold
+    if not given. `forbidden`: group to the groups that it must never meet.
     """
     ordered = sorted(edges, key=lambda edge: (-edge.weight, edge.left, edge.right))
-    neighbours: dict[int, dict[int, float]] = {}
+    weights: dict[int, dict[int, float]] = {}
     for weight, left, right in ordered:
-        neighbours.setdefault(left, {})[right] = weight
-        neighbours.setdefault(right, {})[left] = weight
+        weights.setdefault(left, {})[right] = weight
+        weights.setdefault(right, {})[left] = weight
+    mean = threshold if neighbours is None else neighbours
     clusters, refused = Clusters(numbers, forbidden or {}), []
     for edge in ordered:
         if edge.weight < threshold:
@@ -96,8 +99,8 @@ def cluster(
             continue
         ours, theirs = clusters.members.get(left, [left]), clusters.members.get(right, [right])
         if len(ours) > 1 or len(theirs) > 1:
-            total = sum(neighbours[one].get(other, unscored) for one in ours for other in theirs)
-            if total < threshold * len(ours) * len(theirs):
+            total = sum(weights[one].get(other, unscored) for one in ours for other in theirs)
+            if total < mean * len(ours) * len(theirs):
                 refused.append(edge)
                 continue
         clusters.join(left, right, edge.weight)

@@ -31,24 +31,17 @@ import pyarrow.compute as pc
 from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
-from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
-from insertion_pipeline.identity.scoring import Model
+from insertion_pipeline.identity.guarding import guard
+from insertion_pipeline.identity.normalising import NAMES_AND_BIRTH, PERSON_SCHEMA, show_faces, standardise
+from insertion_pipeline.identity.scoring import Model, Thresholds
 from insertion_pipeline.lake import Lake
 
-#: From this weight on (log2 odds) a pair is joined; chosen on clusters of simulated truth, not on pairs.
-JOIN_FROM = 9.0
-#: From this weight on, a pair that is not joined goes to review.
-REVIEW_FROM = 3.0
-#: What a pair counts that no rule found worth weighing, in the mean between two clusters.
-UNSCORED = -1.0
 #: The weight of an identifier other than the person's number, when the traits agree with it.
 _IDENTIFIER_WEIGHT = 40.0
 #: A number in more hands than this is a filler, not a number.
 _HOLDERS = 60
 #: Namesakes born this many years apart are relatives, whatever number they share.
 _GENERATION_YEARS = 12
-#: A given name says the sex when so many of this data bear it, nearly all of one sex.
-_BEARERS, _OF_ONE_SEX = 20, 0.97
 
 LINK_SCHEMA = pa.schema(
     [
@@ -165,11 +158,11 @@ def link_space(
         standardise(connection, records, space)
         _number_pass(connection)
         constraints.apply(connection)
-        crowded = block(connection, pairs_per_key=pairs_per_key)
-        _score(connection, model, train=train)
-        _cluster(connection)
+        crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
+        thresholds = _score(connection, model, train=train)
+        _cluster(connection, thresholds)
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
-        persons = _persons(connection, space)
+        persons = _persons(connection, space, thresholds)
         return Linkage(persons, _pairs(connection), _counts(connection), crowded)
 
 
@@ -202,7 +195,8 @@ CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS coalesce(
     OR jaro_winkler_similarity(l.surname, r.surname) >= 0.9, false);
 CREATE OR REPLACE TEMP MACRO same_given(l, r) AS coalesce(
     l.given_first = r.given_first OR list_contains(l.given_tokens, r.given_first)
-    OR list_contains(r.given_tokens, l.given_first) OR l.given_skeleton = r.given_skeleton OR names_are_swapped(l, r)
+    OR list_contains(r.given_tokens, l.given_first) OR list_has_any(l.given_skeletons, r.given_skeletons)
+    OR names_are_swapped(l, r)
     OR starts_with(l.given, r.given) OR starts_with(r.given, l.given)
     OR jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85, false);
 CREATE OR REPLACE TEMP MACRO same_day(l, r) AS
@@ -255,7 +249,8 @@ _SHARED = """
 CREATE OR REPLACE TEMP TABLE shared_numbers AS
 SELECT kind, value, node_l, node_r, true AS agrees FROM shared_pairs WHERE is_plain
 UNION ALL
-SELECT kind, value, node_l, node_r, NOT generation AND CASE
+SELECT kind, value, node_l, node_r, NOT generation
+    AND NOT (coalesce(l.sex <> r.sex, false) AND NOT same_given(l, r) AND NOT same_day(l, r)) AND CASE
         WHEN kind = 'household' THEN birth_agrees AND same_given(l, r)
         WHEN kind = 'number' AND number_says_it_all THEN true
         ELSE same_surname(l, r)::INTEGER + same_given(l, r)::INTEGER + birth_agrees::INTEGER >= 2
@@ -332,7 +327,7 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_HOLDINGS)
     connection.execute(_SHARED_PAIRS, {"hands": _HOLDERS})
     doubtful = "SELECT unnest([node_l, node_r]) FROM shared_pairs WHERE NOT is_plain"
-    show_faces(connection, "holder_faces", doubtful)
+    show_faces(connection, "holder_faces", doubtful, traits=NAMES_AND_BIRTH)
     connection.execute(_SHARED)
     nodes = connection.execute(
         _SCATTERED
@@ -355,40 +350,9 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
 
 # -- weights -----------------------------------------------------------------------------------------------------
 
-# Given names that one sex bears: a record that says the other is mistaken, not another person. Twins of one given name
-# do not exist; those of a given name that both sexes bear do, in principle.
-_GIVEN_NAMES_OF_ONE_SEX = f"""
-CREATE OR REPLACE TEMP TABLE given_names_of_one_sex AS
-SELECT text AS given_first
-FROM (
-    SELECT given_first AS code FROM nodes WHERE given_first IS NOT NULL AND sex IS NOT NULL GROUP BY code
-    HAVING count(*) >= {_BEARERS} AND greatest(avg((sex = 1)::INTEGER), avg((sex = 2)::INTEGER)) >= {_OF_ONE_SEX}
-) JOIN spellings USING (code)
-"""
-
-# What parts twins, fathers and sons: another given name, another birth date, another sex. The person's number lifts
-# every guard; an e-mail lifts a single one, for spouses share theirs but contradict each other in all three.
 _EDGES = """
 CREATE OR REPLACE TEMP TABLE weighed AS
-WITH scored_pairs AS (
-    SELECT node_l, node_r, weight,
-        coalesce(l.number_as_written = r.number_as_written OR l.france_travail_id = r.france_travail_id, false)
-            AS number_agrees,
-        coalesce(l.email = r.email, false) AS email_agrees,
-        l.given IS NOT NULL AND r.given IS NOT NULL AND NOT same_given(l, r) AS other_given,
-        l.year IS NOT NULL AND r.year IS NOT NULL AND NOT same_birth(l, r)
-            AND NOT (abs(l.year - r.year) <= 1 AND coalesce(l.given_first = r.given_first, false)
-                AND same_surname(l, r)) AS other_birth,
-        coalesce(l.sex <> r.sex, false) AND NOT (coalesce(l.given_first = r.given_first, false)
-            AND l.given_first IN (FROM given_names_of_one_sex)) AS other_sex
-    FROM scored JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
-)
-SELECT node_l, node_r, weight, 'scored' AS method,
-    CASE WHEN NOT number_agrees
-        AND other_given::INTEGER + other_birth::INTEGER + other_sex::INTEGER > email_agrees::INTEGER
-    THEN concat_ws('+', CASE WHEN other_given THEN 'given_name' END, CASE WHEN other_birth THEN 'birth_date' END,
-        CASE WHEN other_sex THEN 'sex' END) END AS guard
-FROM scored_pairs
+SELECT node_l, node_r, weight, 'scored' AS method, guard FROM scored LEFT JOIN guarded USING (node_l, node_r)
 UNION ALL
 SELECT DISTINCT node_l, node_r, $identifier, 'identifier', NULL
 FROM shared_numbers WHERE agrees AND (kind <> 'number' OR (node_l IN (FROM dissolved) AND node_r IN (FROM dissolved)))
@@ -423,27 +387,29 @@ WHERE person_group NOT IN (SELECT unnest([group_l, group_r]) FROM lone_edges)
 """
 
 
-def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> None:
+def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> Thresholds:
     """Make `weighed` (node_l, node_r, weight, method, guard: the traits that forbid the union) and `faces`, the nodes
     that were compared."""
     if train:
         show_faces(connection, "faces", "SELECT node FROM nodes")
         model = scoring.train(connection)
+    model = model or scoring.frozen_model()
     show_faces(connection, "faces", "SELECT unnest([join_key_l, join_key_r]) FROM candidates")
     if connection.execute("SELECT count(*) FROM candidates").fetchall()[0][0]:
-        scoring.score(connection, model or scoring.frozen_model(), above=REVIEW_FROM)
+        scoring.score(connection, model, above=model.thresholds.unscored)
     else:
         connection.execute("CREATE OR REPLACE TEMP TABLE scored (node_l BIGINT, node_r BIGINT, weight DOUBLE)")
-    connection.execute(_GIVEN_NAMES_OF_ONE_SEX)
+    guard(connection, above=model.thresholds.review, number_reliability=model.number_reliability)
     connection.execute(_EDGES, {"identifier": _IDENTIFIER_WEIGHT})
+    return model.thresholds
 
 
-def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
+def _cluster(connection: duckdb.DuckDBPyConnection, thresholds: Thresholds) -> None:
     """Make `clusters` (person_group, cluster, weight): the groups that were joined.
 
     A strong pair whose two groups have no other strong pair is joined at once; the rest goes through `cluster`.
     """
-    connection.execute(_GROUP_EDGES.replace("$join", str(JOIN_FROM)))
+    connection.execute(_GROUP_EDGES.replace("$join", str(thresholds.join)))
     tangled = connection.execute(
         """
         SELECT weight, group_l, group_r FROM group_edges
@@ -463,8 +429,9 @@ def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
     clusters, _ = cluster(
         (Edge(*row) for row in tangled),
         {group: frozenset(numbers) for group, numbers in held.items()},
-        threshold=JOIN_FROM,
-        unscored=UNSCORED,
+        threshold=thresholds.join,
+        neighbours=thresholds.neighbours,
+        unscored=thresholds.unscored,
         forbidden=constraints.against(apart),
     )
     joined = sorted(clusters.of)
@@ -499,7 +466,7 @@ SELECT node, coalesce(cluster, person_group) AS cluster, weight, is_demoted, is_
 FROM groups LEFT JOIN clusters USING (person_group);
 CREATE OR REPLACE TEMP TABLE pairs AS
 WITH judged AS (
-    SELECT node_l, node_r, weight, guard, false AS is_number_of_another FROM weighed
+    SELECT node_l, node_r, weight, guard, false AS is_number_of_another FROM weighed WHERE weight >= $review
     UNION ALL
     SELECT node_l, node_r, $review, NULL, true FROM shared_numbers WHERE kind = 'number' AND NOT agrees
 ), best AS (
@@ -512,7 +479,8 @@ WITH judged AS (
 ), numbers AS (
     SELECT cluster, list_sort(list_distinct(list(trusted_number))) AS numbers
     FROM groups JOIN members USING (node)
-    WHERE trusted_number IS NOT NULL AND cluster IN (SELECT unnest([cluster_l, cluster_r]) FROM placed)
+    WHERE trusted_number IS NOT NULL
+        AND cluster IN (SELECT unnest([cluster_l, cluster_r]) FROM placed WHERE cluster_l <> cluster_r)
     GROUP BY cluster
 ), parted AS (
     SELECT DISTINCT least(l.cluster, r.cluster) AS cluster_l, greatest(l.cluster, r.cluster) AS cluster_r, true AS must
@@ -567,8 +535,8 @@ ORDER BY record
 """
 
 
-def _persons(connection: duckdb.DuckDBPyConnection, space: str) -> pa.Table:
-    connection.execute(_MEMBERS.replace("$join", str(JOIN_FROM)).replace("$review", str(REVIEW_FROM)))
+def _persons(connection: duckdb.DuckDBPyConnection, space: str, thresholds: Thresholds) -> pa.Table:
+    connection.execute(_MEMBERS.replace("$join", str(thresholds.join)).replace("$review", str(thresholds.review)))
     relation = connection.sql(_PERSONS, params={"space": space, "identifier": _IDENTIFIER_WEIGHT})
     return relation.to_arrow_table().cast(LINK_SCHEMA)
 

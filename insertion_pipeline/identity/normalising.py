@@ -43,8 +43,21 @@ CREATE OR REPLACE TEMP MACRO canonical_sex(text) AS CASE
 END
 """
 
-#: Births before this year are fillers of a mandatory field (0001, 1900, 1901), not persons in working life.
-_FIRST_BIRTH_YEAR = 1905
+#: Births before this year, and on the first day of the two that follow, are fillers of a mandatory field.
+_FIRST_BIRTH_YEAR = 1900
+
+
+def _heard(words: str) -> str:
+    """The SQL of how words, separated by blanks, sound."""
+    unaspirated = f"replace(regexp_replace({words}, '\\bH', '', 'g'), 'PH', 'F')"
+    plain = f"translate(replace({unaspirated}, 'X', 'KS'), 'CQZ', 'KKS')"
+    sound = f"regexp_replace(regexp_replace({plain}, '\\b[AEIOUY]', 'A', 'g'), '([A-Z])[AEIOUYHW]+', '\\1', 'g')"
+    for consonant in "BDFGJKLMNPRSTV":
+        sound = f"replace({sound}, '{consonant * 2}', '{consonant}')"
+    return sound
+
+
+_HEARD = _heard("array_to_string(tokens, ' ')")
 
 _NAMES = f"""
 WITH folded AS (
@@ -55,20 +68,16 @@ WITH folded AS (
         string_split(trim(regexp_replace(plain, '[^A-Z]+', ' ', 'g')), ' ') AS parts,
         string_split(trim(regexp_replace(regexp_replace(plain, '[-'']', '', 'g'), '[^A-Z]+', ' ', 'g')), ' ') AS tokens
     FROM folded
-), consonants AS (
-    SELECT *, regexp_replace(translate(replace(ltrim(tokens[1], 'H'), 'PH', 'F'), 'CQZ', 'KKS'),
-        '(.)[AEIOUYHW]+', '\\1', 'g') AS consonants,
+), heard AS (
+    -- how each word sounds: consonants, those that French writes in several ways brought to one, none doubled
+    SELECT *, {_HEARD} AS heard,
         compact = '' OR compact IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)}) AS is_filler
     FROM spoken
-), skeletons AS (
-    SELECT *, list_aggregate(list_filter(string_split(consonants, ''),
-        lambda letter, rank: rank = 1 OR letter <> consonants[rank - 1]), 'string_agg', '') AS skeleton
-    FROM consonants
 )
 SELECT code, CASE WHEN NOT is_filler THEN compact END AS compact, CASE WHEN NOT is_filler THEN tokens[1] END AS first,
-    CASE WHEN NOT is_filler AND length(skeleton) > 1 THEN skeleton END AS skeleton,
+    CASE WHEN NOT is_filler THEN list_filter(string_split(heard, ' '), lambda word: length(word) > 2) END AS skeletons,
     CASE WHEN NOT is_filler THEN tokens END AS tokens, list_filter(parts, lambda part: length(part) > 3) AS parts
-FROM skeletons
+FROM heard
 ORDER BY code
 """
 
@@ -79,7 +88,7 @@ WITH digits AS (
         TRY_CAST(regexp_extract(written, '^[0-9]{{4}}-[0-9]{{2}}-([0-9]{{2}})', 1) AS SMALLINT) AS day
     FROM written
 )
-SELECT CASE WHEN year >= {_FIRST_BIRTH_YEAR} THEN year END AS year,
+SELECT CASE WHEN year >= {_FIRST_BIRTH_YEAR} + CASE WHEN month = 1 AND day = 1 THEN 2 ELSE 0 END THEN year END AS year,
     CASE WHEN month BETWEEN 1 AND 12 THEN month END AS month, CASE WHEN day BETWEEN 1 AND 31 THEN day END AS day
 FROM digits ORDER BY code
 """
@@ -90,6 +99,10 @@ SELECT nullif(upper(regexp_replace(written, '[^0-9A-Za-z]', '', 'g')), '') AS pl
 """
 _PLACES = """
 SELECT nullif(regexp_replace(upper(strip_accents(written)), '[^A-Z]', '', 'g'), '') AS place FROM written ORDER BY code
+"""
+_ADDRESSES = """
+SELECT hash(nullif(regexp_replace(upper(strip_accents(written)), '[^0-9A-Z]+', '', 'g'), '')) AS address
+FROM written ORDER BY code
 """
 _POSTAL_CODES = """
 WITH digits AS (SELECT code, nullif(regexp_replace(written, '[^0-9]', '', 'g'), '') AS digits FROM written)
@@ -144,7 +157,7 @@ CREATE OR REPLACE TEMP TABLE record_traits AS
 SELECT record, hash(
         number, number_is_checked, number_as_written, ntt, france_travail_id, caf_matricule, local_id, surname,
         used_surname, given_name, sex, year, month, day, birth_place_code, birth_place_name, residence_code,
-        postal_code, email, phone,
+        postal_code, address, email, phone,
         CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL
             OR record IN (FROM decided) THEN record END
     ) AS traits
@@ -162,22 +175,42 @@ DROP TABLE record_traits; DROP TABLE repeated; DROP TABLE standard
 
 _FACES = """
 CREATE OR REPLACE TEMP TABLE {name} AS
+WITH all_traits AS (
+WITH shown AS (
+    SELECT nodes.*, nullif(regexp_extract(upper(email), '^[^@]+'), '') AS mailbox,
+        nullif(regexp_replace(upper(strip_accents(addresses.address)), '[^0-9A-Z]+', ' ', 'g'), ' ') AS spelt_address
+    FROM nodes JOIN addresses ON record = node WHERE node IN ({chosen})
+)
 SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.compact, birth.compact) AS used_surname,
     CASE WHEN birth.compact IS DISTINCT FROM used.compact THEN list_concat(birth.parts, used.parts)
         ELSE coalesce(birth.parts, []) END AS surname_parts,
     [birth.compact, used.compact] AS surnames,
     [given.tokens[1], array_to_string(given.tokens[1:2], ''), array_to_string(given.tokens[1:3], '')] AS given_starts,
-    given.compact AS given, given.tokens AS given_tokens, given.first AS given_first, given.skeleton AS given_skeleton,
-    sex, year, month, day, is_approximate, birth_place_code, birth_place_name, residence_code, postal_code, email,
-    phone, number_sex, number_as_written, france_travail_id, caf_matricule,
-    nullif(regexp_replace(upper(strip_accents(address)), '[^0-9A-Z]+', ' ', 'g'), ' ') AS address
-FROM nodes
-JOIN addresses ON record = node
+    given.compact AS given, given.tokens AS given_tokens, given.first AS given_first,
+    given.skeletons AS given_skeletons,
+    sex, year, month, day, (10_000 * year::INTEGER + 100 * month + day) AS birth_day, is_approximate,
+    birth_place_code, birth_place_name, residence_code, postal_code, email,
+    string_split_regex(mailbox, '[^A-Z]+') AS email_names,
+    coalesce(regexp_replace(mailbox, '[^0-9A-Z]', '', 'g') IN (
+        given.compact || birth.compact, birth.compact || given.compact, given.compact || used.compact,
+        used.compact || given.compact, given.first || birth.compact, birth.compact || given.first,
+        given.first || used.compact, used.compact || given.first), false) AS email_spells_names,
+    phone, number_sex, number_year, number_month, number_is_checked, number_is_definitive, number_as_written,
+    france_travail_id, caf_matricule,
+    spelt_address AS address, list_sort(list_distinct(string_split(trim(spelt_address), ' '))) AS address_words
+FROM shown
 LEFT JOIN names AS birth ON birth.code = birth_name
 LEFT JOIN names AS used ON used.code = used_name
 LEFT JOIN names AS given ON given.code = given_name
-WHERE node IN ({chosen})
+)
+SELECT {traits} FROM all_traits
 """
+
+#: What tells a person's name and birth, among the columns of a face.
+NAMES_AND_BIRTH = (
+    "node, surname, used_surname, surname_parts, given, given_tokens, given_first, given_skeletons, sex, year, month,"
+    " day, is_approximate"
+)
 
 
 def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> None:
@@ -203,7 +236,9 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
         "birth_place_code": _standard(connection, cells["birth_place_code"], _CODES)[0],
         "birth_place_name": _standard(connection, cells["birth_place_name"], _PLACES)[0],
         "residence_code": _standard(connection, cells["residence_code"], _CODES)[0],
-        "postal_code": postal_code, "number_written": cells["nir" if space == "fr" else "niss"],
+        "postal_code": postal_code,
+        "address": _standard(connection, cells["address"], _ADDRESSES)[0],
+        "number_written": cells["nir" if space == "fr" else "niss"],
         **{
             name: cells[name]
             for name in ("france_travail_id", "caf_matricule", "partner", "department_person_id", "email", "phone")
@@ -216,9 +251,12 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
     connection.execute(_NODES)
 
 
-def show_faces(connection: duckdb.DuckDBPyConnection, name: str, chosen: str) -> None:
-    """Make the temporary table `name`: the texts of the nodes that the query `chosen` gives, as people compare them."""
-    connection.execute(_FACES.format(name=name, chosen=chosen))
+def show_faces(connection: duckdb.DuckDBPyConnection, name: str, chosen: str, *, traits: str = "*") -> None:
+    """Make the temporary table `name`: the texts of the nodes that the query `chosen` gives, as people compare them.
+
+    `traits`: the columns that are wanted.
+    """
+    connection.execute(_FACES.format(name=name, chosen=chosen, traits=traits))
 
 
 def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> dict[str, pa.Array]:
@@ -227,9 +265,9 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
     _register_written(connection, encoded.dictionary)
     connection.register("transliterated", _transliterated(connection))
     names = connection.sql(_NAMES).to_arrow_table()
-    spelt = pa.concat_arrays([names[name].combine_chunks() for name in ("compact", "first", "skeleton")])
+    spelt = pa.concat_arrays([names[name].combine_chunks() for name in ("compact", "first")])
     spelt = spelt.dictionary_encode()
-    compact, first, skeleton = (spelt.indices[start : start + len(names)] for start in _starts(len(names)))
+    compact, first = (spelt.indices[start : start + len(names)] for start in (0, len(names)))
     for name, table in (
         ("names", names),
         ("spellings", pa.table({"code": _ranks(spelt.dictionary), "text": spelt.dictionary})),
@@ -239,7 +277,8 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
         connection.unregister("arriving")
     connection.unregister("transliterated")
     connection.unregister("written")
-    birth, used, given = (encoded.indices[start : start + len(columns[0])] for start in _starts(len(columns[0])))
+    length = len(columns[0])
+    birth, used, given = (encoded.indices[start : start + length] for start in (0, length, 2 * length))
     birth_compact, used_compact = compact.take(birth), compact.take(used)
     return {
         "birth_name": birth,
@@ -249,7 +288,6 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
         "used_surname": pc.coalesce(used_compact, birth_compact),
         "given": compact.take(given),
         "given_first": first.take(given),
-        "given_skeleton": skeleton.take(given),
     }
 
 
@@ -270,10 +308,6 @@ def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array) ->
 
 def _ranks(values: pa.Array) -> pa.Array:
     return pa.array(np.arange(len(values), dtype=np.int32))
-
-
-def _starts(length: int) -> tuple[int, int, int]:
-    return 0, length, 2 * length
 
 
 def _transliterated(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 from insertion_pipeline.identity import constraints, decisions, ledger, records, resolving, scoring
 from insertion_pipeline.identity.decisions import VERDICTS as VERDICTS
 from insertion_pipeline.identity.decisions import Verdict as Verdict
-from insertion_pipeline.identity.linkage import JOIN_FROM, REVIEW_FROM
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
 from insertion_pipeline.identity.register import REGISTER_PURPOSE
+from insertion_pipeline.identity.scoring import FROZEN_THRESHOLDS
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.registry import Registry, Space
 
@@ -386,7 +386,15 @@ def thresholds(lake: Lake, space: Space, *, precision: float = 0.999) -> Thresho
         join_from = band
     found_same = [band for band, labels in free.items() if any(is_same for is_same, _ in labels)]
     labels = sum(len(one) for one in strata.values())
-    return Thresholds(labels, precision, join_from, min(found_same, default=None), JOIN_FROM, REVIEW_FROM, bands)
+    return Thresholds(
+        labels,
+        precision,
+        join_from,
+        min(found_same, default=None),
+        FROZEN_THRESHOLDS.join,
+        FROZEN_THRESHOLDS.review,
+        bands,
+    )
 
 
 _UNGUARDED = ("linked", "grey", "refused")

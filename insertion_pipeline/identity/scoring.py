@@ -13,7 +13,7 @@ import functools
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ MODEL_PATH = Path(__file__).parent / "model" / "persons.json"
 
 #: What an engine calls the functions that the conditions need.
 _FUNCTIONS = {
-    "duckdb": {"jw": "jaro_winkler_similarity", "overlap": "list_has_any"},
-    "spark": {"jw": "jaro_winkler", "overlap": "arrays_overlap"},
+    "duckdb": {"jw": "jaro_winkler_similarity", "overlap": "list_has_any", "common": "list_intersect", "size": "len"},
+    "spark": {"jw": "jaro_winkler", "overlap": "arrays_overlap", "common": "array_intersect", "size": "size"},
 }
 
 # Given and surname in each other's place, to the letter on one side at least; further given names may follow.
@@ -50,9 +50,11 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "first": "given_first_l = given_first_r",
         "swapped": _SWAPPED,
         "other": "{overlap}(given_tokens_l, given_tokens_r)",
-        "close": "given_skeleton_l = given_skeleton_r OR {jw}(given_l, given_r) >= 0.92"
+        "close": "{overlap}(given_skeletons_l, given_skeletons_r) OR {jw}(given_l, given_r) >= 0.92"
                  " OR {jw}(given_first_l, given_first_r) >= 0.90",
         "near": "{jw}(given_first_l, given_first_r) >= 0.80",
+        "in_email": "({overlap}(email_names_l, given_starts_r) AND NOT {overlap}(email_names_l, given_starts_l))"
+                    " OR ({overlap}(email_names_r, given_starts_l) AND NOT {overlap}(email_names_r, given_starts_r))",
     },
     "birth": {
         "null": "year_l IS NULL OR year_r IS NULL",
@@ -69,25 +71,31 @@ _COMPARISONS: dict[str, dict[str, str]] = {
         "null": "(birth_place_code_l IS NULL OR birth_place_code_r IS NULL)"
                 " AND (birth_place_name_l IS NULL OR birth_place_name_r IS NULL)",
         "exact": "birth_place_code_l = birth_place_code_r OR birth_place_name_l = birth_place_name_r",
+        "close": "{jw}(birth_place_name_l, birth_place_name_r) >= 0.88",
         "department": "substr(birth_place_code_l, 1, 2) = substr(birth_place_code_r, 1, 2)",
     },
     "residence": {
         "null": "(residence_code_l IS NULL OR residence_code_r IS NULL)"
                 " AND (postal_code_l IS NULL OR postal_code_r IS NULL)",
         "exact": "residence_code_l = residence_code_r OR postal_code_l = postal_code_r",
+        "close": "damerau_levenshtein(postal_code_l, postal_code_r) <= 1",
         "department": "substr(coalesce(residence_code_l, postal_code_l), 1, 2)"
                       " = substr(coalesce(residence_code_r, postal_code_r), 1, 2)",
     },
     "address": {
         "null": "address_l IS NULL OR address_r IS NULL",
         "exact": "address_l = address_r",
+        "words": "address_words_l = address_words_r",
         "close": "{jw}(address_l, address_r) >= 0.88",
+        "some": "2 * {size}({common}(address_words_l, address_words_r)) > {size}(address_words_l)"
+                " AND 2 * {size}({common}(address_words_l, address_words_r)) > {size}(address_words_r)",
     },
-    "contact": {
-        "null": "(email_l IS NULL OR email_r IS NULL) AND (phone_l IS NULL OR phone_r IS NULL)",
-        "email": "email_l = email_r",
-        "phone": "phone_l = phone_r",
+    "email": {
+        "null": "email_l IS NULL OR email_r IS NULL",
+        "spelt": "email_l = email_r AND email_spells_names_l AND email_spells_names_r",
+        "exact": "email_l = email_r",
     },
+    "phone": {"null": "phone_l IS NULL OR phone_r IS NULL", "exact": "phone_l = phone_r"},
     "number": {
         "null": "number_as_written_l IS NULL OR number_as_written_r IS NULL",
         "exact": "number_as_written_l = number_as_written_r",
@@ -109,37 +117,79 @@ _BY_RARITY = {
     ("surname", "crossed"): "surname",
     ("given", "exact"): "given_first",
     ("given", "first"): "given_first",
+    ("birth", "exact"): "birth_day",
+    ("birth_place", "exact"): "birth_place_name",
+    ("residence", "exact"): "postal_code",
 }
 #: A level never seen in training is rare, not impossible.
 _RAREST_M, _RAREST_U = 2e-4, 2e-6
 #: How often true pairs disagree at least, whatever the training population did: people move, register again, change
-#: household and telephone; birth places are written in the names and borders of several decades.
+#: household and telephone; birth places are written in the names and borders of several decades, addresses in several
+#: ways.
 _DISAGREEMENT = {
     ("birth_place", "department"): 0.03,
     ("birth_place", "else"): 0.10,
     ("residence", "department"): 0.08,
     ("residence", "else"): 0.12,
-    ("contact", "else"): 0.30,
+    ("address", "else"): 0.35,
+    ("email", "else"): 0.10,
+    ("phone", "else"): 0.20,
     ("number", "else"): 0.03,
     ("france_travail_id", "else"): 0.25,
     ("household", "else"): 0.25,
     ("birth", "close"): 0.001,
     ("birth", "else"): 0.002,
 }
-#: How many persons the prior frequency of a name weighs against those counted in the data at hand.
-_PRIOR_PERSONS = 3000
-#: Two persons at random bear the same name this often, where the data at hand are too few to tell.
-_PRIOR_FREQUENCY = {"surname": 0.0007, "given_first": 0.004}
+#: What agreement says of a comparison that the training population never makes: one file alone knows households there.
+_ASSUMED = {"household": {"exact": (0.75, 2e-5), "else": (0.25, 0.99998)}}
+#: An address that only spells the names says little beyond them: namesakes have the like.
+_COINCIDENCE = {("email", "spelt"): 0.05}
+#: Two persons at random share the value this often where the data at hand are too few to tell, and how many persons
+#: that weighs against those counted: the more values there are, the more persons it takes to count them.
+_PRIOR_FREQUENCY = {
+    "surname": (0.0007, 3_000), "given_first": (0.004, 3_000), "birth_day": (0.00006, 50_000),
+    "birth_place_name": (0.004, 3_000), "postal_code": (0.003, 3_000),
+}  # fmt: skip
+#: Values that stand in nodes as codes of a spelling.
+_CODED = ("surname", "given_first")
 #: A handful of records still comes from a population: two at random are the same person once in this many, at most.
 _SMALLEST_POPULATION = 5_000
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """What a weight (log2 odds) decides. Chosen on clusters, not on pairs.
+
+    From `join` on, a pair joins two groups, if the mean of all pairs between them reaches `neighbours`. A pair that
+    weighs less than `unscored`, or that no rule found worth weighing, counts that much in the mean. From `review` on, a
+    pair that is not joined goes to review.
+    """
+
+    join: float
+    neighbours: float
+    review: float
+    unscored: float
+
+
+#: For a model learnt elsewhere, on whose population the data at hand need not resemble.
+FROZEN_THRESHOLDS = Thresholds(join=9.0, neighbours=9.0, review=3.0, unscored=-1.0)
+#: For a model learnt from the very data: its odds are theirs.
+LEARNT_THRESHOLDS = Thresholds(join=1.0, neighbours=2.0, review=-1.0, unscored=-6.0)
+
+
+@dataclass(frozen=True)
 class Model:
-    """What training learns: m and u of each level of each comparison."""
+    """What training learns: m and u of each level of each comparison; and what its weights decide."""
 
     version: str
     parameters: Mapping[str, Mapping[str, tuple[float, float]]]
+    thresholds: Thresholds = FROZEN_THRESHOLDS
+
+    @property
+    def number_reliability(self) -> float:
+        """How often the numbers of one person are the same, where they are not merely alike."""
+        same, other = (self.parameters["number"][level][0] for level in ("exact", "else"))
+        return same / (same + other)
 
     @classmethod
     def load(cls, path: Path = MODEL_PATH) -> Model:
@@ -150,6 +200,7 @@ class Model:
                 comparison: {level: (one["m"], one["u"]) for level, one in levels.items()}
                 for comparison, levels in content["comparisons"].items()
             },
+            Thresholds(**content["thresholds"]),
         )
 
     def save(self, path: Path, *, trained_on: str) -> None:
@@ -157,7 +208,12 @@ class Model:
             comparison: {level: {"m": float(f"{m:.6g}"), "u": float(f"{u:.6g}")} for level, (m, u) in levels.items()}
             for comparison, levels in self.parameters.items()
         }
-        content = {"version": self.version, "trained_on": trained_on, "comparisons": comparisons}
+        content = {
+            "version": self.version,
+            "trained_on": trained_on,
+            "thresholds": asdict(self.thresholds),
+            "comparisons": comparisons,
+        }
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -185,7 +241,7 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
     comparisons = []
     for comparison, conditions in _COMPARISONS.items():
         if model is not None and comparison not in model.parameters:
-            continue  # learnt before this comparison was: the frozen model does without addresses
+            continue  # learnt before this comparison was
         levels: list[dict[str, Any]] = []
         for level, condition in [*conditions.items(), ("else", "ELSE")]:
             written = {"sql_condition": condition.format(**_FUNCTIONS[dialect]), "label_for_charts": level}
@@ -194,9 +250,11 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
                 described["is_null_level"] = True
             elif model is not None:
                 described["m_probability"], described["u_probability"] = model.parameters[comparison][level]
-            if (comparison, level) in _BY_RARITY:
-                described["tf_adjustment_column"] = _BY_RARITY[comparison, level]
+            if (column := _BY_RARITY.get((comparison, level))) is not None:
+                described["tf_adjustment_column"] = column
                 described["tf_minimum_u_value"] = 1e-6
+                # what is adjusted is this level's own u: none of the conditions is a bare equality of the column
+                described["disable_tf_exact_match_detection"] = column not in _CODED
             levels.append(described)
         comparisons.append({"output_column_name": f"c_{comparison}", "comparison_levels": levels})
     return {
@@ -249,15 +307,16 @@ def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, v
         levels, compared = {}, comparison.output_column_name.removeprefix("c_")
         for level in comparison.comparison_levels:
             if not level.is_null_level:
-                m, u = _learnt(level.m_probability), _learnt(level.u_probability)
+                m = level.m_probability if level._has_estimated_m_values else 0.0
+                u = level.u_probability if level._has_estimated_u_values else 0.0
                 name = level.label_for_charts
-                levels[name] = (max(m, _DISAGREEMENT.get((compared, name), _RAREST_M)), max(u, _RAREST_U))
-        learnt[compared] = levels
-    return Model(version, learnt)
-
-
-def _learnt(probability: object) -> float:
-    return float(probability) if isinstance(probability, int | float) else 0.0
+                levels[name] = (
+                    max(m, _DISAGREEMENT.get((compared, name), _RAREST_M)),
+                    max(u, _COINCIDENCE.get((compared, name), _RAREST_U)),
+                )
+        has_learnt = any(level._has_estimated_m_values for level in comparison.comparison_levels[1:])
+        learnt[compared] = levels if has_learnt else _ASSUMED.get(compared, levels)
+    return Model(version, learnt, LEARNT_THRESHOLDS if labels is None else FROZEN_THRESHOLDS)
 
 
 def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
@@ -269,17 +328,19 @@ def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
     nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
     linker = Linker(api.register("faces"), settings_of(model, nodes), log_level=None, validate_settings=False)
     for column in sorted(set(_BY_RARITY.values())):
-        connection.execute(_frequency_sql(column), {"prior": _PRIOR_FREQUENCY[column], "persons": _PRIOR_PERSONS})
+        prior, persons = _PRIOR_FREQUENCY[column]
+        connection.execute(_frequency_sql(column), {"prior": prior, "persons": persons})
         linker.table_management.register_term_frequency_lookup(api.register(f"frequency_of_{column}"), column)
     return linker
 
 
 def _frequency_sql(column: str) -> str:
-    """How often a name occurs: counted in the data at hand, drawn towards a prior where they are few."""
+    """How often a value occurs: counted in the data at hand, drawn towards a prior where they are few."""
+    value = "10_000 * year::INTEGER + 100 * month + day" if column == "birth_day" else column
     return f"""
         CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
-        WITH counted AS (SELECT {column} AS code, count(*) AS bearers FROM nodes WHERE code IS NOT NULL GROUP BY code)
-        SELECT text AS {column},
+        WITH counted AS (SELECT {value} AS value, count(*) AS bearers FROM nodes WHERE value IS NOT NULL GROUP BY value)
+        SELECT {"text" if column in _CODED else "value"} AS {column},
             (bearers + $persons * $prior) / ((SELECT sum(bearers) FROM counted) + $persons) AS tf_{column}
-        FROM counted JOIN spellings USING (code)
+        FROM counted {"JOIN spellings ON code = value" if column in _CODED else ""}
     """

