@@ -6,6 +6,7 @@ import pytest
 
 from insertion_pipeline.contracts.protection import documents
 from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,8 @@ def test_how_long_is_said_source_by_source(written: dict[str, str]) -> None:
 
 def test_what_only_the_operator_knows_is_a_marked_blank(written: dict[str, str]) -> None:
     assert all("**[à compléter]**" in written[name] for name in ("aipd.md", "accord.md", "information.md"))
+
+
+def test_the_documents_of_the_repository_are_those_of_its_contracts(written: dict[str, str]) -> None:
+    folder = REPOSITORY / "docs" / "data_protection"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == written, "insertion protection writes them"
