@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,25 +152,27 @@ def compile_catalogue(
     """Every indicator, checked. Raises `InvalidDataSources` with file and line of the first one refused.
 
     `measured`: the share of false non-matches of pairs of sources, which takes the place of the parameter declared.
-    The catalogue of a folder that has not changed is compiled once in a process.
+    The catalogue of a folder that has not changed is compiled once in a process, whatever months ask for it at once.
     """
     key = (registry.folder, registry.digest, tuple(sorted((measured or {}).items())))
-    if key not in _COMPILED:
-        breakdowns = _breakdowns(registry)
-        _COMPILED[key] = tuple(
-            _compile(
-                _with_measured_error(indicator, measured or {}),
-                registry,
-                breakdowns,
-                registry.folder / "indicators" / f"{family.family}.yaml",
+    with _COMPILING:
+        if key not in _COMPILED:
+            breakdowns = _breakdowns(registry)
+            _COMPILED[key] = tuple(
+                _compile(
+                    _with_measured_error(indicator, measured or {}),
+                    registry,
+                    breakdowns,
+                    registry.folder / "indicators" / f"{family.family}.yaml",
+                )
+                for family in registry.indicator_families
+                for indicator in family.indicators
             )
-            for family in registry.indicator_families
-            for indicator in family.indicators
-        )
-    return _COMPILED[key]
+        return _COMPILED[key]
 
 
 _COMPILED: dict[tuple[object, ...], tuple[CompiledIndicator, ...]] = {}
+_COMPILING = threading.Lock()
 
 
 def _with_measured_error(indicator: Indicator, measured: Mapping[tuple[str, str], float]) -> Indicator:

@@ -10,6 +10,7 @@ counted, and weighed by the inhabitants of the territory that they answer for.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -188,20 +189,23 @@ def create_territory_coverage(
 #: Inhabitants shared by places and territories, already counted in this process: roll-up, places, answer.
 _ANSWERED: list[tuple[pa.Table, frozenset[str], pa.Table]] = []
 _ANSWERS_KEPT = 8
+#: Months computed side by side ask the same at the same moment.
+_ANSWERING = threading.Lock()
 
 
 def _answered_for(connection: duckdb.DuckDBPyConnection, registry: Registry, rollup: pa.Table) -> pa.Table:
     """Inhabitants that each place of a unit shares with each territory: months with the same units share the count."""
     places = frozenset(place for (place,) in connection.execute("SELECT DISTINCT place FROM units_needed").fetchall())
-    for known, known_places, answer in _ANSWERED:
-        if known is rollup and known_places == places:
-            return answer
-    connection.register("communes", as_arrow(registry.nomenclature("communes")))
-    answer = connection.sql(_ANSWERED_FOR).to_arrow_table()
-    connection.unregister("communes")
-    _ANSWERED.append((rollup, places, answer))
-    del _ANSWERED[:-_ANSWERS_KEPT]
-    return answer
+    with _ANSWERING:
+        for known, known_places, answer in _ANSWERED:
+            if known is rollup and known_places == places:
+                return answer
+        connection.register("communes", as_arrow(registry.nomenclature("communes")))
+        answer = connection.sql(_ANSWERED_FOR).to_arrow_table()
+        connection.unregister("communes")
+        _ANSWERED.append((rollup, places, answer))
+        del _ANSWERED[:-_ANSWERS_KEPT]
+        return answer
 
 
 def create_leaves(connection: duckdb.DuckDBPyConnection, needs: Mapping[str, Need]) -> None:

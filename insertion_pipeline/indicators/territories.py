@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -190,14 +191,17 @@ def rollup(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Mon
     last_day = month.last_day.isoformat()
     standing = frozenset(until for until in _ends_of_communes(registry.nomenclature("communes")) if until >= last_day)
     kept = (registry.folder, registry.digest, standing)
-    if kept not in _ROLLUPS:
-        with _lists(connection, registry):
-            _ROLLUPS[kept] = connection.sql(_ROLLUP, params={"last_day": last_day}).to_arrow_table()
-    return _ROLLUPS[kept]
+    with _ROLLING_UP:
+        if kept not in _ROLLUPS:
+            with _lists(connection, registry):
+                _ROLLUPS[kept] = connection.sql(_ROLLUP, params={"last_day": last_day}).to_arrow_table()
+        return _ROLLUPS[kept]
 
 
 #: The roll-ups already made in this process: declarations, and the communes that have yet to merge.
 _ROLLUPS: dict[tuple[Path, str, frozenset[str]], pa.Table] = {}
+#: Months computed side by side need the same one at the same moment.
+_ROLLING_UP = threading.Lock()
 
 
 @functools.lru_cache(maxsize=8)
