@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -249,10 +250,23 @@ def _framed(content: bytes) -> bytes:
 # -- the other side ----------------------------------------------------------------------------------------------------
 
 
+_READING = ("cutting", "delimited", "json_elements", "spreadsheet", "xml")
+
+
+class _WithoutPandas:
+    """pyarrow imports pandas, where it can, at the first list that it meets: half a second in every reader."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("a reader does without", name=name)
+
+
 def serve() -> NoReturn:
     """The life of a nursery: forking a warden for each pair of ends, until its parent is gone."""
-    from insertion_pipeline.ingestion import cutting as cutting
-    from insertion_pipeline.ingestion import delimited as delimited
+    sys.meta_path.insert(0, _WithoutPandas)
+    for room in _READING:  # here, once: each reader is forked with them, and none may write what it has compiled
+        importlib.import_module(f"insertion_pipeline.ingestion.{room}")
 
     pa.set_memory_pool(pa.system_memory_pool())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
