@@ -76,7 +76,7 @@ CELLS: Mapping[str, tuple[Fields, str, str]] = {
     "letter in a siret": ({"siret": "1000900910001X"}, "pattern-error", "siret"),
     "siret in scientific notation": ({"siret": "1.0009009100016E+13"}, "repaired-value", "siret"),
     "siret with decimals": ({"siret": "10009009100016,0"}, "repaired-value", "siret"),
-    "siret without its zero": ({"siret": "9009100016000"}, "repaired-value", "siret"),
+    "siret without its zero": ({"siret": "9009100016007"}, "repaired-value", "siret"),
     "no annex number": ({"annexe_numero": "annexe n° 12"}, "pattern-error", "annexe_numero"),
     "wrong key of a nir": ({"nir": nir(123, shift=1)}, "number-checksum", "nir"),
     "niss for a nir": ({"nir": niss(123)}, "foreign-number", "nir"),
@@ -92,7 +92,8 @@ CELLS: Mapping[str, tuple[Fields, str, str]] = {
     "name of a commune": ({"code_commune": "Sedan"}, "pattern-error", "code_commune"),
     "two-figure year": ({"date_debut_contrat": "01/03/26"}, "type-error", "date_debut_contrat"),
     "contract backwards": (
-        {"date_fin_contrat": "28/02/2026"}, "rule-error", "date_debut_contrat, date_fin_contrat",
+        {"date_fin_contrat": "28/02/2026", "heures_travaillees": "0"}, "rule-error",
+        "date_debut_contrat, date_fin_contrat",
     ),
     "hours below zero": ({"heures_travaillees": "-7,5"}, "range-error", "heures_travaillees"),
     "too many hours": ({"heures_travaillees": "1 105"}, "range-error", "heures_travaillees"),
@@ -106,7 +107,7 @@ CELLS: Mapping[str, tuple[Fields, str, str]] = {
     ),
     "exit without reason": ({"date_sortie": "15/09/2026"}, "rule-error", "date_sortie, motif_sortie_categorie"),
     "exit before hire": (
-        {"date_sortie": "15/02/2026", "motif_sortie_categorie": "AUTRE"}, "rule-error",
+        {"date_sortie": "15/02/2026", "motif_sortie_categorie": "AUTRE", "heures_travaillees": "0"}, "rule-error",
         "date_debut_contrat, date_sortie",
     ),
     "no such reason": ({"motif_sortie_categorie": "Retraite"}, "code-error", "motif_sortie_categorie"),
