@@ -32,7 +32,7 @@ from insertion_pipeline.commands import (
     rights,
     suppressing,
 )
-from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say
+from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say, say_written
 from insertion_pipeline.commands.session import session_of as _session
 
 if TYPE_CHECKING:
@@ -627,7 +627,7 @@ def template(
         contents = {out.with_stem(f"{out.stem}-{table.name}"): csv_template(table) for table in tables}
     for path, content in contents.items():
         write_atomically(path, content)
-    return _written(session, list(contents))
+    return say_written(session, list(contents))
 
 
 @app.command()
@@ -646,7 +646,7 @@ def formats(
         source, when = _source_in_force(session.registry, name, month)
         written.append(out / f"{name}.md")
         write_atomically(written[-1], format_page(source, session.registry, when).encode())
-    return _written(session, written)
+    return say_written(session, written)
 
 
 def _source_in_force(registry: Registry, name: str, month: str | None) -> tuple[Source, Month]:
@@ -663,16 +663,6 @@ def _source_in_force(registry: Registry, name: str, month: str | None) -> tuple[
             f"« {source.title} » n'a pas de format pour {when} : le premier vaut depuis {source.first_month}."
         )
     return source, when
-
-
-def _written(session: Session, paths: Sequence[Path]) -> ExitCode:
-    from insertion_pipeline import screen
-
-    if session.as_json:
-        say({"written": [str(path) for path in paths]})
-    else:
-        screen.show_written(paths)
-    return ExitCode.DONE
 
 
 # -- the installation --------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacing
+from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacing, sha256_of
 
 #: In the order in which they are read: what commits (receipts, the list of releases) before what it names.
 PRESERVED = (
@@ -67,7 +67,7 @@ def back_up(lake: Lake, archive: Path) -> Backup:
     lake.sealed.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=lake.sealed) as aside:
         files = {name: _still(lake.home / name, Path(aside)) for name in _names(lake.home)}
-        digests = {name: _digest(path.open("rb")) for name, path in files.items()}
+        digests = {name: sha256_of(path) for name, path in files.items()}
         manifest = {"home_version": HOME_VERSION, "files": digests}
         with replacing(archive) as partial, tarfile.open(partial, "w") as tar:
             _add(tar, MANIFEST, canonical_json(manifest))
@@ -215,11 +215,6 @@ def _aside(home: Path) -> Path:
     while (place := home.with_name(f"{home.name}.before-{number}")).exists():
         number += 1
     return place
-
-
-def _digest(file: Any) -> str:
-    with file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _summary(digests: dict[str, str], size: int) -> Backup:

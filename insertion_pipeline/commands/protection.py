@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from insertion_pipeline.commands.session import ExitCode, say, session_of
+from insertion_pipeline.commands.session import ExitCode, say_written, session_of
 
 
 def protection(
@@ -22,8 +22,4 @@ def protection(
     written = {out / name: text for name, text in documents(session.registry).items()}
     for path, text in written.items():
         write_atomically(path, text.encode())
-    if session.as_json:
-        say([str(path) for path in written])
-    else:
-        typer.echo("\n".join(str(path) for path in written))
-    return ExitCode.DONE
+    return say_written(session, list(written))

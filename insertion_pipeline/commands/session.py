@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,17 @@ def session_of(ctx: typer.Context) -> Session:
     """The invocation that a command is part of."""
     session: Session = ctx.obj
     return session
+
+
+def say_written(session: Session, paths: Sequence[Path]) -> ExitCode:
+    """Say which files a command wrote; how such a command ends."""
+    from insertion_pipeline import screen
+
+    if session.as_json:
+        say({"written": [str(path) for path in paths]})
+    else:
+        screen.show_written(paths)
+    return ExitCode.DONE
 
 
 def say(value: Any) -> None:
