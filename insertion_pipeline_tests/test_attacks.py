@@ -251,7 +251,7 @@ def findings_of(path: Path, source: Source) -> tuple[Finding, ...]:
         (entities_far_down, "cnaf_vrsb0801", {"unsupported-format", "wrong-source"}),
         (deep_elements, "cnaf_vrsb0801", {"unsupported-format", "truncated-file", "limit-exceeded"}),
         (deep_json, "fiche_salarie", {"limit-exceeded", "unsupported-format", "truncated-file"}),
-        (workbook_of_shared_strings, "department_list", None),
+        (workbook_of_shared_strings, "department_list", {"limit-exceeded"}),
         (workbook_with_entities, "department_list", None),
         (workbook_with_a_far_cell, "department_list", {"limit-exceeded"}),
         (workbook_with_a_huge_cell, "department_list", {"limit-exceeded"}),

@@ -45,6 +45,10 @@ _BATCH_ROWS = 50_000
 _EXACT_WHOLE_NUMBERS = 10**15
 #: Cells that one sheet may span, counted as the rectangle that holds them (the library lays the whole of it out).
 _MOST_CELLS = 30_000_000
+#: Beginnings and ends in the list of texts that cells share, four for each text: three million texts.
+_MOST_SHARED_TAGS = 12_000_000
+#: What of an XLSX or an ODS holds cells.
+_PARTS = re.compile(r"(xl/worksheets/[^/]+\.xml)|xl/sharedStrings\.xml|content\.xml")
 _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 
 
@@ -99,7 +103,7 @@ def header_of(path: Path, tables: Sequence[ContractTable], limits: Limits) -> tu
 def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence[Cell]]]]:
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-    _refuse_wide_sheets(path, limits)
+    _refuse_vast_parts(path, limits)
     try:
         workbook = CalamineWorkbook.from_path(path)
         for name in (name for name in workbook.sheet_names if name not in OWN_SHEETS):
@@ -125,19 +129,27 @@ def _sheets(path: Path, limits: Limits) -> Iterator[tuple[str, Sequence[Sequence
         raise _damaged() from None
 
 
-def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
-    """A cell in the last column of the last row costs gigabytes to lay out: refuse it from the references alone."""
+def _refuse_vast_parts(path: Path, limits: Limits) -> None:
+    """Refuse before the library lays it out: a cell at the end of the last row costs gigabytes, a huge one seconds."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", entry.filename):
+            part = _PARTS.fullmatch(entry.filename)
+            if part is None:
                 continue
-            widest = highest = 0
+            highest = tags = 0
             letters: set[bytes] = set()
             with archive.open(entry) as stream:
                 rest = b""
-                while chunk := stream.read(1 << 20):
+                while chunk := stream.read(limits.line_bytes):
+                    if len(chunk) == limits.line_bytes and b"<" not in chunk:
+                        raise _too_long_a_cell(limits)
+                    if part[1] is None:
+                        tags += chunk.count(b"<")
+                        if tags > _MOST_SHARED_TAGS:
+                            raise _too_many_texts()
+                        continue
                     found = _REFERENCE.findall(rest + chunk)
                     letters.update(column for column, _ in found)
                     highest = max(highest, max((int(row) for _, row in found), default=0))
@@ -145,6 +157,24 @@ def _refuse_wide_sheets(path: Path, limits: Limits) -> None:
             widest = max((_column_number(column) for column in letters), default=0)
             if widest * highest > _MOST_CELLS:
                 raise _too_wide(limits)
+
+
+def _too_many_texts() -> UnreadableDelivery:
+    return refusal(
+        "limit-exceeded",
+        "Le classeur contient trop de textes pour être lu.",
+        expected="un classeur de moins de 300 000 lignes, ou un fichier CSV de n'importe quelle longueur",
+        remedy="Enregistrez le contenu en CSV, puis déposez-le de nouveau.",
+    )
+
+
+def _too_long_a_cell(limits: Limits) -> UnreadableDelivery:
+    return refusal(
+        "limit-exceeded",
+        "Une cellule du classeur contient un texte démesuré.",
+        expected=f"moins de {limits.line_bytes >> 20} Mo par cellule",
+        remedy="Retrouvez cette cellule, raccourcissez-la ou videz-la, puis déposez de nouveau.",
+    )
 
 
 def _too_wide(limits: Limits) -> UnreadableDelivery:
