@@ -32,6 +32,7 @@ check: .venv/tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m insertion_pipeline_tests.licences
 	$(BIN)/insertion validate
 
 # accidents, played over and over: at most an hour
@@ -42,6 +43,15 @@ rehearsal: .venv/tools
 # the words of the portal's pages, for whoever translates them
 messages: .venv/tools
 	$(BIN)/python -m insertion_pipeline.portal.messages
+
+# what docs/benchmarks.md tells of, at a size that a laptop measures in a quarter of an hour
+bench: .venv/tools
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.reading --lines 200000 --file clean
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.reading --lines 100000 --file hard
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.reading --lines 100000 --rules
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.linkage time --persons 20000
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.indicators --persons 500000 --months 1
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.portal --only depositors
 
 dev: .venv/tools
 	$(BIN)/insertion dev

@@ -676,6 +676,7 @@ def validate(ctx: typer.Context) -> ExitCode:
     from insertion_pipeline import screen
     from insertion_pipeline.indicators.catalogue import compile_catalogue
     from insertion_pipeline.ingestion.judging import judge
+    from insertion_pipeline.ingestion.statements import Statements
     from insertion_pipeline.lake import Lake
 
     session = _session(ctx)
@@ -685,10 +686,12 @@ def validate(ctx: typer.Context) -> ExitCode:
     refused = []
     with tempfile.TemporaryDirectory() as elsewhere:  # judging spills; it is not a reason to make a home
         lake = Lake.open(Path(elsewhere))
-        for folder, row in screen.tracked(deposits, len(deposits), "Exemples", silent=session.as_json):
-            path, month = folder / row["path"], _month(row["month"])
-            if judge(path, row["partner"], row["source"], month, registry, lake).is_refused:
-                refused.append(row["path"])
+        with Statements.opened(lake) as statements:
+            for folder, row in screen.tracked(deposits, len(deposits), "Exemples", silent=session.as_json):
+                path, month = folder / row["path"], _month(row["month"])
+                told = judge(path, row["partner"], row["source"], month, registry, lake, statements=statements)
+                if told.is_refused:
+                    refused.append(row["path"])
     answer = {
         "partners": len(registry.partners),
         "sources": len(registry.sources),
