@@ -224,13 +224,16 @@ def check(
     ] = None,
 ) -> ExitCode:
     """Dire ce que vaut un fichier, sans rien garder."""
+    from insertion_pipeline.ingestion.nursery import NURSERY
+
+    NURSERY.start()  # it imports what reading needs while this process imports what judging needs
     from insertion_pipeline import screen
     from insertion_pipeline.ingestion.judging import judge, together
 
     session = _session(ctx)
     _require_files(files)
     targets = _reports(report, files)
-    lake, registry = session.lake, session.registry
+    lake, registry = session.lake, session.contracts
     deliveries = together(files, partner, source, registry, lake)
     judgements = [judge(paths, partner, source, _month(month), registry, lake) for paths in deliveries]
     answers = [judgement.to_json() for judgement in judgements]
@@ -272,7 +275,7 @@ def _write_report(session: Session, target: Path, paths: Sequence[Path], judgeme
     from insertion_pipeline.ingestion.replaying import pages
     from insertion_pipeline.ingestion.reporting import write_report
 
-    source = session.registry.sources.get(judgement.source or "")
+    source = session.contracts.sources.get(judgement.source or "")
     replayed = pages(paths, source, judgement.month, session.lake) if source is not None else ()
     about = _about(session, judgement.source, judgement.partner, paths)
     write_report(target, judgement.to_json(), about, session.lake, replayed)
@@ -282,7 +285,7 @@ def _write_report(session: Session, target: Path, paths: Sequence[Path], judgeme
 def _about(session: Session, source: str | None, partner: str, paths: Sequence[Path]) -> About:
     from insertion_pipeline.ingestion.reporting import About
 
-    return About.of(source, partner, paths, session.registry)
+    return About.of(source, partner, paths, session.contracts)
 
 
 @app.command()
@@ -748,4 +751,8 @@ def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serv
 
 def main() -> None:
     """The entry point of the program."""
+    if sys.argv[1:2] == ["check"]:
+        from insertion_pipeline.ingestion.nursery import do_without_pandas
+
+        do_without_pandas()
     app(prog_name="insertion")

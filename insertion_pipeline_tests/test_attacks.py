@@ -24,6 +24,7 @@ import xlsxwriter
 from insertion_pipeline.contracts.findings import Finding
 from insertion_pipeline.ingestion import allowance, confining
 from insertion_pipeline.ingestion.extracts import UnreadableDelivery
+from insertion_pipeline.ingestion.nursery import NURSERY
 from insertion_pipeline.ingestion.reading import pieces, read
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
@@ -306,7 +307,7 @@ def test_a_nursery_that_died_is_replaced(registry: Registry, tmp_path: Path) -> 
     path.write_bytes(HEADER + b"MODELE;Camille;21/11/1980\n")
     source = registry.source("department_list")
     before = read(path, source, month=MONTH)
-    process = confining._nursery._process
+    process = NURSERY._process
     assert process is not None
     process.kill()
     process.wait()

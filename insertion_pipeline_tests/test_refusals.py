@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 from insertion_pipeline.cli import app
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake
-from insertion_pipeline.registry import Registry
 
 HEADER = "Mois;Code de l'ALE;Nom;Prénom;Date de naissance;Commune de résidence;Statut;Heures du mois"
 ROW = "2026-09;ALE-52011;NOM{0};Léa;0{0}/02/1980;52011;DEDA;12,5"
@@ -28,9 +27,8 @@ def insertion(home: Path, *arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def home(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home whose keys are there already: what creating them says is not looked at here. Contracts are read once."""
-    monkeypatch.setattr("insertion_pipeline.registry.load_registry", lambda folder: registry)
+def home(tmp_path: Path) -> Path:
+    """A home whose keys are there already: what creating them says is not looked at here."""
     folder = tmp_path / "home"
     lake = Lake.open(folder)
     for space in ("fr", "be"):
@@ -84,9 +82,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...], str]] 
         text(GOOD.replace("2026-09", "1999-01")), "ale-namur", (), "month-outside-contract",
     ),
     "another month": (text(GOOD), "ale-namur", ("--month", "2026-10"), "period-mismatch"),
-    "several months": (
-        text(GOOD + ROW.format(1).replace("2026-09", "2026-08") + "\n"), "ale-namur", (), "period-missing",
-    ),
+    "several months": (text(GOOD.replace("2026-09", "2026-08", 4)), "ale-namur", (), "period-missing"),
     "list without its month": (
         text("Nom;Prénom;Date de naissance;Code postal\nNOM;Léa;01/02/1980;52000\n"), "dep-52", (), "period-missing",
     ),
@@ -139,6 +135,19 @@ def test_a_refused_delivery_changes_nothing(tmp_path: Path, home: Path) -> None:
     assert insertion(home, "deliver", bad, "--partner", "ale-namur", "--source", "ale_activity").exit_code == 3
     assert {path: path.read_bytes() for path in (home / "sealed").rglob("*") if path.is_file()} == before
     assert [receipt.status for receipt in receipts(Lake.open(home))] == ["applied", "refused"]
+
+
+def test_a_stray_row_of_another_month_is_rejected_alone(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "depot.csv"
+    path.write_text(GOOD + ROW.format(1).replace("2026-09", "2026-08") + "\n")
+    checked = insertion(home, "check", path, "--partner", "ale-namur", "--json")
+    answer = json.loads(checked.stdout)
+    assert (checked.exit_code, answer["verdict"], answer["period"], answer["span"]) == (1, 2, "2026-09", "2026-09")
+    assert (answer["accepted"], answer["rejected"]) == (9, 1)
+    (finding,) = answer["findings"]
+    assert (finding["code"], finding["line"], finding["value"]) == ("period-mismatch", 11, "2026-08")
+    assert "2026-09" in finding["expected"]
+    assert "autre mois" in finding["message"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import InvalidDataSources, Registry, load_registry
+from insertion_pipeline.registry import InvalidDataSources, Registry, glance, load_registry
 
 
 @pytest.fixture
@@ -94,3 +94,25 @@ def test_a_partner_delivers_only_between_its_dates(registry: Registry) -> None:
     assert partner.expects("department_list", Month(2026, 9))
     assert not partner.expects("department_list", Month(2026, 10))
     assert not partner.expects("ale_activity", Month(2026, 9))
+
+
+def test_a_contract_is_read_when_it_is_asked_for_and_checked_then(copy: Path, registry: Registry) -> None:
+    (copy / "department" / "department_list.yaml").write_text("name: department_list\ntitel: x\n", encoding="utf-8")
+    glanced = glance(copy)
+    assert glanced.source("siae_monthly") == registry.source("siae_monthly")
+    assert "department_list" in glanced.sources
+    with pytest.raises(InvalidDataSources, match=r"department_list\.yaml"):
+        glanced.source("department_list")
+
+
+def test_a_contract_that_changes_under_the_same_name_is_read_again(copy: Path) -> None:
+    before = load_registry(copy).source("department_list").title
+    contract = copy / "department" / "department_list.yaml"
+    contract.write_text(contract.read_text(encoding="utf-8").replace(before, "Autre titre"), encoding="utf-8")
+    assert load_registry(copy).source("department_list").title == "Autre titre"
+
+
+def test_two_contracts_of_one_name_are_refused(copy: Path) -> None:
+    shutil.copy(copy / "department" / "department_list.yaml", copy / "siae" / "department_list.yaml")
+    with pytest.raises(InvalidDataSources, match="has the same name"):
+        load_registry(copy)

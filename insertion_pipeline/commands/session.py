@@ -78,6 +78,13 @@ class Session:
         return load_registry(self.settings.data_sources)
 
     @cached_property
+    def contracts(self) -> Registry:
+        """The registry without its indicators, for who judges one file."""
+        from insertion_pipeline.registry import glance
+
+        return glance(self.settings.data_sources)
+
+    @cached_property
     def lake(self) -> Lake:
         """The home, with its keys: created with one warning on a laptop, required in production."""
         from insertion_pipeline.lake import Lake

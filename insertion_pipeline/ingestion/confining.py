@@ -1,7 +1,7 @@
 """Unknown bytes are read by a process of its own, with little memory and little time.
 
-Belongs here: starting that process, its limits, what passes between it and its parent, what its death means. Does not
-belong here: reading (`cutting`), judging what was read.
+Belongs here: that process's work and limits, what passes between it and its parent, what its death means. Does not
+belong here: starting the nursery (`nursery`), reading (`cutting`), judging what was read.
 
 A *nursery* is started once per process, with a fresh interpreter, so that it may fork whatever threads its parent has
 (a Dagster worker, a web server); it has imported the readers and waits. For each delivery it forks a *warden*, and that
@@ -14,7 +14,6 @@ Time is earned: a reader may work `_PATIENCE_SECONDS` for a start, and more for 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib
 import io
@@ -25,9 +24,6 @@ import resource
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +46,7 @@ from insertion_pipeline.ingestion.extracts import (
     UnreadableDelivery,
     refusal,
 )
+from insertion_pipeline.ingestion.nursery import NURSERY, do_without_pandas
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Source
 
@@ -109,66 +106,7 @@ def best(task: Task, candidates: Sequence[Source]) -> str | None:
     return None
 
 
-def prepare() -> None:
-    """Start the nursery, if it is not there yet, so that the first delivery need not wait for it."""
-    _nursery.start()
-
-
 # -- the parent's side -------------------------------------------------------------------------------------------------
-
-
-class _Nursery:
-    """The process that forks readers; one per process, for all its threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
-        self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> socket.socket:
-        with self._lock:
-            alive = self._process is not None and self._process.poll() is None and self._owner == os.getpid()
-            if self._control is None or not alive:
-                self._control = self._started()
-            return self._control
-
-    def _started(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = "from insertion_pipeline.ingestion.confining import serve; serve()"
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (this interpreter, our own words)
-                [sys.executable, "-c", program],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **_QUIET},
-            )
-        if self._owner != os.getpid():
-            atexit.register(self._stop)
-        self._owner = os.getpid()
-        return ours
-
-    def _stop(self) -> None:
-        if self._owner == os.getpid() and self._control is not None and self._process is not None:
-            self._control.close()
-            self._process.wait()
-
-    def ask(self, *ends: socket.socket) -> None:
-        """Have a reader forked that talks through `ends`."""
-        for attempt in (1, 2):
-            control = self.start()
-            try:
-                socket.send_fds(control, [b"r"], [end.fileno() for end in ends])
-                return
-            except OSError:  # the nursery is gone: one more is started
-                if attempt == 2:
-                    raise
-
-
-#: Threads and arenas that a reader of one file has no use for: they would count against its memory.
-_QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-_nursery = _Nursery()
 
 
 @contextlib.contextmanager
@@ -178,7 +116,7 @@ def _reader(request: tuple[str, Task, tuple[Any, ...]]) -> Iterator[_Stream]:
     report, reported = socket.socketpair()
     with contextlib.closing(report), contextlib.closing(ours):
         with theirs, reported:
-            _nursery.ask(theirs, reported)
+            NURSERY.ask(theirs, reported)
         ours.sendall(_framed(pickle.dumps(request)))
         with io.BufferedReader(socket.SocketIO(ours, "r"), _PIPE_BYTES) as stream:
             try:
@@ -253,18 +191,9 @@ def _framed(content: bytes) -> bytes:
 _READING = ("cutting", "delimited", "json_elements", "spreadsheet", "xml")
 
 
-class _WithoutPandas:
-    """pyarrow imports pandas, where it can, at the first list that it meets: half a second in every reader."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("a reader does without", name=name)
-
-
 def serve() -> NoReturn:
     """The life of a nursery: forking a warden for each pair of ends, until its parent is gone."""
-    sys.meta_path.insert(0, _WithoutPandas)
+    do_without_pandas()
     for room in _READING:  # here, once: each reader is forked with them, and none may write what it has compiled
         importlib.import_module(f"insertion_pipeline.ingestion.{room}")
 

@@ -322,10 +322,13 @@ class _Conforming:
     # -- months ------------------------------------------------------------------------------------------------------
 
     def _month_of_content(self, waiting: _Waiting) -> Month | None:
-        """The one month that the rows speak of, when the contract says that the content states it and it does."""
+        """The month that the rows speak of, where the contract says that the content states it.
+
+        A monthly file may hold some rows of other months, as many as may be rejected: they will be.
+        """
         if self._source.insertion.period.stated_by != "content":
             return None
-        spoken: set[str] = set()
+        spoken: Counter[str] = Counter()
         for contract in self._source.version_for(self._source.latest_month).resources:
             expression = _month_expression(self._source, contract)
             if expression is None:
@@ -335,9 +338,15 @@ class _Conforming:
             cells = tuple(cell for cell in rules.cells if cell.field.name in words)
             for rows in waiting.rows_of(contract.name):
                 sifted = sift(TableRules(contract, cells, ()), rows, None, expression, self._statements)
-                spoken |= {text for text in pc.unique(sifted.values["_month"]).to_pylist() if text}
-        months = [Month.parse(text) for text in sorted(spoken)]
-        return months[0] if len(months) == 1 else None
+                for counted in pc.value_counts(sifted.values["_month"].drop_null()).to_pylist():
+                    spoken[counted["values"]] += counted["counts"]
+        if not spoken:
+            return None
+        (text, rows_of_it), *others = spoken.most_common()
+        strays = spoken.total() - rows_of_it
+        allowed = self._source.insertion.max_rejected_share if self._source.insertion.extent == "month" else 0
+        is_clear = strays <= allowed * spoken.total() and all(count < rows_of_it for _, count in others)
+        return Month.parse(text) if is_clear else None
 
     def _misdated(self, table: _Table, rank: int, lines: Places, months: pa.ChunkedArray) -> Mask:
         """Which rows are of another month than the delivered one; a cumulative file may hold any past month."""

@@ -175,6 +175,7 @@ def ours(path: Path, folder: Path, kind: str) -> dict[str, Any]:
     from insertion_pipeline.ingestion import confining, deliveries
     from insertion_pipeline.ingestion.conforming import Conformed, conform
     from insertion_pipeline.ingestion.gathering import Store
+    from insertion_pipeline.ingestion.nursery import NURSERY
     from insertion_pipeline.ingestion.reading import pieces
     from insertion_pipeline.ingestion.tombstones import Remaining, Tombstones
     from insertion_pipeline.lake import Lake
@@ -185,7 +186,7 @@ def ours(path: Path, folder: Path, kind: str) -> dict[str, Any]:
     source, month = registry.source(HARD if kind == "hard" else "fluxiae"), Month.parse(MONTH)
     lake = Lake.open(folder / "home")
     key, _ = lake.keyring.new_data_key("fr")
-    confining.prepare()
+    NURSERY.start()
     began, used = time.perf_counter(), time.process_time()
     with Store.opened(lake, key) as store:
         conformed = conform(pieces(path, source, month=month), source, month, registry, lake, store=store)
