@@ -3,7 +3,8 @@
 The layers, from the top. A module imports only from layers below its own; `make check` enforces it.
 
     definitions · cli                     the doors: Dagster's, and the command line's
-    screen · doctoring                    what the command line shows; what an installation lacks
+    screen · doctoring · preserving       what the command line shows; what an installation lacks; copies of a home
+    migrating                             homes of earlier versions
     orchestration | portal                Dagster over the core (the portal stands beside it); they never meet
     simulation                            a seeded population with the truth, for demos, tests and benchmarks
     publication                           releases: DuckDB, Parquet, CSV, dictionary, manifest

@@ -161,6 +161,7 @@ app = typer.Typer(
 app.add_typer(releases.commands, name="release")
 app.command()(copies.backup)
 app.command()(copies.restore)
+app.command()(copies.migrate)
 app.command()(protection.protection)
 app.add_typer(portal.commands, name="portal")
 app.add_typer(rights.commands)

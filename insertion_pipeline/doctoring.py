@@ -11,12 +11,14 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from insertion_pipeline.identity import ledger
-from insertion_pipeline.lake import HOME_VERSION
+from insertion_pipeline.lake import HOME_VERSION, HomeTooNew, version_of
+from insertion_pipeline.migrating import pending
 from insertion_pipeline.registry import InvalidDataSources, load_registry
 from insertion_pipeline.settings import Settings
 
@@ -73,16 +75,22 @@ def _declarations(settings: Settings) -> Iterator[Examined]:
 
 
 def _home(settings: Settings) -> Iterator[Examined]:
-    version = settings.home / "VERSION"
-    if not version.is_file():
+    found = version_of(settings.home)
+    if found is None:
         yield Examined("Base", True, f"{settings.home} : encore vide, créée au premier dépôt")
         return
-    found = version.read_text(encoding="ascii").strip()
-    is_current = found == str(HOME_VERSION)
-    remedy = "" if is_current else "Lancez « insertion migrate », ou installez la version du programme qui l'a écrite."
-    yield Examined("Base", is_current, f"{settings.home}, version {found}", remedy)
+    yield Examined("Base", found == HOME_VERSION, f"{settings.home}, version {found}", _remedy(settings.home))
     left = [path for area in ("spill", "sealed/spill") for path in (settings.home / area).glob("*")]
     yield Examined("Fichiers temporaires", True, f"{len(left)}, vidés au prochain traitement")
+
+
+def _remedy(home: Path) -> str:
+    """What to do about the version of a home."""
+    try:
+        steps = pending(home)
+    except HomeTooNew:
+        return "Installez la version du programme qui l'a écrite, ou une plus récente."
+    return f"Lancez « insertion migrate » : {' ; '.join(step.what for step in steps)}." if steps else ""
 
 
 def _keys(settings: Settings) -> Iterator[Examined]:

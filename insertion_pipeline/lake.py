@@ -10,6 +10,7 @@ pseudonyms only; what lies under `releases/` holds no person at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -29,7 +30,8 @@ from pyarrow.parquet import encryption
 
 from insertion_pipeline.sealing import Keyring
 
-HOME_VERSION = 1
+#: What earlier versions had elsewhere: `migrating`.
+HOME_VERSION = 2
 
 #: Every DuckDB since 1.0 opens it.
 PUBLISHED_STORAGE_VERSION = "v1.0.0"
@@ -96,11 +98,11 @@ class Lake:
     ) -> Lake:
         """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`."""
         home = home.resolve()
-        version_file = home / "VERSION"
         home.mkdir(parents=True, exist_ok=True)
-        if not version_file.exists():
-            write_atomically(version_file, f"{HOME_VERSION}\n".encode())
-        version = int(version_file.read_text().strip() or "0")
+        version = version_of(home)
+        if version is None:
+            write_atomically(home / "VERSION", f"{HOME_VERSION}\n".encode())
+            version = HOME_VERSION
         if version > HOME_VERSION:
             raise HomeTooNew(f"home version {version}, this program knows {HOME_VERSION}")
         if version < HOME_VERSION:
@@ -239,27 +241,62 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
-    # -- one writer ------------------------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def writer_lock(self, *, wait: bool = False, holder: str = "") -> Iterator[None]:
         """The advisory lock of runs. Raises `AnotherRunHoldsTheLock`, naming the holder, unless told to wait."""
-        path = self.home / "run.lock"
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                file.seek(0)
-                raise AnotherRunHoldsTheLock(file.read().strip() or "unnamed run") from None
+        with locked(self.home, wait=wait, holder=holder):
+            yield
+
+
+def version_of(home: Path) -> int | None:
+    """The version of the layout of a home, null where there is none yet."""
+    try:
+        return int((home / "VERSION").read_text(encoding="ascii").strip() or "0")
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def locked(home: Path, *, wait: bool = False, holder: str = "") -> Iterator[None]:
+    """The lock of the one writer of a home, whatever its version: see `Lake.writer_lock`.
+
+    The folder is locked beside the file that names the holder: whoever removes that file lets nobody in.
+    """
+    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+    with (home / "run.lock").open("a+") as file, _descriptor_of(home) as folder:
+        try:
+            fcntl.flock(file, how)
+            _lock_folder(folder, how)
+        except BlockingIOError:
+            file.seek(0)
+            raise AnotherRunHoldsTheLock(file.read().strip() or "unnamed run") from None
+        file.seek(0)
+        file.truncate()
+        file.write(holder)
+        file.flush()
+        try:
+            yield
+        finally:
             file.seek(0)
             file.truncate()
-            file.write(holder)
-            file.flush()
-            try:
-                yield
-            finally:
-                file.seek(0)
-                file.truncate()
+
+
+def _lock_folder(descriptor: int, how: int) -> None:
+    """Lock a folder where its file system can: those over a network lock what is open for writing, files alone."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+@contextlib.contextmanager
+def _descriptor_of(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _literal(path: Path) -> str:

@@ -24,15 +24,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacing, sha256_of
+from insertion_pipeline.lake import HOME_VERSION, canonical_json, replacing, sha256_of, version_of
+from insertion_pipeline.migrating import migrate
 
 #: In the order in which they are read: what commits (receipts, the list of releases) before what it names.
 PRESERVED = (
-    *("VERSION", "landing", "sealed/conformed", "sealed/identity", "releases.json", "releases", "runs"),
+    *("VERSION", "landing", "sealed/conformed", "releases.json", "releases", "runs"),
     *("release-readers.jsonl", "tombstones", "portal", "dagster"),
 )
 #: Written to the archive first, so that whoever opens it reads what it should hold.
 MANIFEST = "BACKUP.json"
+#: Where copies of earlier layouts hold what lies in one of these parts now.
+_FORMERLY = ("sealed/identity",)
 #: Kept from the home that a backup replaces: keys are not in backups, and a later erasure outlives an earlier copy.
 _OUTLIVING = ("secrets", "tombstones")
 _SQLITE = {".db", ".sqlite"}
@@ -57,18 +60,20 @@ class Backup:
         return asdict(self)
 
 
-def back_up(lake: Lake, archive: Path) -> Backup:
-    """Write a backup of a home to `archive` (tar), whole or not at all. The caller holds the writer's lock.
+def back_up(home: Path, archive: Path) -> Backup:
+    """Write a backup of a home, of whatever version, to `archive` (tar), whole or not at all.
 
-    Raises `FileExistsError` when the archive exists: a backup never replaces another.
+    The caller holds the writer's lock. Raises `FileExistsError` when the archive exists: a backup never replaces
+    another.
     """
     if archive.exists():
         raise FileExistsError(archive)
-    lake.sealed.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=lake.sealed) as aside:
-        files = {name: _still(lake.home / name, Path(aside)) for name in _names(lake.home)}
+    sealed = home / "sealed"
+    sealed.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=sealed) as aside:
+        files = {name: _still(home / name, Path(aside)) for name in _names(home)}
         digests = {name: sha256_of(path) for name, path in files.items()}
-        manifest = {"home_version": HOME_VERSION, "files": digests}
+        manifest = {"home_version": version_of(home), "files": digests}
         with replacing(archive) as partial, tarfile.open(partial, "w") as tar:
             _add(tar, MANIFEST, canonical_json(manifest))
             for name, path in files.items():
@@ -79,22 +84,25 @@ def back_up(lake: Lake, archive: Path) -> Backup:
 def restore(archive: Path, home: Path) -> Backup:
     """Make `home` what the backup holds; keys and proofs of erasure of a home that is there stay as they are.
 
-    The caller holds the lock of that home, which is put aside (`<home>.before-1` …), never deleted. Raises
-    `DamagedBackup`, and leaves everything as it was, when a single byte is not as the manifest says.
+    A backup of an earlier layout becomes a home of this one. The caller holds the lock of that home, which is put aside
+    (`<home>.before-1` …), never deleted. Raises `DamagedBackup`, and leaves everything as it was, when a single byte is
+    not as the manifest says.
     """
     home = home.resolve()
     home.parent.mkdir(parents=True, exist_ok=True)
     coming = Path(tempfile.mkdtemp(prefix=f"{home.name}.coming-", dir=home.parent))
     try:
         digests = _unpack(archive, coming)
+        brought = _summary(digests, sum((coming / name).stat().st_size for name in digests))
         _keep_what_outlives(home, coming)
+        list(migrate(coming))
         if home.exists():
             home.rename(_aside(home))
         coming.rename(home)
     except BaseException:
         shutil.rmtree(coming, ignore_errors=True)
         raise
-    return _summary(digests, sum((home / name).stat().st_size for name in digests))
+    return brought
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -102,7 +110,7 @@ def restore(archive: Path, home: Path) -> Backup:
 
 def _names(home: Path) -> Iterator[str]:
     """The files of a backup, in the order of `PRESERVED`."""
-    for part in PRESERVED:
+    for part in (*PRESERVED, *_FORMERLY):
         place = home / part
         found = [place] if place.is_file() else sorted(place.rglob("*"), key=_receipts_first)
         for path in found:
@@ -113,7 +121,7 @@ def _names(home: Path) -> Iterator[str]:
 
 def _is_passing(name: Path) -> bool:
     """What a run makes again, or a program leaves beside its work: `sealed/identity/fr/persons.parquet`, locks."""
-    is_made_again = name.match("sealed/identity/*/*")
+    is_made_again = name.is_relative_to("sealed/identity") and "register" not in name.parts
     return is_made_again or name.suffix in _PASSING or name.name.endswith(("-wal", "-shm"))
 
 
@@ -179,14 +187,14 @@ def _manifest(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str,
         version, digests = manifest["home_version"], dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedBackup(MANIFEST) from error
-    if version != HOME_VERSION or not all(_is_preserved(name) for name in digests):
+    if version not in range(1, HOME_VERSION + 1) or not all(_is_preserved(name) for name in digests):
         raise DamagedBackup(MANIFEST)
     return digests
 
 
 def _is_preserved(name: str) -> bool:
     path = PurePosixPath(name)
-    inside = any(path.is_relative_to(part) for part in PRESERVED)
+    inside = any(path.is_relative_to(part) for part in (*PRESERVED, *_FORMERLY))
     return inside and not path.is_absolute() and ".." not in path.parts
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
+    from insertion_pipeline.migrating import Migration
     from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.preserving import Backup
     from insertion_pipeline.publication.explaining import Explained
@@ -541,6 +542,18 @@ def show_backup(made: Backup, archive: Path, keys: Path) -> None:
         f"Copie écrite : {archive} ({number(made.files)} fichiers, dépôts jusqu'au n° {made.newest_receipt})."
     )
     console.print(f"Les clés n'y sont pas : gardez ailleurs une copie de {keys}, sans elles rien ne s'ouvre.")
+
+
+def show_migration(steps: Sequence[Migration], copy: Path, *, is_done: bool) -> None:
+    """What was done to a home of an earlier version, or would be."""
+    if not steps:
+        console.print("La base a déjà la forme de cette version : rien à faire.")
+    for step in steps:
+        console.print(f"Version {step.version} : {step.what}.")
+    if steps and is_done:
+        console.print(f"Fait. La base telle qu'elle était est dans {copy}.")
+    elif steps:
+        console.print(f"Rien n'a été changé. « insertion migrate » le fera, après une copie dans {copy}.")
 
 
 def show_restored(brought: Backup, home: Path) -> None:

@@ -127,6 +127,15 @@ def test_one_writer_per_home_and_the_second_learns_who_it_is(lake: Lake) -> None
         assert (lake.home / "run.lock").read_text() == "run 43"
 
 
+def test_a_lock_whose_file_is_lost_is_still_held(lake: Lake) -> None:
+    with lake.writer_lock(holder="run 42"):
+        (lake.home / "run.lock").unlink()
+        with pytest.raises(AnotherRunHoldsTheLock), lake.writer_lock(holder="run 43"):
+            pass
+    with lake.writer_lock(holder="run 43"):
+        pass
+
+
 def test_duckdb_is_offline_and_reproducible(lake: Lake) -> None:
     with lake.connect() as connection:
         settings = dict(

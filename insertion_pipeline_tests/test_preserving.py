@@ -48,7 +48,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterat
 @pytest.fixture(scope="module")
 def archive(used: Lake) -> Path:
     path = used.home.parent / "copy.tar"
-    back_up(used, path)
+    back_up(used.home, path)
     return path
 
 
@@ -170,5 +170,5 @@ def test_a_truncated_copy_is_refused(archive: Path, tmp_path: Path) -> None:
 def test_a_copy_never_replaces_another(archive: Path, used: Lake) -> None:
     before = archive.read_bytes()
     with pytest.raises(FileExistsError):
-        back_up(used, archive)
+        back_up(used.home, archive)
     assert archive.read_bytes() == before

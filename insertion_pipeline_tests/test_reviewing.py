@@ -112,7 +112,7 @@ def test_same_holds_for_ever_after_a_redelivery_that_says_something_else_and_aft
     assert home.together() == together, "the record is another, the person is the same"
     for path in (home.lake.sealed / "identity").rglob("*.parquet"):
         path.unlink()
-    (home.lake.sealed / "identity" / "fr" / "register" / "register.json").unlink()
+    (home.lake.landing / "register" / "fr" / "register.json").unlink()
     home.run()
     assert home.together() == together
 

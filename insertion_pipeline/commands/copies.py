@@ -1,4 +1,4 @@
-"""`insertion backup` and `insertion restore`: copies of a home."""
+"""`insertion backup`, `restore` and `migrate`: copies of a home, and its passage to this version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fic
         screen.working("Copie", silent=session.as_json),
     ):
         try:
-            made = preserving.back_up(lake, archive)
+            made = preserving.back_up(lake.home, archive)
         except FileExistsError:
             raise WrongUsage(f"{archive} existe déjà : une copie n'en remplace jamais une autre.") from None
     if session.as_json:
@@ -60,6 +60,48 @@ def restore(
     return ExitCode.DONE
 
 
+def migrate(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Dire ce qui serait fait, sans rien changer.")] = False,
+    archive: Annotated[
+        Path | None, typer.Option("--backup", help="Copie à faire d'abord (sinon à côté de la base).")
+    ] = None,
+) -> ExitCode:
+    """Mettre une base d'une version antérieure à la forme de celle-ci, après en avoir fait une copie."""
+    from insertion_pipeline import migrating, preserving, screen
+    from insertion_pipeline.lake import locked, version_of
+
+    session = session_of(ctx)
+    home = session.settings.home.resolve()
+    version = version_of(home)
+    if version is None:
+        raise WrongUsage(f"{home} n'est pas une base : rien à migrer.")
+    steps = migrating.pending(home)
+    copy = archive or home.with_name(f"{home.name}.version-{version}.tar")
+    if steps and not dry_run:
+        with (
+            locked(home, wait=session.waits, holder=f"insertion migrate, processus {os.getpid()}"),
+            screen.working("Copie, puis passage à la nouvelle forme", silent=session.as_json),
+        ):
+            try:
+                preserving.back_up(home, copy)
+            except FileExistsError:
+                raise WrongUsage(f"{copy} existe déjà : une copie n'en remplace jamais une autre.") from None
+            steps = tuple(migrating.migrate(home))
+    if session.as_json:
+        say(
+            {
+                "from": version,
+                "steps": [step.to_json() for step in steps],
+                "done": not dry_run,
+                "backup": str(copy) if steps and not dry_run else None,
+            }
+        )
+    else:
+        screen.show_migration(steps, copy, is_done=not dry_run)
+    return ExitCode.DONE
+
+
 def _keep_erased_persons_away(session: Session) -> None:
     """What the copy brought back of persons erased since goes at once, where the keys are there to find it."""
     from insertion_pipeline.ingestion import deliveries, tombstones
@@ -74,10 +116,10 @@ def _keep_erased_persons_away(session: Session) -> None:
 @contextlib.contextmanager
 def _unused(home: Path, waits: bool) -> Iterator[None]:
     """Inside the block, no run works in the home that is about to be put aside."""
-    from insertion_pipeline.lake import Lake
+    from insertion_pipeline.lake import locked, version_of
 
-    if not (home / "VERSION").is_file():
+    if version_of(home) is None:
         yield
         return
-    with Lake.open(home, may_create_keys=False).writer_lock(wait=waits, holder=f"insertion restore, {os.getpid()}"):
+    with locked(home, wait=waits, holder=f"insertion restore, processus {os.getpid()}"):
         yield

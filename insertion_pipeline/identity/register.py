@@ -83,7 +83,7 @@ class Register:
     @classmethod
     def opened(cls, lake: Lake, space: str, folder: Path | None = None) -> Register:
         """The register of a space: the home's own, or the one in `folder`. One that is not there yet is empty."""
-        place = (folder / space) if folder is not None else lake.sealed / "identity" / space / "register"
+        place = (folder / space) if folder is not None else lake.landing / "register" / space
         try:
             generation = int(json.loads((place / "register.json").read_bytes())["generation"])
         except FileNotFoundError:
