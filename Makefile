@@ -6,6 +6,8 @@ LOCKED := --quiet --require-hashes --no-deps --no-compile
 LOCKING := --python-version 3.11 --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --upgrade --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_TELEMETRY_DISABLED := 1
+# each command starts processes: what one of them has compiled, the others need not compile again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test check rehearsal bench dev lock messages
 
@@ -15,6 +17,7 @@ setup: .venv/tools
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install $(LOCKED) --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib insertion_pipeline || true # some ship templates that are no Python
 	@touch $@
 
 .venv/tools: .venv/installed requirements-dev.lock
