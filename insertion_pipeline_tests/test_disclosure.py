@@ -267,8 +267,11 @@ def test_the_attacker_bounds_what_it_cannot_find() -> None:
         table = pa.Table.from_pylist(faulty, schema=made.table.schema)
         examined = pa.Table.from_pylist(needs, schema=attacker.NEEDS_SCHEMA)
         found = attacker.audit(connection, table, made.knowledge, examined)
+        false = [np.array([3.0, 9.0]), np.array([6.0, -1.0]), np.array([np.nan, 2.0])]
+        misled = attacker.audit(connection, table, made.knowledge, examined, false)
     assert [(row["low"], row["high"]) for row in found.narrow.to_pylist()] == [(1.0, 4.0), (1.0, 4.0)]
     assert len(found.breaches) == 0
+    assert misled.cells.equals(found.cells)  # solutions that do not solve its own equations are not believed
 
 
 def test_protection_does_not_depend_on_the_order_of_rows(safe: SafeTable, truth: pa.Table) -> None:

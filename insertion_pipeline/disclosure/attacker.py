@@ -10,12 +10,14 @@ negative. Both know every equation. What follows from them is worked out in `inf
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from insertion_pipeline.disclosure.inference import Unknowns
 
@@ -95,24 +97,27 @@ class Audit:
 
 _CELLS = """
 CREATE OR REPLACE TEMP TABLE term_cell AS
-WITH term AS (
+WITH received AS (  -- what is not there counts for nothing in any sum
+    SELECT * FROM published JOIN indicators USING (indicator_code)
+    WHERE kind <> 'quantile' AND status NOT IN ('NR', 'ND')
+),
+term AS (
     SELECT
-        indicators.numerator_quantity AS quantity, month, territory_code, breakdown, modality,
+        numerator_quantity AS quantity, month, territory_code, breakdown, modality,
         status, numerator AS shown, kind = 'count' AS is_count, threshold, adds_up_over_territories AS adds_up
-    FROM published JOIN indicators USING (indicator_code)
-    WHERE kind <> 'quantile'
+    FROM received
     UNION ALL
     SELECT
-        indicators.denominator_quantity, month, territory_code, breakdown, modality,
-        status, denominator, status NOT IN ('NR', 'ND'), threshold, adds_up_over_territories
-    FROM published JOIN indicators USING (indicator_code)
+        denominator_quantity, month, territory_code, breakdown, modality,
+        status, denominator, true, threshold, adds_up_over_territories
+    FROM received
     WHERE kind = 'ratio'
 ),
 merged AS (  -- one quantity is shown by several indicators: seen in one, known in all
     SELECT
         quantity, month, territory_code, breakdown, modality,
         max(shown) AS shown,
-        bool_or(is_count AND status NOT IN ('NR', 'ND')) AS is_at_least_one,
+        bool_or(is_count) AS is_at_least_one,
         bool_or(status = 'suppressed') AS is_hidden,
         max(threshold) AS threshold,
         bool_or(adds_up) AS adds_up
@@ -205,7 +210,7 @@ FROM signed JOIN cell USING (cell)
 """
 
 _HIDDEN = """
-SELECT cell.*, coalesce(needs.need, 0) AS need
+SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place
 FROM cell LEFT JOIN needs USING (quantity, month, territory_code, breakdown, modality)
 WHERE shown IS NULL
 ORDER BY cell
@@ -217,14 +222,18 @@ def audit(
     published: pa.Table,
     knowledge: Knowledge,
     needs: pa.Table | None = None,
+    claimed: Iterable[NDArray[np.float64]] = (),
     *,
     zeros_known: bool = True,
 ) -> Audit:
     """Attack `published` (columns of `indicator_values`) with nothing but it and `knowledge`.
 
     `needs` (`NEEDS_SCHEMA`) says which cells to bound, until they are seen to be so wide or to be narrower; any other
-    hidden cell is only told apart from one that has a single possible value. Raises `NoSolution`.
+    hidden cell is only told apart from one that has a single possible value. `claimed`: values of the cells of `needs`
+    that are said to be solutions; where they do not fulfil the attacker's own equations they are not believed. Raises
+    `NoSolution`.
     """
+    needs = NEEDS_SCHEMA.empty_table() if needs is None else needs
     tables = {
         "published": published,
         "indicators": knowledge.indicators,
@@ -232,7 +241,7 @@ def audit(
         "links": knowledge.links,
         "open_sums": knowledge.open_sums,
         "compositions": knowledge.compositions,
-        "needs": NEEDS_SCHEMA.empty_table() if needs is None else needs,
+        "needs": needs.append_column("place", pa.array(np.arange(len(needs)))),
     }
     for name, table in tables.items():
         connection.register(name, table)
@@ -246,10 +255,12 @@ def audit(
     finally:
         for name in tables:
             connection.unregister(name)
-    return _inferred(entries, hidden, zeros_known=zeros_known)
+    return _inferred(entries, hidden, claimed, zeros_known=zeros_known)
 
 
-def _inferred(entries: pa.Table, hidden: pa.Table, *, zeros_known: bool) -> Audit:
+def _inferred(
+    entries: pa.Table, hidden: pa.Table, claimed: Iterable[NDArray[np.float64]], *, zeros_known: bool
+) -> Audit:
     equations, equation = np.unique(entries["equation"].to_numpy(), return_inverse=True)
     shown, sign = entries["shown"].to_numpy(), entries["sign"].to_numpy()
     known = ~np.isnan(shown)
@@ -267,7 +278,8 @@ def _inferred(entries: pa.Table, hidden: pa.Table, *, zeros_known: bool) -> Audi
         np.where(at_least_one & zeros_known, 1.0, 0.0),
     )
     needs = np.where(is_hidden, np.maximum(hidden["need"].to_numpy(), APART), 0.0)
-    intervals = system.intervals(needs)
+    place = np.nan_to_num(hidden["place"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
+    intervals = system.intervals(needs, (np.append(point, np.nan)[place] for point in claimed))
     solution = system.solutions(is_hidden & (intervals.high - intervals.low < _SAME))
     hidden = hidden.set_column(hidden.column_names.index("need"), "need", pa.array(needs))
     found = {name: hidden[name] for name in FINDINGS_SCHEMA.names if name in hidden.column_names}

@@ -111,13 +111,12 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
     for offset, term in enumerate((_NUMERATOR, _DENOMINATOR)):
         grid[cell[present] * 2 + offset, place[present]] = numbers(values, term)[present]
         counts_units[cell[verdicts.counts] * 2 + offset] = True
-    root = list(range(len(terms)))
+    root = np.arange(len(terms))
     for later in range(len(terms)):
-        for earlier in range(later):
-            alike = counts_units[earlier] == counts_units[later]
-            if root[earlier] == earlier and alike and _coincide(grid[earlier], grid[later]):
-                root[later] = earlier
-                break
+        own = np.flatnonzero(~np.isnan(grid[later]))
+        earlier = np.flatnonzero((root[:later] == np.arange(later)) & (counts_units[:later] == counts_units[later]))
+        same = earlier[_coinciding(grid[np.ix_(earlier, own)], grid[later, own])]
+        root[later] = same[0] if len(same) else later
     return {term: ".".join(terms[root[position]]) for position, term in enumerate(terms)}
 
 
@@ -142,9 +141,11 @@ def is_additive(registry: Registry, breakdown: str) -> bool:
     return breakdown != UNCUT and (declared is None or declared.additive)
 
 
-def _coincide(one: Numbers, other: Numbers) -> bool:
-    both = ~np.isnan(one) & ~np.isnan(other)
-    return bool(both.any() and np.array_equal(one[both], other[both]) and one[both].any())
+def _coinciding(lines: Numbers, numbers: Numbers) -> Booleans:
+    """Which of `lines` are `numbers` wherever they are numbers themselves, and not only zero."""
+    absent = np.isnan(lines)
+    differs = ~absent & (lines != numbers)
+    return np.asarray(~differs.any(axis=1) & (~absent & (lines != 0)).any(axis=1), dtype=bool)
 
 
 @dataclass(frozen=True)

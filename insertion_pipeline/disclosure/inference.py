@@ -5,15 +5,15 @@ not belong here: what the equations are (`attacker`, `cube_attacker` read them o
 programs, which are written around a truth that nobody knows here.
 
 Three ways, each exact in what it says. *Points*: two solutions that differ in an unknown prove that it is not
-determined, and that it may lie anywhere between. *Intervals*: the least and the greatest value by linear programming,
-or, among whole numbers, by integer programming. *Elimination*, modulo a prime, for the unknowns that no two points
-tell apart.
+determined, and that it may lie anywhere between; whoever brings a solution, it is put into every equation first.
+*Intervals*: the least and the greatest value by linear programming, or, among whole numbers, by integer programming.
+*Elimination*, modulo a prime, for the unknowns that no two points tell apart.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,10 +64,11 @@ class Unknowns:
     def count(self) -> int:
         return len(self.floors)
 
-    def intervals(self, needs: NDArray[np.float64]) -> Intervals:
+    def intervals(self, needs: NDArray[np.float64], claimed: Iterable[NDArray[np.float64]] = ()) -> Intervals:
         """The interval of each unknown, looked at until it is seen to be `needs` wide, or to be narrower.
 
-        A need of zero: not asked about. Raises `NoSolution`.
+        A need of zero: not asked about. `claimed`: what somebody says are solutions; each counts for the parts of the
+        system where it fulfils every equation, and for nothing elsewhere. Raises `NoSolution`.
         """
         settled = self._settled()
         open_ = np.isnan(settled)
@@ -75,12 +76,26 @@ class Unknowns:
         rest = self._without(settled)
         part = rest._parts()
         found = _Found(rest.count, needs[open_])
-        for unknowns in _batches(part, np.ones(rest.count, dtype=bool)):
+        for point in claimed:
+            solves = rest._solves(point[open_], part)
+            found.add(np.flatnonzero(solves), point[open_][solves])
+        for unknowns in _batches(part, np.isin(part, part[found.wanting | ~found.seen])):
             _Batch(rest, unknowns, part, found).look()
         for unknowns in _batches(part, np.isin(part, part[found.wanting])):
             _Batch(rest, unknowns, part, found).ask()
         low[open_], high[open_], is_exact[open_] = found.low, found.high, found.is_exact
         return Intervals(low, high, is_exact)
+
+    def _solves(self, point: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which unknowns stand in parts where `point` is a solution; NaN solves nothing."""
+        with np.errstate(invalid="ignore"):
+            left = np.bincount(self.equation, weights=self.sign * point[self.unknown], minlength=len(self.right))
+            broken = ~(np.abs(left - self.right) <= _SAME * np.maximum(1.0, np.abs(self.right)))
+            refuted = ~(point >= self.floors - _SAME)
+        bad = np.zeros(int(part.max(initial=-1)) + 1, dtype=bool)
+        bad[part[self.unknown[broken[self.equation]]]] = True
+        bad[part[refuted]] = True
+        return ~bad[part]
 
     def _settled(self) -> NDArray[np.float64]:
         """What single equations give away, one after the other: an unknown alone, or all of them at their least."""
@@ -231,6 +246,11 @@ class _Found:
     def add(self, unknowns: NDArray[np.int64], point: NDArray[np.float64]) -> None:
         self.low[unknowns] = np.minimum(self.low[unknowns], point)
         self.high[unknowns] = np.maximum(self.high[unknowns], point)
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """The unknowns of which some solution is known."""
+        return np.asarray(self.low <= self.high, dtype=bool)
 
     @property
     def wanting(self) -> NDArray[np.bool_]:

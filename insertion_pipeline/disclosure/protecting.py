@@ -7,7 +7,7 @@ checked, the type that publication asks for. Does not belong here: each of the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -130,7 +130,8 @@ def _hidden(
         hidden = suppression.hidden
         table = _published(values, _statuses(verdicts, hidden))
         with in_memory() as connection:
-            audit = attacker.audit(connection, table, knowledge, _needs(system))
+            needs, claimed = _told(system, suppression)
+            audit = attacker.audit(connection, table, knowledge, needs, claimed)
         exposed = sorted({*_cells(audit.breaches, system), *_cells(audit.narrow, system)})
         if not exposed:
             return hidden, audit, suppression, rounds
@@ -145,12 +146,15 @@ def _widened(widths: Numbers, cells: list[int]) -> Numbers:
     return wider
 
 
-def _needs(system: AddedUp) -> pa.Table:
-    """How wide the attacker's intervals must be, one row per sensitive cell."""
-    sensitive = [(key, cell) for key, cell in system.cells.items() if system.system.widths[cell] > 0]
-    columns = [list(column) for column in zip(*(key for key, _ in sensitive), strict=True)] or [[]] * len(attacker.KEY)
-    needs = system.system.widths[[cell for _, cell in sensitive]] if sensitive else np.zeros(0)
-    return pa.table([*columns, needs], schema=attacker.NEEDS_SCHEMA)
+def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator[Numbers]]:
+    """What the attacker is told: how wide the intervals of cells must be, and solutions for it to put to the test."""
+    cells = system.system
+    concerned = (cells.widths > 0) | ~cells.visible(suppression.hidden)
+    keys = [key for key, cell in system.cells.items() if concerned[cell]]
+    at = np.array([system.cells[key] for key in keys], dtype=np.int64)
+    columns = [list(column) for column in zip(*keys, strict=True)] or [[]] * len(attacker.KEY)
+    needs = pa.table([*columns, cells.widths[at]], schema=attacker.NEEDS_SCHEMA)
+    return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions())
 
 
 def _on_the_menu(values: pa.Table, verdicts: Verdicts) -> tuple[Booleans, list[dict[str, str]]]:

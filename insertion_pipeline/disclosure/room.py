@@ -11,6 +11,7 @@ the width that it needs takes hiding enough of the cells of the cut, whatever el
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,7 @@ from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, L
 from insertion_pipeline.disclosure.system import System, connected
 
 #: Programs are solved for parts of the system that nothing hidden links, as many together as make up this many cells.
-_BATCH: Final = 3_000
+_BATCH: Final = 400
 #: Points tried before cells are asked one by one.
 _POINTS: Final = 12
 _SLIGHTLY: Final = 1e-6
@@ -67,6 +68,7 @@ class Spread:
     def __init__(self, system: System, among: Booleans | None = None) -> None:
         self.low, self.high = np.zeros(system.cell_count), np.zeros(system.cell_count)
         self.least = 0.0
+        self._points: list[tuple[Integers, Numbers]] = []
         self.needs: Numbers = np.where(True if among is None else among, system.widths, 0.0)
 
     def concern(self, system: System, box: Box) -> None:
@@ -79,8 +81,26 @@ class Spread:
 
     def add(self, cells: Integers, point: Numbers) -> None:
         """One more solution: by how much each of `cells` moves in it."""
+        moving = point != 0
+        cells, point = cells[moving], point[moving]
         self.low[cells] = np.minimum(self.low[cells], point)
         self.high[cells] = np.maximum(self.high[cells], point)
+        self._points.append((cells, point))
+
+    def solutions(self) -> Iterator[Numbers]:
+        """Every point again, as movements of all cells: points that move different cells are one solution."""
+        layer = np.zeros(len(self.low), dtype=np.int64)
+        layers: list[list[tuple[Integers, Numbers]]] = []
+        for cells, point in self._points:
+            first = int(layer[cells].max(initial=0))
+            layer[cells] = first + 1
+            layers.extend([] for _ in range(first + 1 - len(layers)))
+            layers[first].append((cells, point))
+        for points in layers:
+            together = np.zeros(len(self.low))
+            for cells, point in points:
+                together[cells] = point
+            yield together
 
     @property
     def narrow(self) -> Booleans:

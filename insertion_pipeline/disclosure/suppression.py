@@ -44,7 +44,7 @@ class Effort:
 
 #: A month of a small network is protected while its indicators are published.
 QUICK: Final = Effort(
-    gap=0.05, nodes=1, together=1, relaxed_rounds=0, rounds=1, growing_rounds=0, each=3, alone=10, trials=0
+    gap=0.05, nodes=1, together=500, relaxed_rounds=0, rounds=1, growing_rounds=0, each=0, alone=4, trials=0
 )
 #: A large table that is protected once.
 LARGE: Final = Effort(
@@ -58,11 +58,15 @@ THOROUGH: Final = Effort(
 
 @dataclass(frozen=True)
 class Suppression:
-    """Which rows are hidden, what those beyond the given ones cost, and what any protection must cost at least."""
+    """Which rows are hidden, what those beyond the given ones cost, and what any protection must cost at least.
+
+    `room`: solutions that were seen on the way. They stand for what is hidden unless some of it was shown again.
+    """
 
     hidden: Booleans
     cost: float
     bound: float
+    room: Spread
 
 
 def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0) -> Suppression:
@@ -86,8 +90,8 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
         found.append(_protected(system, covering, base, cover.hidden, spread, system.costs, effort, least))
         if enough:
             break
-    best = min(found, key=lambda hidden: _cost(system, hidden))
-    return Suppression(best, _cost(system, best & ~base), bound)
+    best, room = min(found, key=lambda one: _cost(system, one[0]))
+    return Suppression(best, _cost(system, best & ~base), bound, room)
 
 
 def _relaxed(system: System, covering: Covering, base: Booleans, effort: Effort) -> tuple[float, list[Numbers]]:
@@ -117,8 +121,8 @@ def _protected(
     prices: Numbers,
     effort: Effort,
     least: float,
-) -> Booleans:
-    """`hidden` and what gives every cell its room, less what is not needed for it."""
+) -> tuple[Booleans, Spread]:
+    """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen."""
     for turn in range(_ROUNDS):
         by_cuts = turn < effort.growing_rounds
         patience = turn - effort.growing_rounds
@@ -129,7 +133,7 @@ def _protected(
             spread.least = least  # sensitive cells are safe: now those that are hidden for their sake
             continue
         if not len(wanting):
-            return _thinned(system, base, hidden, effort)
+            return _thinned(system, base, hidden, effort), spread
         if by_cuts:
             covering.add(cuts)
             hidden = covering.cheapest(hidden, effort.gap, effort.nodes, effort.together).hidden

@@ -12,6 +12,7 @@ A rate over fewer than 30, or a quantile of fewer than 20, is `PS`: its terms ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -145,24 +146,34 @@ def _between(counts: Numbers, threshold: Numbers) -> Booleans:
 
 def _thresholds(values: pa.Table, registry: Registry | None) -> Numbers:
     """The threshold of each row: what the catalogue declares, else the default; 11 at least where sensitive."""
-    codes, counted, breakdowns = (texts(values, name) for name in ("indicator_code", "counted_unit", "breakdown"))
     indicators = registry.indicators if registry else {}
     declared = {code: float(indicator.threshold) for code, indicator in indicators.items()}
-    threshold = np.array([declared.get(code, np.nan) for code in codes], dtype=np.float64)
+    threshold = _looked_up(values, "indicator_code", declared, np.nan)
     if "threshold" in values.column_names:
         stated = numbers(values, "threshold")
         threshold = np.where(np.isnan(stated), threshold, stated)
-    default = np.array([DEFAULT_THRESHOLDS.get(unit, DEFAULT_THRESHOLD) for unit in counted], dtype=np.float64)
+    default = _looked_up(values, "counted_unit", DEFAULT_THRESHOLDS, DEFAULT_THRESHOLD)
     threshold = np.where(np.isnan(threshold), default, threshold)
     cuts = registry.breakdowns if registry else {}
     sensitivities = {name: breakdown.sensitivity for name, breakdown in cuts.items()}
-    forbidden = sorted(name for name in set(breakdowns) if sensitivities.get(name) == "forbidden")
+    used = pc.unique(values["breakdown"]).to_pylist()
+    forbidden = sorted(name for name in used if sensitivities.get(name) == "forbidden")
     if forbidden:
         raise ForbiddenBreakdown(f"never published: breakdown {', '.join(forbidden)}")
-    is_sensitive = np.array([sensitivities.get(name) == "sensitive" for name in breakdowns], dtype=bool)
-    sensitive_codes = [code for code, one in indicators.items() if one.sensitivity == "sensitive"]
-    is_sensitive |= np.isin(codes, sensitive_codes)
-    return np.asarray(np.where(is_sensitive, np.maximum(threshold, SENSITIVE_BREAKDOWN_THRESHOLD), threshold))
+    sensitive_cuts = {name: SENSITIVE_BREAKDOWN_THRESHOLD for name in used if sensitivities.get(name) == "sensitive"}
+    sensitive_codes = {
+        code: SENSITIVE_BREAKDOWN_THRESHOLD for code, one in indicators.items() if one.sensitivity == "sensitive"
+    }
+    for column, least in (("breakdown", sensitive_cuts), ("indicator_code", sensitive_codes)):
+        threshold = np.maximum(threshold, _looked_up(values, column, least, 0.0))
+    return threshold
+
+
+def _looked_up(values: pa.Table, name: str, numbers_of: Mapping[str, float], default: float) -> Numbers:
+    """The number of each row's code."""
+    column = values[name].combine_chunks().dictionary_encode()
+    found = np.array([numbers_of.get(code, default) for code in column.dictionary.to_pylist()], dtype=np.float64)
+    return np.asarray(found[column.indices.to_numpy(zero_copy_only=False)], dtype=np.float64)
 
 
 def _dominated(values: pa.Table) -> Booleans:
@@ -174,15 +185,15 @@ def _dominated(values: pa.Table) -> Booleans:
 def _statuses(
     values: pa.Table, registry: Registry, sensitive: Booleans, contributors: Numbers, is_rate: Booleans
 ) -> Texts:
-    kind, codes, given = (texts(values, name) for name in ("kind", "indicator_code", "status"))
+    kind, given = texts(values, "kind"), texts(values, "status")
     numerator, denominator, value = (numbers(values, name) for name in ("numerator", "denominator", "value"))
     declared = {code: float(indicator.minimum_denominator) for code, indicator in registry.indicators.items()}
-    minimum = np.array([declared.get(code, MINIMUM_DENOMINATOR) for code in codes], dtype=np.float64)
+    minimum = _looked_up(values, "indicator_code", declared, MINIMUM_DENOMINATOR)
     behind = np.where(is_rate | np.isnan(contributors), denominator, contributors)  # how many stand behind the value
     is_ratio, is_quantile = kind == "ratio", kind == "quantile"
     with np.errstate(invalid="ignore"):
         too_few = (is_ratio & (behind < minimum)) | (is_quantile & ~(behind >= MINIMUM_QUANTILE))
-    statuses = np.full(len(codes), PUBLISHED, dtype=object)
+    statuses = np.full(len(kind), PUBLISHED, dtype=object)
     statuses[too_few] = TOO_FEW
     statuses[sensitive] = SUPPRESSED
     statuses[is_ratio & (denominator == 0)] = ZERO_DENOMINATOR
