@@ -25,6 +25,7 @@ from insertion_pipeline.contracts.cells import Flaw
 from insertion_pipeline.contracts.dataframes import flaw_of
 from insertion_pipeline.contracts.rules import table_rules
 from insertion_pipeline.contracts.templates import choices
+from insertion_pipeline.ingestion.quick_rows import QuickSheet
 from insertion_pipeline.ingestion.reporting import grouped, neutralised, outcome
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.registry import Registry
@@ -343,6 +344,46 @@ def test_no_cell_of_a_report_is_ever_a_formula(tmp_path: Path, home: Path) -> No
 )  # fmt: skip
 def test_text_that_a_spreadsheet_would_run_is_neutralised_and_a_number_stays_one(text: str, written: str) -> None:
     assert neutralised(text) == written
+
+
+def test_a_row_written_in_one_piece_is_what_xlsxwriter_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [
+        "",
+        "texte",
+        "R&D <b>",
+        "=1+1",
+        " bord",
+        "bord\u00a0",
+        "a\nb",
+        "\ttab",
+        "a\x0bb",
+        "_x0041_",
+        "\ufffe",
+        "é" * 40_000,
+    ]
+    others = [None, 0, -3, 12.5, 1e300, True, dt.date(2026, 9, 1), dt.datetime(2026, 9, 1, 8, 30), "<r><t>x</t></r>"]
+    cells = [*texts, *others]
+    grid = [
+        [cells[(row * step + column) % len(cells)] for column in range(4)] for step in (1, 5, 8) for row in range(21)
+    ]
+    plain = [[f"n{row}", row, "", None] for row in range(50)]
+
+    def written(path: Path) -> list[bytes]:
+        with xlsxwriter.Workbook(path, {"constant_memory": True, "strings_to_formulas": False}) as book:
+            book.set_properties({"created": dt.datetime(2000, 1, 1)})
+            look, sheet = book.add_format({"bold": True}), book.add_worksheet(worksheet_class=QuickSheet)
+            for row, values in enumerate([*grid, *plain]):
+                if row % 7 == 0:
+                    sheet.set_row(row, 30)
+                sheet.write_cells(row, values, [look if (row + column) % 3 == 0 else None for column in range(4)])
+                if row % 9 == 0:
+                    sheet.write_comment(row, 1, "vu")
+        with zipfile.ZipFile(path) as archive:
+            return [archive.read(name) for name in archive.namelist()]
+
+    quick = written(tmp_path / "quick.xlsx")
+    monkeypatch.setattr(QuickSheet, "write_cells", QuickSheet._write_one_by_one)
+    assert quick == written(tmp_path / "slow.xlsx")
 
 
 def test_a_corrected_report_is_delivered_as_it_is(tmp_path: Path, home: Path) -> None:

@@ -19,6 +19,7 @@ import xlsxwriter
 from xlsxwriter.utility import xl_rowcol_to_cell
 
 from insertion_pipeline.contracts.templates import FINDINGS_TITLE, VERDICT_TITLE, sheet_name, workbook_text
+from insertion_pipeline.ingestion.quick_rows import QuickSheet, Value
 from insertion_pipeline.ingestion.replaying import Page
 from insertion_pipeline.ingestion.reporting import (
     COLUMNS,
@@ -34,6 +35,7 @@ from insertion_pipeline.ingestion.reporting import (
     spelled,
     told,
 )
+from insertion_pipeline.ingestion.spreadsheet import Cell
 
 #: Longer pages come back without the lines that nothing is said of: a spreadsheet would not open them with pleasure.
 _WHOLE_PAGE_LINES = 20_000
@@ -97,6 +99,10 @@ class _Styles:
             self._cells[mark, is_date] = self._book.add_format({**_LOOKS.get(mark, {}), **form})
         return self._cells[mark, is_date]
 
+    def plain(self, value: Value) -> Any:
+        """How a cell looks of which nothing is said: null, unless it is a day."""
+        return self.cell("", is_date=True) if isinstance(value, dt.date) else None
+
 
 @dataclass
 class _Marks:
@@ -117,6 +123,11 @@ class _Copy:
     rows: dict[int, int]
     comments_left: int
 
+    @property
+    def margin(self) -> int:
+        """How many columns stand before those of the file: one that numbers lines, where lines are left out."""
+        return 0 if self.is_whole else 1
+
     def place(self, finding: Row) -> tuple[int, int] | None:
         """Where in the sheet the finding stands, 0-based."""
         if finding["line"] is None or finding["file"] != self.file:
@@ -125,7 +136,7 @@ class _Copy:
         if row is None or row >= _SHEET_ROWS:
             return None
         name = finding["field"].split(", ")[0]
-        return row, self.columns.get(name, 0) + (0 if self.is_whole else 1)
+        return row, self.columns.get(name, 0) + self.margin
 
 
 def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row]) -> _Copy:
@@ -137,11 +148,11 @@ def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row]) -> 
     is_long = len(beginning) > _WHOLE_PAGE_LINES
     name = _free_name(sheet_name(page.table), book)
     copy = _Copy(page.file, name, page.columns, is_whole, {}, _MOST_COMMENTS)
-    sheet = _landscape(book.add_worksheet(copy.sheet))
+    sheet = _landscape(book.add_worksheet(copy.sheet, worksheet_class=QuickSheet))
     sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{_SHEET_ROWS}"})
     numbers = {page.columns[one.name] for one in page.table.fields if one.type in ("integer", "number")
                and one.name in page.columns}  # fmt: skip
-    margin, next_row, width = (0 if is_whole else 1), 0, 0
+    next_row, width = 0, 0
     sheet.set_column(0, 60, 18)
     for line, cells in itertools.chain(beginning, rows):
         if is_long and line != page.header and line not in marks:
@@ -151,12 +162,16 @@ def _copied(book: Any, styles: _Styles, page: Page, findings: Sequence[Row]) -> 
             break
         if not is_whole:
             copy.rows[line], next_row = row, next_row + 1
-            sheet.write(row, 0, "Ligne" if line == page.header else line, styles.cell("header"))
-        said = marks.get(line, _Marks())
-        _write_line(sheet, styles, copy, row, cells[: _SHEET_COLUMNS - 1], said, numbers, margin, line == page.header)
-        width = max(width, len(cells) + margin)
+        shown = cells[: _SHEET_COLUMNS - 1]
+        if is_whole and line != page.header and line not in marks:
+            values = _values(shown, numbers)
+            sheet.write_cells(row, values, [styles.plain(value) for value in values])
+        else:
+            label = "Ligne" if line == page.header else line
+            _write_line(sheet, styles, copy, _Line(row, shown, marks.get(line, _Marks()), label), numbers)
+        width = max(width, len(cells) + copy.margin)
         if line == page.header:
-            sheet.freeze_panes(row + 1, margin)
+            sheet.freeze_panes(row + 1, copy.margin)
     last = max(copy.rows.values(), default=0) if not is_whole else (beginning[-1][0] - 1 if beginning else 0)
     top = 0 if not is_whole else page.header - 1
     if width and last > top:
@@ -192,33 +207,50 @@ def _marks(page: Page, findings: Sequence[Row]) -> dict[int, _Marks]:
 _MOST_MARKED_CELLS = 3
 
 
-def _write_line(
-    sheet: Any,
-    styles: _Styles,
-    copy: _Copy,
-    row: int,
-    cells: Sequence[Any],
-    said: _Marks,
-    numbers: set[int],
-    margin: int,
-    is_header: bool,
-) -> None:
-    if is_header:  # findings about a column title give it as their value
+@dataclass(frozen=True)
+class _Line:
+    """A line of a page on its way into the sheet, at `row`. `label`: what a margin calls it."""
+
+    row: int
+    cells: Sequence[Cell]
+    said: _Marks
+    label: str | int
+
+    @property
+    def is_header(self) -> bool:
+        return isinstance(self.label, str)
+
+
+def _write_line(sheet: Any, styles: _Styles, copy: _Copy, line: _Line, numbers: set[int]) -> None:
+    """Write a line: cells as their partner has them, coloured where something is said of them, and commented."""
+    cells, said = line.cells, line.said
+    if line.is_header:  # findings about a column title give it as their value
         titled = {finding["value"]: finding for finding in said.line}
         marked = {place: [titled[cell]] for place, cell in enumerate(cells) if cell and cell in titled}
         said = _Marks(marked, [one for one in said.line if one["value"] not in cells])
-    of_line = f"{_gravest(said.line)}-line" if said.line else ("header" if is_header else "")
-    last = max([len(cells) - 1, *said.cells, 0 if said.line else -1])
-    for position in range(last + 1):
-        cell = cells[position] if position < len(cells) else ""
-        about = said.cells.get(position, [])
-        _write_cell(sheet, styles, row, position + margin, cell, _gravest(about) or of_line, position in numbers)
-        comment = [*about, *(said.line if position == 0 else [])]
-        if comment and copy.comments_left:
-            copy.comments_left -= 1
-            text = "\n\n".join(dict.fromkeys(f"{one['message']}\n→ {one['remedy']}".rstrip("\n→ ") for one in comment))
-            height = min(12, 2 + len(text) // 38 + text.count("\n")) * 18
-            sheet.write_comment(row, position + margin, _comment(text), {"author": "", "width": 300, "height": height})
+    of_line = f"{_gravest(said.line)}-line" if said.line else ("header" if line.is_header else "")
+    width = max([len(cells) - 1, *said.cells, 0 if said.line else -1]) + 1
+    padded = [*cells, *[""] * (width - len(cells))]
+    values = _values(padded, numbers)
+    marks = [of_line] * width
+    for position, about in said.cells.items():
+        marks[position] = _gravest(about)
+    looks = [
+        styles.cell(mark, is_date=isinstance(value, dt.date)) if mark else styles.plain(value)
+        for mark, value in zip(marks, values, strict=True)
+    ]
+    if copy.margin:
+        values, looks = [line.label, *values], [styles.cell("header"), *looks]
+    sheet.write_cells(line.row, values, looks)
+    for position in sorted({*said.cells, 0} if said.line else said.cells):
+        if not copy.comments_left:
+            return
+        copy.comments_left -= 1
+        comment = [*said.cells.get(position, ()), *(said.line if position == 0 else ())]
+        text = "\n\n".join(dict.fromkeys(f"{one['message']}\n→ {one['remedy']}".rstrip("\n→ ") for one in comment))
+        height = min(12, 2 + len(text) // 38 + text.count("\n")) * 18
+        box = {"author": "", "width": 300, "height": height}
+        sheet.write_comment(line.row, position + copy.margin, _comment(text), box)
 
 
 def _gravest(findings: Sequence[Row]) -> str:
@@ -229,28 +261,28 @@ def _comment(text: str) -> str:
     return text if len(text) <= 2_000 else text[:1_999] + "…"
 
 
-def _write_cell(sheet: Any, styles: _Styles, row: int, column: int, cell: Any, mark: str, may_be_number: bool) -> None:
-    """The cell as its partner has it: text as text, a number as a number, a day as a day."""
-    style = styles.cell(mark) if mark else None
-    if isinstance(cell, bool):
-        sheet.write_boolean(row, column, cell, style)
-    elif isinstance(cell, int | float) and math.isfinite(cell):
-        sheet.write_number(row, column, cell, style)
-    elif isinstance(cell, dt.date):
-        sheet.write_datetime(row, column, cell, styles.cell(mark, is_date=True))
-    elif isinstance(cell, str) and may_be_number and (number := _as_number(cell)) is not None:
-        sheet.write_number(row, column, number, style)
-    elif cell in ("", None):
-        if mark:
-            sheet.write_blank(row, column, None, style)
-    else:
-        sheet.write_string(row, column, workbook_text(str(cell)), style)
+def _values(cells: Sequence[Cell], numbers: set[int]) -> list[Value]:
+    """The cells as their partner has them: text as text, a number as a number, a day as a day."""
+    values: list[Value] = [cell if type(cell) is str else _value(cell) for cell in cells]
+    for position in numbers:
+        if position < len(values) and isinstance(text := values[position], str):
+            number = _as_number(text)
+            values[position] = text if number is None else number
+    return values
+
+
+def _value(cell: Cell | None) -> Value:
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return str(cell)
+    return cell if isinstance(cell, str | bool | int | float | dt.date | None) else str(cell)
 
 
 def _as_number(text: str) -> float | None:
     """The number that a text of a number column is, when a spreadsheet holds all of it."""
-    plain = re.fullmatch(r"-?(0|[1-9][0-9]{0,9})([.,][0-9]{1,4})?", text)
-    return float(text.replace(",", ".")) if plain else None
+    return float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,9})([.,][0-9]{1,4})?")
 
 
 def _landscape(sheet: Any) -> Any:
@@ -272,14 +304,14 @@ class _Listed:
 
     def __init__(self, book: Any) -> None:
         self._book = book
-        self._first = _landscape(book.add_worksheet("Constats"))
+        self._first = _landscape(book.add_worksheet("Constats", worksheet_class=QuickSheet))
 
     def write(self, styles: _Styles, findings: Sequence[Row], about: About, copies: Sequence[_Copy]) -> None:
         """Write every finding, each with a link to its cell."""
         by_file = {copy.file: copy for copy in copies}
         room, links = _SHEET_ROWS - _HEAD_ROWS, _MOST_LINKS
         for part, begin in enumerate(range(0, max(len(findings), 1), room), start=1):
-            sheet = self._first if part == 1 else _landscape(self._book.add_worksheet(f"Constats ({part})"))
+            sheet = self._first if part == 1 else self._further(part)
             sheet.write_string(0, 0, FINDINGS_TITLE, styles.title)
             for column, (name, width) in enumerate((*COLUMNS, ("Voir", 8))):
                 sheet.set_column(column, column, width)
@@ -288,20 +320,22 @@ class _Listed:
             for row, finding in enumerate(shown, start=_HEAD_ROWS):
                 cells = told(finding, about)
                 _fit(sheet, row, zip(cells, (width for _, width in COLUMNS), strict=True))
-                for column, cell in enumerate(cells):
-                    if isinstance(cell, int):
-                        sheet.write_number(row, column, cell, styles.text)
-                    elif cell:
-                        sheet.write_string(row, column, workbook_text(cell), styles.text)
+                looks = [styles.text if cell or isinstance(cell, int) else None for cell in cells]
                 copy = by_file.get(finding["file"])
-                place = copy.place(finding) if copy is not None else None
-                if copy is not None and place is not None and links:
+                place = copy.place(finding) if copy is not None and links else None
+                if copy is None or place is None:
+                    sheet.write_cells(row, cells, looks)
+                else:
                     links -= 1
-                    target = f"internal:'{copy.sheet}'!{_cell_name(*place)}"
-                    sheet.write_url(row, len(COLUMNS), target, styles.link, _cell_name(*place))
+                    name = _cell_name(*place)
+                    sheet.write_cells(row, [*cells, name], [*looks, styles.link])
+                    sheet.link(row, len(COLUMNS), f"internal:'{copy.sheet}'!{name}", name)
             sheet.freeze_panes(_HEAD_ROWS, 0)
             if shown:
                 sheet.autofilter(_HEAD_ROWS - 1, 0, _HEAD_ROWS - 1 + len(shown), len(COLUMNS) - 1)
+
+    def _further(self, part: int) -> Any:
+        return _landscape(self._book.add_worksheet(f"Constats ({part})", worksheet_class=QuickSheet))
 
 
 #: The title, a blank row, the column titles.
