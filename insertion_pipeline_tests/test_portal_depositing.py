@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from python_calamine import CalamineWorkbook
 
 from insertion_pipeline.ingestion.judging import judge
 from insertion_pipeline.ingestion.receipts import receipts
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
+from insertion_pipeline.portal.seats import Seats
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.conftest import REPOSITORY
 from insertion_pipeline_tests.portal_server import Browser, Served, serving
@@ -275,3 +278,35 @@ def test_a_page_holds_fifty_rows_with_the_words_that_people_use(marie: Browser) 
     refused = marie.post("/saisir", address, fields | {"coller.salaries": "\n".join([line] * 51)})
     assert refused.status_code == 422
     assert "Une page tient 50 lignes" in refused.text
+
+
+# -- seats ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_seat_is_used_again_unless_something_failed_in_it(tmp_path: Path) -> None:
+    seats = Seats(Lake.open(tmp_path / "home"), count=1)
+    with seats.taken() as first:
+        pass
+    with pytest.raises(ZeroDivisionError), seats.taken() as second:
+        raise ZeroDivisionError
+    with seats.taken() as third:
+        assert third.run("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+    assert first is second
+    assert third is not second
+    seats.close()
+
+
+def test_whoever_comes_next_waits_for_a_seat(tmp_path: Path) -> None:
+    seats, order = Seats(Lake.open(tmp_path / "home"), count=1), []
+
+    def sit() -> None:
+        with seats.taken():
+            order.append("second")
+
+    with seats.taken():
+        waiting = threading.Thread(target=sit)
+        waiting.start()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    seats.close()

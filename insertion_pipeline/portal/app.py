@@ -94,6 +94,7 @@ def create_app(lake: Lake, registry: Registry, settings: PortalSettings | None =
 async def _living(app: FastAPI) -> AsyncIterator[None]:
     portal: Portal = app.state.portal
     portal.lake.empty_spill()
+    threading.Thread(target=portal.seats.prepare, daemon=True, name="preparing").start()
     stopping = threading.Event()
     keeper = threading.Thread(target=_keep_house, args=(portal, stopping), daemon=True, name="housekeeping")
     keeper.start()
@@ -105,6 +106,7 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
             tempfile.tempdir = former
             stopping.set()
             keeper.join(timeout=5)
+            portal.seats.close()
             portal.store.close()
 
 

@@ -5,8 +5,7 @@ Belongs here: the `Portal` and opening it. Does not belong here: requests, pages
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
@@ -14,6 +13,7 @@ from insertion_pipeline.lake import Lake
 from insertion_pipeline.portal import audit
 from insertion_pipeline.portal.board import Ledger
 from insertion_pipeline.portal.mail import Mail
+from insertion_pipeline.portal.seats import Seats
 from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.portal.store import Store
 from insertion_pipeline.portal.throttling import RequestRate
@@ -30,7 +30,7 @@ class Portal:
     store: Store
     mail: Mail
     rate: RequestRate
-    seats: threading.Semaphore = field(repr=False)
+    seats: Seats
 
     @classmethod
     def opened(cls, lake: Lake, registry: Registry, settings: PortalSettings) -> Portal:
@@ -44,7 +44,7 @@ class Portal:
             database,
             Mail.of(settings, lake.home / "outbox"),
             RequestRate(settings.requests_per_minute),
-            threading.Semaphore(settings.judging_at_once),
+            Seats(lake, settings.judging_at_once),
         )
 
     @property

@@ -87,17 +87,21 @@ def megabytes(size: int) -> str:
 
 def check(portal: Portal, upload: Upload, partner: str, source: str | None, month: Month | None) -> Judgement:
     """The verdict, nothing stored. Raises `UploadRefused`, `AntivirusAbsent`."""
-    with portal.seats:
-        paths = _one_delivery(portal, upload, partner, source)
-        return judge(paths, partner, source, month, portal.registry, portal.lake, limits=limits(portal))
+    with portal.seats.taken() as statements:
+        return judge(
+            _one_delivery(portal, upload, partner, source), partner, source, month, portal.registry, portal.lake,
+            limits=limits(portal), statements=statements,
+        )  # fmt: skip
 
 
 def deposit(portal: Portal, upload: Upload, partner: str, source: str | None, month: Month | None) -> Answer:
     """Receive a delivery, as `insertion deliver` does. Raises `UploadRefused`, `TooMany`, `AntivirusAbsent`."""
     throttling.count_deposit(portal.store, portal.now, partner, upload.size, portal.settings)
-    with portal.seats:
-        paths = _one_delivery(portal, upload, partner, source)
-        return deliver(paths, partner, source, month, portal.registry, portal.lake, limits=limits(portal))
+    with portal.seats.taken() as statements:
+        return deliver(
+            _one_delivery(portal, upload, partner, source), partner, source, month, portal.registry, portal.lake,
+            limits=limits(portal), statements=statements,
+        )  # fmt: skip
 
 
 def limits(portal: Portal) -> Limits:

@@ -35,7 +35,6 @@ class PortalSettings(BaseSettings):
     ratio: int = Field(default=100, ge=1)
     files_at_once: int = Field(default=60, ge=1, description="A fluxIAE bundle has 46 views.")
     judging_at_once: int = Field(default=2, ge=1, description="Files judged at the same time, each in its own process.")
-    judging_seconds: int = Field(default=120, ge=1, description="After which a judgement is given up.")
     daily_deposits: int = Field(default=2_000, ge=1, description="Files that one partner may send in 24 hours.")
     daily_bytes: int = Field(default=4096 * _MEBIBYTE, ge=1, description="Bytes that one partner may send in 24 hours.")
     requests_per_minute: int = Field(default=1_200, ge=1, description="Requests of one address or token.")
