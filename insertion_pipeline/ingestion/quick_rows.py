@@ -2,9 +2,9 @@
 
 Belongs here: the XML of a row of a sheet. Does not belong here: what the cells say, how they look (`report_workbook`).
 
-XlsxWriter spends a dozen microseconds on each cell that it is handed, which is two seconds of processor for the ten
-thousand rows of a report. A row with nothing delicate in it is one string here (measured: a quarter of that); a row with
-a day, a line break or a control character is handed over cell by cell. The file is the same, byte for byte.
+XlsxWriter spends a dozen microseconds on each cell that it is handed: two seconds of processor for the ten thousand
+rows of a report. A row with nothing delicate in it is one string here (measured: a quarter of that); a row with a day,
+a line break or a control character is handed over cell by cell. The file is the same, byte for byte.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from insertion_pipeline.ingestion import confining
+from insertion_pipeline.ingestion.nursery import NURSERY
 from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 
@@ -43,7 +43,7 @@ class Seats:
 
     def prepare(self) -> None:
         """Have the first depositor wait for nothing: the reading process is there, and one seat is open."""
-        confining.prepare()
+        NURSERY.start()
         with self.taken():
             pass
 
