@@ -101,6 +101,8 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.USAGE, _WRONG_USAGE[name].format(error)
     if name == "AnotherRunHoldsTheLock":
         return ExitCode.LOCKED, f"Un autre traitement est en cours ({error}). Attendez sa fin, ou ajoutez --wait."
+    if name == "Overtaken":
+        return ExitCode.LOCKED, "Une autre machine a écrit entre-temps : rien n'a été changé. Relancez la commande."
     if name in ("RunFailed", "StepFailed"):
         return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if "insertion_pipeline" in frame.filename]
@@ -120,6 +122,7 @@ _WRONG_USAGE = {
     "IsADirectoryError": "C'est un dossier, un fichier est attendu : {0.filename}",
     "PermissionError": "Accès refusé : {0.filename}",
     "SettingsError": "Réglage refusé : {}",
+    "StoreNotInstalled": "Accès au stockage d'objets absent : {}",
 }
 
 _FRENCH = {

@@ -5,6 +5,10 @@ version of a home. Does not belong here: what any file means.
 
 Everything that holds a person lies under `sealed/` or `landing/`, encrypted at rest; what lies under `lake/` holds
 pseudonyms only; what lies under `releases/` holds no person at all.
+
+Where an object store is set, it has what cannot be made again: it decides what was first, and the files of the home are
+a copy of what it has, fetched when they are wanted. `keep`, `claim`, `fetch` and the like do nothing more than the file
+system does where none is set.
 """
 
 from __future__ import annotations
@@ -17,10 +21,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import duckdb
@@ -28,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet import encryption
 
+from insertion_pipeline.remote import Overtaken, Remote
 from insertion_pipeline.sealing import Keyring
 
 #: What earlier versions had elsewhere: `migrating`.
@@ -84,6 +89,7 @@ class Lake:
     threads: int = 2
     clock: Clock = field(default_factory=SystemClock)
     archive_password: str | None = field(default=None, repr=False)
+    remote: Remote | None = None
 
     @classmethod
     def open(
@@ -95,8 +101,12 @@ class Lake:
         threads: int = 2,
         clock: Clock | None = None,
         archive_password: str | None = None,
+        store: str | None = None,
     ) -> Lake:
-        """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`."""
+        """The lake of `home`, created when absent. Raises `HomeTooNew` or `HomeNeedsMigration`.
+
+        `store`: the address of the object store that has what cannot be made again, where there is one.
+        """
         home = home.resolve()
         home.mkdir(parents=True, exist_ok=True)
         version = version_of(home)
@@ -108,7 +118,8 @@ class Lake:
         if version < HOME_VERSION:
             raise HomeNeedsMigration(f"home version {version}, this program writes {HOME_VERSION}")
         keyring = Keyring(home / "secrets", may_create=may_create_keys)
-        return cls(home, keyring, memory_limit_mb, threads, clock or SystemClock(), archive_password)
+        remote = Remote(store) if store else None
+        return cls(home, keyring, memory_limit_mb, threads, clock or SystemClock(), archive_password, remote)
 
     @property
     def landing(self) -> Path:
@@ -133,7 +144,123 @@ class Lake:
 
     def identity_key(self, space: str) -> bytes:
         """The key under which what is known of the persons of a space is sealed, kept wrapped beside the deliveries."""
-        return self.keyring.stored_key(space, self.landing / "identity" / f"{space}.key")
+        return self.stored_key(space, self.landing / "identity" / f"{space}.key")
+
+    # -- what cannot be made again ---------------------------------------------------------------------------------
+
+    def stored_key(self, space: str, path: Path, prepared: bytes | None = None) -> bytes:
+        """The data key wrapped in `path`, `prepared` or a new one when there is none. The first maker wins."""
+        remote, name = self._shared(path)
+        if remote is None:
+            return self.keyring.stored_key(space, path, prepared)
+        try:
+            wrapped, _ = remote.read(name)
+        except FileNotFoundError:
+            wrapped = self.keyring.new_data_key(space, prepared)[1]
+            if not remote.create(name, wrapped):
+                wrapped, _ = remote.read(name)
+        return self.keyring.unwrap(space, wrapped)
+
+    def read_kept(self, path: Path) -> bytes:
+        """The bytes of a small file that others may have replaced or destroyed. Raises `FileNotFoundError`."""
+        remote, name = self._shared(path)
+        return path.read_bytes() if remote is None else remote.read(name)[0]
+
+    def is_kept(self, path: Path) -> bool:
+        """Whether a file is there, for everybody. What was destroyed elsewhere is destroyed here."""
+        remote, name = self._shared(path)
+        if remote is None:
+            return path.exists()
+        there = remote.exists(name)
+        if not there:
+            path.unlink(missing_ok=True)
+        return there
+
+    def kept_below(self, folder: Path) -> list[str]:
+        """The files in a folder and in its folders, by their path from there, sorted."""
+        remote, prefix = self._shared(folder)
+        if remote is not None:
+            return sorted(name.removeprefix(f"{prefix}/") for name in remote.names(prefix))
+        return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
+
+    def keep(self, path: Path, place: Path | None = None) -> None:
+        """Let a file that was written stand for everybody, or a folder's files in order; under `place` if given."""
+        remote, name = self._shared(place or path)
+        if remote is not None:
+            for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if one.is_file():
+                    remote.put((PurePosixPath(name) / one.relative_to(path)).as_posix(), one)
+
+    def claim(self, partial: Path, path: Path) -> bool:
+        """Let the file `partial` be the file `path`. False where there is one already, which stays as it is."""
+        remote, name = self._shared(path)
+        if remote is not None and not remote.create(name, partial.read_bytes()):
+            self.fetch(path)
+            return False
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return remote is not None  # fetched by a neighbour between the two lines above
+        return True
+
+    def fetch(self, path: Path, *, changes: bool = False) -> bool:
+        """Have a file here; whether there is one. One that `changes` is fetched although it is here."""
+        remote, name = self._shared(path)
+        if remote is None or (path.exists() and not changes):
+            return path.exists()
+        try:
+            with replacing(path, durable=False) as partial:
+                remote.download(name, partial)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def fetch_all(self, folder: Path, *, after: str | None = None, last: str | None = None) -> None:
+        """Have every file of a folder here, or those after the one named `after`.
+
+        The file named `last` comes last: where it is, the others are.
+        """
+        remote, prefix = self._shared(folder)
+        if remote is None:
+            return
+        names = remote.names(prefix, None if after is None else f"{prefix}/{after}")
+        for name in sorted(names, key=lambda name: (Path(name).name == last, name)):
+            self.fetch(self.home / name)
+
+    def update(self, path: Path, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small file by what `change` makes of the one that is there, null where there is none.
+
+        Where another machine replaced it meanwhile, `change` is asked again. What it raises ends the update.
+        """
+        remote, name = self._shared(path)
+        if remote is None:
+            write_atomically(path, change(path.read_bytes() if path.exists() else None))
+            return
+        while True:
+            seen: str | None = None
+            before: bytes | None = None
+            with contextlib.suppress(FileNotFoundError):
+                before, seen = remote.read(name)
+            after = change(before)
+            with contextlib.suppress(Overtaken):
+                remote.exchange(name, after, seen)
+                return
+
+    def remove(self, path: Path) -> None:
+        """Destroy a file for everybody, or every file of a folder."""
+        remote, name = self._shared(path)
+        if remote is not None:
+            for one in list(remote.names(name)) or [name]:
+                remote.remove(one)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _shared(self, path: Path) -> tuple[Remote | None, str]:
+        """The store and the name of a file in it; no store for what lies outside of the home."""
+        is_inside = path.is_relative_to(self.home)
+        return (self.remote, path.relative_to(self.home).as_posix()) if is_inside else (None, "")
 
     # -- Parquet ---------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from insertion_pipeline.lake import HOME_VERSION, canonical_json, replacing, sha256_of, version_of
+from insertion_pipeline.lake import HOME_VERSION, Lake, canonical_json, replacing, sha256_of, version_of
 from insertion_pipeline.migrating import migrate
+from insertion_pipeline.remote import Remote, is_remote
 
 #: In the order in which they are read: what commits (receipts, the list of releases) before what it names.
 PRESERVED = (
@@ -79,6 +80,46 @@ def back_up(home: Path, archive: Path) -> Backup:
             for name, path in files.items():
                 tar.add(path, name, recursive=False, filter=_anonymous)
         return _summary(digests, sum(path.stat().st_size for path in files.values()))
+
+
+def gather(lake: Lake) -> None:
+    """Have everything here that the home keeps in an object store: a copy of it is a copy of all."""
+    for part in ("landing", "tombstones", "releases"):
+        lake.fetch_all(lake.home / part)
+    lake.fetch(lake.home / "releases.json", changes=True)
+    for space in ("fr", "be"):
+        lake.fetch(lake.landing / "register" / space / "register.json", changes=True)
+        lake.fetch(lake.landing / "decisions" / f"{space}.parquet", changes=True)
+
+
+def back_up_to(home: Path, archive: str) -> Backup:
+    """`back_up`, to a file or to an object store (`s3://bucket/folder/name.tar`)."""
+    if not is_remote(archive):
+        return back_up(home, Path(archive))
+    place, name = _split(archive)
+    if place.exists(name):
+        raise FileExistsError(archive)
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=f"{home.name}.copy-") as folder:
+        made = back_up(home, Path(folder) / name)
+        place.put(name, Path(folder) / name)
+    return made
+
+
+def restore_from(archive: str, home: Path) -> Backup:
+    """`restore`, from a file or from an object store. Raises `FileNotFoundError`, and what `restore` raises."""
+    if not is_remote(archive):
+        return restore(Path(archive), home)
+    place, name = _split(archive)
+    parent = home.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{home.name}.copy-") as folder:
+        place.download(name, Path(folder) / name)
+        return restore(Path(folder) / name, home)
+
+
+def _split(archive: str) -> tuple[Remote, str]:
+    place, _, name = archive.rpartition("/")
+    return Remote(place), name
 
 
 def restore(archive: Path, home: Path) -> Backup:

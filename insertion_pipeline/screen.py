@@ -536,7 +536,7 @@ def show_examination(points: Sequence[Examined]) -> None:
     console.print(table)
 
 
-def show_backup(made: Backup, archive: Path, keys: Path) -> None:
+def show_backup(made: Backup, archive: str, keys: Path) -> None:
     """Where a copy is, and what it does not hold."""
     console.print(
         f"Copie écrite : {archive} ({number(made.files)} fichiers, dépôts jusqu'au n° {made.newest_receipt})."

@@ -30,7 +30,10 @@ PersonSpace = Literal["fr", "be"]
 _KEY_BYTES = 32
 #: Made together with the first key of a home, so that a copy of its keys is one of all of them: the marks by which an
 #: erased person is kept out mean nothing under another key.
-_FIRST_KEYS = ("space-fr", "space-be", "purpose-facts", "purpose-register", "purpose-tombstones")
+_FIRST_KEYS = (
+    *("space-fr", "space-be", "purpose-facts", "purpose-register", "purpose-tombstones"),
+    "purpose-release-signature",
+)
 _HASH_BLOCK_BYTES = 64
 _SEGMENT_BYTES = 1 << 20
 _PREFIX_BYTES = 7

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     memory_limit_mb: int = Field(default=4096, ge=256, description="What one DuckDB connection may hold in memory.")
     threads: int = Field(default=2, ge=1, description="Threads of one DuckDB connection.")
     archive_password: SecretStr | None = Field(default=None, description="Password of encrypted partner archives.")
+    store: str | None = Field(
+        default=None, description="Object store that has what cannot be made again: s3://bucket/folder."
+    )
     alert_webhook: SecretStr | None = Field(default=None, description="Address that is told of failed runs.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people open Dagster, for links to it.")
 

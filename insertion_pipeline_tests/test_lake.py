@@ -98,7 +98,7 @@ def test_keys_are_made_once_and_only_their_owner_reads_them(lake: Lake) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert sorted(file.stem for file in path.parent.iterdir()) == [
-        "purpose-facts", "purpose-register", "purpose-tombstones", "space-be", "space-fr",
+        "purpose-facts", "purpose-register", "purpose-release-signature", "purpose-tombstones", "space-be", "space-fr",
     ], "the first key brings the others: a copy of the keys is one of all of them"  # fmt: skip
 
 

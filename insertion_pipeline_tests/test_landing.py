@@ -86,7 +86,8 @@ class TestReceipts:
     def test_racing_deposits_get_numbers_of_their_own(self, tmp_path: Path, registry: Registry, lake: Lake) -> None:
         template = send(listing(tmp_path / "x"), registry, lake).receipt
         with ThreadPoolExecutor(8) as pool:
-            numbers = list(pool.map(lambda _: receipts.append(lake, template).sequence, range(40)))
+            added = pool.map(lambda _: receipts.committing(lake, lambda _: receipts.append(lake, template)), range(40))
+            numbers = [receipt.sequence for receipt in added]
         assert sorted(numbers) == list(range(2, 42))
         assert [receipt.sequence for receipt in receipts.receipts_after(lake, 39)] == [40, 41]
 

@@ -94,3 +94,22 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_process_started_for_a_run_ends_when_the_run_does(tmp_path: Path) -> None:
+    program = tmp_path / "code_server.py"
+    program.write_text(
+        "import multiprocessing, os\n"
+        "from insertion_pipeline.orchestration import side_process\n"
+        "def run():\n"
+        "    side_process._LIBRARIES = ()\n"
+        "    side_process.side_process().start().submit(os.getpid).result()\n"
+        "if __name__ == '__main__':\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=run)\n"
+        "    worker.start()\n"
+        "    worker.join(60)\n"
+        "    print(worker.exitcode, flush=True)\n"
+        "    worker.kill()\n"
+    )
+    told = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=120)
+    assert told.stdout.strip() == "0", told.stderr

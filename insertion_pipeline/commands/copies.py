@@ -13,7 +13,10 @@ import typer
 from insertion_pipeline.commands.session import ExitCode, Refused, Session, WrongUsage, say, session_of
 
 
-def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fichier à écrire (.tar).")]) -> ExitCode:
+def backup(
+    ctx: typer.Context,
+    archive: Annotated[str, typer.Argument(help="Fichier à écrire (.tar), ici ou sous s3://….", show_default=False)],
+) -> ExitCode:
     """Copier tout ce qui ne se recalcule pas, dans un seul fichier. Les clés n'y sont pas : copiez-les à part."""
     from insertion_pipeline import preserving, screen
 
@@ -24,7 +27,8 @@ def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fic
         screen.working("Copie", silent=session.as_json),
     ):
         try:
-            made = preserving.back_up(lake.home, archive)
+            preserving.gather(lake)
+            made = preserving.back_up_to(lake.home, archive)
         except FileExistsError:
             raise WrongUsage(f"{archive} existe déjà : une copie n'en remplace jamais une autre.") from None
     if session.as_json:
@@ -35,21 +39,22 @@ def backup(ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Fic
 
 
 def restore(
-    ctx: typer.Context, archive: Annotated[Path, typer.Argument(help="Copie à remettre en place.")]
+    ctx: typer.Context,
+    archive: Annotated[str, typer.Argument(help="Copie à remettre en place, d'ici ou de s3://….", show_default=False)],
 ) -> ExitCode:
     """Remettre une copie en place, après avoir vérifié chaque octet. Ce qui était là est mis de côté, jamais effacé."""
     from insertion_pipeline import preserving, screen
 
     session = session_of(ctx)
-    if not archive.is_file():
-        raise WrongUsage(f"{archive} n'existe pas.")
     home = session.settings.home
     with (
         _unused(home, session.waits),
         screen.working("Vérification et remise en place", silent=session.as_json),
     ):
         try:
-            brought = preserving.restore(archive, home)
+            brought = preserving.restore_from(archive, home)
+        except FileNotFoundError:
+            raise WrongUsage(f"{archive} n'existe pas.") from None
         except preserving.DamagedBackup as damaged:
             raise Refused(f"Cette copie est abîmée ou n'en est pas une ({damaged}) : rien n'a changé.") from None
         _keep_erased_persons_away(session)
@@ -108,7 +113,9 @@ def _keep_erased_persons_away(session: Session) -> None:
     from insertion_pipeline.lake import Lake
 
     settings = session.settings
-    lake = Lake.open(settings.home, may_create_keys=False, archive_password=settings.archive_password_text)
+    lake = Lake.open(
+        settings.home, may_create_keys=False, archive_password=settings.archive_password_text, store=settings.store
+    )
     if not lake.keyring.is_empty and not tombstones.load(lake).is_empty:
         deliveries.forget(lake, session.registry)
 

@@ -97,6 +97,7 @@ class Session:
             memory_limit_mb=settings.memory_limit_mb,
             threads=settings.threads,
             archive_password=settings.archive_password_text,
+            store=settings.store,
         )
         if lake.keyring.is_empty:
             if settings.is_production:

@@ -55,7 +55,7 @@ def file(lake: Lake, space: str) -> ParquetFile:
 def load(lake: Lake, space: str) -> pa.Table:
     """Every verdict of a space, in order (`SCHEMA`)."""
     kept = file(lake, space)
-    return lake.read_parquet(kept) if kept.path.exists() else SCHEMA.empty_table()
+    return lake.read_parquet(kept) if lake.fetch(kept.path, changes=True) else SCHEMA.empty_table()
 
 
 def add(
@@ -80,8 +80,14 @@ def add(
         "weight": weight,
     }
     after = pa.concat_tables([before, pa.Table.from_pylist([row], schema=SCHEMA)])
-    lake.write_parquet(file(lake, space).path, after, key=file(lake, space).key)
+    _write(lake, space, after)
     return row
+
+
+def _write(lake: Lake, space: str, verdicts: pa.Table) -> None:
+    kept = file(lake, space)
+    lake.write_parquet(kept.path, verdicts, key=kept.key)
+    lake.keep(kept.path)
 
 
 def forget(lake: Lake, space: str, record_ids: Iterable[str]) -> int:
@@ -89,7 +95,7 @@ def forget(lake: Lake, space: str, record_ids: Iterable[str]) -> int:
     before, gone = load(lake, space), set(record_ids)
     kept = [row for row in before.to_pylist() if not gone & {row["record_id_l"], row["record_id_r"]}]
     if len(kept) < len(before):
-        lake.write_parquet(file(lake, space).path, pa.Table.from_pylist(kept, schema=SCHEMA), key=file(lake, space).key)
+        _write(lake, space, pa.Table.from_pylist(kept, schema=SCHEMA))
     return len(before) - len(kept)
 
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.identity.identifiers import SQL_MACROS
-from insertion_pipeline.lake import Lake, ParquetFile, write_json
+from insertion_pipeline.lake import Lake, ParquetFile, canonical_json, write_json
+from insertion_pipeline.remote import Overtaken
 from insertion_pipeline.sealing import define_hmac
 
 MEMBERS_SCHEMA = pa.schema([("record_id", pa.string()), ("person_id", pa.string()), ("first_id", pa.string())])
@@ -79,16 +81,19 @@ class Register:
     space: str
     folder: Path
     generation: int
+    #: What the tables of this generation are called: two writers of the same generation write other files.
+    stem: str = ""
 
     @classmethod
     def opened(cls, lake: Lake, space: str, folder: Path | None = None) -> Register:
         """The register of a space: the home's own, or the one in `folder`. One that is not there yet is empty."""
         place = (folder / space) if folder is not None else lake.landing / "register" / space
         try:
-            generation = int(json.loads((place / "register.json").read_bytes())["generation"])
+            pointer = json.loads(lake.read_kept(place / "register.json"))
         except FileNotFoundError:
-            generation = 0
-        return cls(lake, space, place, generation)
+            return cls(lake, space, place, 0)
+        generation = int(pointer["generation"])
+        return cls(lake, space, place, generation, str(pointer.get("stem", generation)))
 
     @property
     def members(self) -> pa.Table:
@@ -111,15 +116,31 @@ class Register:
 
     def write(self, members: pa.Table, ids: pa.Table, events: pa.Table) -> Register:
         """The next generation: its tables first, then the pointer to them, then the former ones go."""
-        after = Register(self.lake, self.space, self.folder, self.generation + 1)
+        following = self.generation + 1
+        after = replace(self, generation=following, stem=f"{following}-{secrets.token_hex(4)}")
         for name, table in (("members", members), ("ids", ids), ("events", events)):
             file = after._file(name)
             self.lake.write_parquet(file.path, table.cast(_SCHEMAS[name]), key=file.key)
-        write_json(self.folder / "register.json", {"generation": after.generation})
-        for path in self.folder.glob("*.parquet"):
-            if not path.stem.endswith(f"-{after.generation}"):
-                path.unlink(missing_ok=True)
+            self.lake.keep(file.path)
+        try:
+            self.lake.update(self.folder / "register.json", after._in_place_of_this)
+        except Overtaken:
+            self._clear(lambda name: name.endswith(f"-{after.stem}.parquet"))
+            raise
+        self._clear(lambda name: name.endswith(".parquet") and not name.endswith(f"-{after.stem}.parquet"))
         return after
+
+    def _clear(self, is_past: Callable[[str], bool]) -> None:
+        for name in self.lake.kept_below(self.folder):
+            if is_past(name):
+                self.lake.remove(self.folder / name)
+
+    def _in_place_of_this(self, before: bytes | None) -> bytes:
+        """The pointer to this generation. Raises `Overtaken` where another machine has written one of this number."""
+        known = 0 if before is None else int(json.loads(before)["generation"])
+        if known != self.generation - 1:
+            raise Overtaken(f"register of {self.space}, generation {known}")
+        return canonical_json({"generation": self.generation, "stem": self.stem}) + b"\n"
 
     def forget(self, records: Iterable[str], persons: Iterable[str]) -> Register:
         """The register without these records and without a trace of these persons, events included."""
@@ -149,10 +170,12 @@ class Register:
         if tokens:
             name = hashlib.sha256("".join(tokens).encode()).hexdigest()[:32]
             write_json(folder / f"{name}.json", tokens)
+            self.lake.keep(folder / f"{name}.json")
         return self.forget(records, persons)
 
     def without_erased(self) -> Register:
         """The register without whoever was erased since it was written: one that a copy brought back still has them."""
+        self.lake.fetch_all(_erased_folder(self.lake))
         erased = {path.stem: json.loads(path.read_bytes()) for path in sorted(_erased_folder(self.lake).glob("*.json"))}
         tokens = {token for one in erased.values() for token in one}
         if not tokens or not self.generation:
@@ -165,10 +188,14 @@ class Register:
         return self.forget([record for record, _ in gone], persons)
 
     def _file(self, name: str) -> ParquetFile:
-        return ParquetFile(self.folder / f"{name}-{self.generation}.parquet", self.lake.identity_key(self.space))
+        return ParquetFile(self.folder / f"{name}-{self.stem}.parquet", self.lake.identity_key(self.space))
 
     def _table(self, name: str) -> pa.Table:
-        return self.lake.read_parquet(self._file(name)) if self.generation else _SCHEMAS[name].empty_table()
+        if not self.generation:
+            return _SCHEMAS[name].empty_table()
+        file = self._file(name)
+        self.lake.fetch(file.path)
+        return self.lake.read_parquet(file)
 
 
 def _erased_folder(lake: Lake) -> Path:

@@ -38,10 +38,10 @@ def rotate_space(lake: Lake, space: Space, *, by: str) -> Rotation:
     if following is None:
         raise AssertionError("a key that was just made is there")
     with commit_lock(lake):
-        wrapped = sum(_wrap_again(path, former, following) for path in _wrapped_keys(lake))
+        wrapped = sum(_wrap_again(lake, path, former, following) for path in _wrapped_keys(lake))
         lake.keyring.adopt_next_key(space)
         # a deposit that began before may have wrapped its key by the former one
-        wrapped += sum(_wrap_again(path, former, following) for path in _wrapped_keys(lake))
+        wrapped += sum(_wrap_again(lake, path, former, following) for path in _wrapped_keys(lake))
     ledger.append(lake, "rotation", by, key=f"space-{space}", data_keys=wrapped)
     return Rotation(f"space-{space}", wrapped)
 
@@ -59,15 +59,18 @@ def rotate_pseudonyms(lake: Lake, *, by: str) -> Rotation:
 
 
 def _wrapped_keys(lake: Lake) -> Iterator[Path]:
-    yield from sorted((lake.landing / "content").glob("*/*.key"))
-    yield from sorted((lake.landing / "identity").glob("*.key"))
+    for folder in ("content", "identity"):
+        for name in lake.kept_below(lake.landing / folder):
+            if name.endswith(".key"):
+                yield lake.landing / folder / name
 
 
-def _wrap_again(path: Path, former: bytes, following: bytes) -> bool:
+def _wrap_again(lake: Lake, path: Path, former: bytes, following: bytes) -> bool:
     """Whether the data key in `path` was wrapped by the former key; it now is by the following one."""
     try:
-        key = aes_key_unwrap(former, path.read_bytes())
+        key = aes_key_unwrap(former, lake.read_kept(path))
     except InvalidUnwrap:
         return False  # another space's, or done before a process was cut short
     write_atomically(path, aes_key_wrap(following, key))
+    lake.keep(path)
     return True

@@ -70,13 +70,13 @@ def prepared_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
 
 def data_key(lake: Lake, partner: Partner, sha256: str, prepared: bytes | None = None) -> bytes:
     """The key of a content: `prepared`, or a new one, when it has none; of several makers, the first one's counts."""
-    return lake.keyring.stored_key(partner.space, _path(lake, partner.code, sha256, ".key"), prepared)
+    return lake.stored_key(partner.space, _path(lake, partner.code, sha256, ".key"), prepared)
 
 
 def existing_data_key(lake: Lake, partner: Partner, sha256: str) -> bytes:
     """The key of a content that was stored. Raises `ContentErased`."""
     try:
-        wrapped = _path(lake, partner.code, sha256, ".key").read_bytes()
+        wrapped = lake.read_kept(_path(lake, partner.code, sha256, ".key"))
     except FileNotFoundError:
         raise ContentErased(sha256) from None
     return lake.keyring.unwrap(partner.space, wrapped)
@@ -86,19 +86,21 @@ def store(lake: Lake, partner: Partner, content: Content) -> bytes:
     """Keep the bytes under seal and return their data key. Bytes that are there already are left alone."""
     key = data_key(lake, partner, content.sha256)
     path = _path(lake, partner.code, content.sha256)
-    if path.exists():
+    if lake.is_kept(path):
         return key
-    with replacing(path) as partial, partial.open("xb") as target:
-        if len(content.paths) == 1:
-            with content.paths[0].open("rb") as source:
-                seal(source, target, key)
-        else:
-            with lake.sealed_spill() as folder:
-                bundle = folder / "bundle"
-                with bundle.open("xb") as file:
-                    content.copy_to(file)
-                with bundle.open("rb") as source:
+    with replacing(path) as partial:
+        with partial.open("xb") as target:
+            if len(content.paths) == 1:
+                with content.paths[0].open("rb") as source:
                     seal(source, target, key)
+            else:
+                with lake.sealed_spill() as folder:
+                    bundle = folder / "bundle"
+                    with bundle.open("xb") as file:
+                        content.copy_to(file)
+                    with bundle.open("rb") as source:
+                        seal(source, target, key)
+        lake.keep(partial, path)
     return key
 
 
@@ -107,7 +109,7 @@ def opened(lake: Lake, partner: Partner, sha256: str) -> Iterator[Path]:
     """The bytes in the clear, in the sealed area's spill, while the block lasts. Raises `ContentErased`."""
     key = existing_data_key(lake, partner, sha256)
     sealed = _path(lake, partner.code, sha256)
-    if not sealed.exists():
+    if not lake.fetch(sealed):
         raise ContentErased(sha256)
     with lake.sealed_spill() as folder:
         clear = folder / "content"
@@ -119,12 +121,12 @@ def opened(lake: Lake, partner: Partner, sha256: str) -> Iterator[Path]:
 
 def has_bytes(lake: Lake, partner: Partner, sha256: str) -> bool:
     """Whether the bytes of a content can still be opened."""
-    return _path(lake, partner.code, sha256).exists() and _path(lake, partner.code, sha256, ".key").exists()
+    return all(lake.is_kept(_path(lake, partner.code, sha256, suffix)) for suffix in ("", ".key"))
 
 
 def discard_bytes(lake: Lake, partner: Partner, sha256: str) -> None:
     """Destroy the bytes alone: the tables that were made of them stay, under the same key."""
-    _path(lake, partner.code, sha256).unlink(missing_ok=True)
+    lake.remove(_path(lake, partner.code, sha256))
 
 
 def tables_folder(lake: Lake, partner: Partner, sha256: str, month: Month | None) -> Path:
@@ -134,10 +136,12 @@ def tables_folder(lake: Lake, partner: Partner, sha256: str, month: Month | None
 
 def discard(lake: Lake, partner: Partner, sha256: str) -> None:
     """Destroy the key, then the bytes: nothing sealed with that key opens again."""
-    _path(lake, partner.code, sha256, ".key").unlink(missing_ok=True)
-    _path(lake, partner.code, sha256).unlink(missing_ok=True)
-    for tables in _path(lake, partner.code, sha256).parent.glob(f"{sha256}.{partner.code}.*.tables"):
-        shutil.rmtree(tables)
+    for suffix in (".key", ""):
+        lake.remove(_path(lake, partner.code, sha256, suffix))
+    beside = _path(lake, partner.code, sha256).parent
+    for folder in {name.partition("/")[0] for name in lake.kept_below(beside)}:
+        if folder.startswith(f"{sha256}.{partner.code}.") and folder.endswith(".tables"):
+            lake.remove(beside / folder)
 
 
 def _path(lake: Lake, partner: str, sha256: str, suffix: str = "") -> Path:

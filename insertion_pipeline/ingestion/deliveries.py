@@ -36,6 +36,9 @@ from insertion_pipeline.lake import Lake, ParquetFile, sha256_of, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, ContractTable, Partner, Registry, Source
 
+#: Written last of a delivery's tables: what they are, and that they are all there.
+SUMMARY = "summary.json"
+
 
 class CannotRebuild(Exception):
     """A delivery's rows are gone and its bytes no longer give them. The message holds its sequence number alone."""
@@ -232,7 +235,7 @@ def write_conformed(folder: Path, lake: Lake, kept: Remaining, key: bytes, contr
         rows.save(lake, folder / name, key)
     digests = {name: sha256_of(folder / name) for name in sorted(files)}
     summary = {"contract": contract, "files": digests, "hidden": dict(kept.hidden), "tombstones": entombed.version}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def keep(
@@ -245,6 +248,7 @@ def keep(
     if not kept.is_whole:
         place = content.tables_folder(lake, partner, receipt.sha256, receipt.month)
         write_conformed(place, lake, kept, key, contract, entombed)
+        lake.keep(place)
         content.discard_bytes(lake, partner, receipt.sha256)
     folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
     write_conformed(folder, lake, kept, key, contract, entombed)
@@ -299,6 +303,7 @@ def stored_rows(lake: Lake, registry: Registry, receipt: Receipt) -> dict[str, i
 def _put_back(lake: Lake, partner: Partner, receipt: Receipt, folder: Path) -> dict[str, Any] | None:
     """Copy the tables that stand for a delivery's bytes; what was written down of them, or nothing without them."""
     tables = content.tables_folder(lake, partner, receipt.sha256, receipt.month)
+    lake.fetch_all(tables, last=SUMMARY)
     summary = _summary(tables)
     if summary is None or not _is_whole(tables, summary):
         return None
@@ -362,7 +367,7 @@ def _forget(
     )
     kept = remaining(lake, entombed, stored, source, partner, receipt.month)
     if kept.is_whole:
-        write_json(folder / "summary.json", {**summary, "tombstones": entombed.version})
+        write_json(folder / SUMMARY, {**summary, "tombstones": entombed.version})
         return
     hidden = Counter(kept.hidden) + Counter(summary.get("hidden", {}))
     keep(lake, partner, receipt, replace(kept, hidden=dict(hidden)), key, str(summary["contract"]), entombed)
@@ -378,7 +383,7 @@ def findings_of(lake: Lake, registry: Registry, receipt: Receipt) -> pa.Table:
 def _summary(folder: Path) -> dict[str, Any] | None:
     """What was written down when the tables of a delivery were complete, or nothing."""
     try:
-        summary = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads((folder / SUMMARY).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
     return summary if isinstance(summary, dict) and isinstance(summary.get("files"), dict) else None

@@ -24,7 +24,7 @@ from insertion_pipeline.ingestion.content import Content
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.gathering import Store
 from insertion_pipeline.ingestion.judging import Judgement, judge
-from insertion_pipeline.ingestion.receipts import Receipt, append, commit_lock
+from insertion_pipeline.ingestion.receipts import Receipt, append, committing
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
 from insertion_pipeline.ingestion.statements import Statements
@@ -130,8 +130,8 @@ def declare_nothing(partner: str, source: str, month: Month, registry: Registry,
     if not registry.partner(partner).expects(source, month):
         raise KeyError(f"{partner} delivers no {source!r} for {month}")
     digest = hashlib.sha256(f"nothing {partner} {source} {month}".encode()).hexdigest()
-    with commit_lock(lake):
-        everything = receipts(lake)
+
+    def decide(everything: Sequence[Receipt]) -> Receipt:
         replaced = _replaced(everything, partner, registry.source(source), month)
         if replaced is not None and replaced.status == "nothing":
             return replaced
@@ -143,11 +143,13 @@ def declare_nothing(partner: str, source: str, month: Month, registry: Registry,
             ),
         )  # fmt: skip
 
+    return committing(lake, decide)
+
 
 def confirm(sha256: str, partner: str, registry: Registry, lake: Lake) -> Receipt:
     """Apply a delivery that was held, from its digest alone. Raises `NothingToConfirm`."""
-    with commit_lock(lake):
-        everything = receipts(lake)
+
+    def decide(everything: Sequence[Receipt]) -> Receipt:
         same = [one for one in everything if one.sha256 == sha256.lower() and one.partner == partner]
         held = next((one for one in reversed(same) if one.status == "held"), None)
         if held is None:
@@ -166,6 +168,8 @@ def confirm(sha256: str, partner: str, registry: Registry, lake: Lake) -> Receip
                 replaces=replaced.sequence if replaced is not None else None,
             ),
         )
+
+    return committing(lake, decide)
 
 
 # -- repeated ----------------------------------------------------------------------------------------------------------
@@ -205,16 +209,25 @@ def _refuse(judgement: Judgement, bytes_sent: Content, registry: Registry, lake:
     source = judgement.source if judgement.source in registry.sources else None
     receipt = _receipt(judgement, bytes_sent, registry, lake)
     receipt = replace(receipt, partner=partner, source=source or "", status="refused", rows={}, months=(), span=None)
-    with commit_lock(lake):
-        for earlier in reversed(receipts(lake)):
+
+    def decide(everything: Sequence[Receipt]) -> Answer:
+        for earlier in reversed(everything):
             if replace(earlier, sequence=0, received_at=receipt.received_at) == receipt:
                 return Answer(earlier, judgement.findings, is_repeated=True)
-        receipt = append(lake, receipt)
-    write_json(
-        lake.landing / "refusals" / f"{receipt.sequence:08d}.json",
-        {"receipt": receipt.sequence, "sha256": receipt.sha256, "findings": _without_values(judgement.findings)},
-    )
-    return Answer(receipt, judgement.findings)
+        return Answer(append(lake, receipt), judgement.findings)
+
+    answer = committing(lake, decide)
+    if not answer.is_repeated:
+        number, path = answer.receipt.sequence, refusal_path(lake, answer.receipt.sequence)
+        told = {"receipt": number, "sha256": receipt.sha256, "findings": _without_values(judgement.findings)}
+        write_json(path, told)
+        lake.keep(path)
+    return answer
+
+
+def refusal_path(lake: Lake, number: int) -> Path:
+    """Where the reasons of the refusal with that receipt lie."""
+    return lake.landing / "refusals" / f"{number:08d}.json"
 
 
 def _without_values(findings: pa.Table) -> list[dict[str, object]]:
@@ -250,21 +263,23 @@ def _keep(
 
 def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *, confirms: bool) -> Answer:
     """Number the receipt and let it stand, applied or held; or give back the one that a racer put there before."""
-    with commit_lock(lake):
-        everything = receipts(lake)
+
+    def decide(everything: Sequence[Receipt]) -> Answer:
         replaced = _replaced(everything, receipt.partner, source, receipt.month)
         known = _already_received(everything, receipt.sha256, receipt.partner, receipt.source, receipt.month)
         if known is not None and known.status != "refused" and (known is replaced or not confirms):
             return Answer(known, is_repeated=True)
         held_for = () if confirms else tuple(_reasons_to_hold(receipt, everything, source))
-        receipt = replace(
+        decided = replace(
             receipt,
             status="held" if held_for else "applied",
             held_for=held_for,
             replaces=replaced.sequence if replaced is not None else None,
             confirms=known.sequence if known is not None and known.status == "held" else None,
         )
-        return Answer(append(lake, receipt), findings)
+        return Answer(append(lake, decided), findings)
+
+    return committing(lake, decide)
 
 
 def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Receipt:

@@ -4,7 +4,7 @@ Belongs here: the receipt, its JSON, the numbering of receipts, looking them up.
 (`content`), which deliveries count for a month (`deliveries`), deciding anything (`landing`).
 
 A receipt holds counts, codes and digests: no value, no name that came with a file. Its file appears whole under a
-number that nobody else has (`os.link` refuses to overwrite), and is the commit point of a delivery: what was written
+number that nobody else has (`Lake.claim` never overwrites), and is the commit point of a delivery: what was written
 before it is invisible until it stands there. Order is that number, never a clock.
 """
 
@@ -17,14 +17,17 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.lake import Lake, canonical_json
 from insertion_pipeline.month import Month, Span
+from insertion_pipeline.remote import Overtaken
+
+T = TypeVar("T")
 
 Status = Literal["applied", "held", "refused", "nothing"]
 
@@ -149,24 +152,36 @@ def receipts_after(lake: Lake, sequence: int) -> Iterator[Receipt]:
 
 
 def append(lake: Lake, receipt: Receipt) -> Receipt:
-    """Give the receipt the next number and let it stand. Nobody ever overwrites a receipt."""
+    """Give the receipt the next number and let it stand. Nobody ever overwrites a receipt.
+
+    Raises `Overtaken` where another machine gave that number to another receipt meanwhile (`committing`).
+    """
     place = folder(lake)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    number = max(_numbers(lake), default=0)
-    while True:
-        number += 1
-        numbered = replace(receipt, sequence=number)
-        partial = place / f".{number:08d}.{os.getpid()}.{secrets.token_hex(4)}"
-        try:
-            with partial.open("xb") as file:
-                file.write(canonical_json(numbered.to_json()) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(partial, place / f"{number:08d}.json")
-                return numbered
-        finally:
-            partial.unlink(missing_ok=True)
+    numbered = replace(receipt, sequence=max(_numbers(lake), default=0) + 1)
+    name = f"{numbered.sequence:08d}"
+    partial = place / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        with partial.open("xb") as file:
+            file.write(canonical_json(numbered.to_json()) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if not lake.claim(partial, place / f"{name}.json"):
+            raise Overtaken(name)
+    finally:
+        partial.unlink(missing_ok=True)
+    return numbered
+
+
+def committing(lake: Lake, decide: Callable[[tuple[Receipt, ...]], T]) -> T:
+    """What `decide` answers, given all receipts, under the lock of this home; it may add a receipt.
+
+    Where another machine added one meanwhile, it decides again, knowing it.
+    """
+    with commit_lock(lake):
+        while True:
+            with contextlib.suppress(Overtaken):
+                return decide(receipts(lake))
 
 
 @contextlib.contextmanager
@@ -179,6 +194,14 @@ def commit_lock(lake: Lake) -> Iterator[None]:
 
 
 def _numbers(lake: Lake) -> list[int]:
+    numbers = _numbers_here(lake)
+    if lake.remote is None:
+        return numbers
+    lake.fetch_all(folder(lake), after=f"{max(numbers, default=0):08d}.json")
+    return _numbers_here(lake)
+
+
+def _numbers_here(lake: Lake) -> list[int]:
     try:
         names = os.listdir(folder(lake))  # noqa: PTH208 (no Path object for each of thousands)
     except FileNotFoundError:

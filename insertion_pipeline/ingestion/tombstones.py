@@ -15,7 +15,6 @@ Tombstones lie apart from everything that a backup brings back: one file each, n
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -172,14 +171,21 @@ def _append(lake: Lake, tombstone: Tombstone) -> Tombstone:
                 file.write(canonical_json(content) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(partial, place / f"{number:08d}.json")  # nobody ever overwrites a tombstone
+            if lake.claim(partial, place / f"{number:08d}.json"):  # nobody ever overwrites a tombstone
                 return replace(tombstone, number=number)
         finally:
             partial.unlink(missing_ok=True)
 
 
 def _numbers(lake: Lake) -> list[int]:
+    numbers = _numbers_here(lake)
+    if lake.remote is None:
+        return numbers
+    lake.fetch_all(folder(lake), after=f"{max(numbers, default=0):08d}.json")
+    return _numbers_here(lake)
+
+
+def _numbers_here(lake: Lake) -> list[int]:
     try:
         names = os.listdir(folder(lake))  # noqa: PTH208 (asked for at every delivery)
     except FileNotFoundError:

@@ -27,6 +27,7 @@ class Home(dg.ConfigurableResource["Home"]):
     may_create_keys: bool = True
     memory_limit_mb: int = 4096
     threads: int = 2
+    store: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Home:
@@ -36,6 +37,7 @@ class Home(dg.ConfigurableResource["Home"]):
             may_create_keys=not settings.is_production,
             memory_limit_mb=settings.memory_limit_mb,
             threads=settings.threads,
+            store=settings.store or "",
         )
 
     def lake(self) -> Lake:
@@ -45,6 +47,7 @@ class Home(dg.ConfigurableResource["Home"]):
             memory_limit_mb=self.memory_limit_mb,
             threads=self.threads,
             archive_password=Settings().archive_password_text,  # never a field: Dagster keeps those with its runs
+            store=self.store or None,
         )
 
     def registry(self) -> Registry:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 
 from insertion_pipeline.lake import Lake
@@ -45,6 +46,8 @@ class SideProcess:
         if self._pool is None:
             spawning = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_the_parent)
+            # a process that a code server starts for a run would wait for this one before the pool tells it to end
+            Finalize(None, self._pool.shutdown, exitpriority=100)
             for library in _LIBRARIES:
                 self._pool.submit(importlib.import_module, library)
         return self._pool

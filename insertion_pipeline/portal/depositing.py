@@ -22,7 +22,7 @@ from insertion_pipeline.contracts.findings import TITLES
 from insertion_pipeline.ingestion import content, deliveries
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.judging import Judgement, judge, together
-from insertion_pipeline.ingestion.landing import Answer, deliver
+from insertion_pipeline.ingestion.landing import Answer, deliver, refusal_path
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
 from insertion_pipeline.portal import antivirus, throttling
@@ -150,9 +150,9 @@ def _remaining(code: str, count: int) -> dict[str, Any]:
 
 def _refusal_of(portal: Portal, receipt: Receipt) -> list[dict[str, Any]]:
     """What stays of a refusal: codes, places and counts, with the title of each code for a message."""
-    path = portal.lake.landing / "refusals" / f"{receipt.sequence:08d}.json"
+    path = refusal_path(portal.lake, receipt.sequence)
     try:
-        kept = json.loads(path.read_bytes())["findings"]
+        kept = json.loads(portal.lake.read_kept(path))["findings"]
     except FileNotFoundError:
         return []
     nothing = {"message": "", "expected": "", "remedy": "", "value": None}

@@ -172,6 +172,7 @@ def admit(lake: Lake, folder: Path, manifest: Mapping[str, Any], reader: str | N
 def _state(lake: Lake, folder: Path, file: str, content: Mapping[str, Any]) -> None:
     about = {"release_id": folder.name, "manifest_sha256": sha256_of(folder / _MANIFEST)}
     signing.write_statement(folder / file, {**about, **content}, lake.keyring)
+    lake.keep(folder / file)
 
 
 def _statement(folder: Path, file: str) -> Mapping[str, Any] | None:

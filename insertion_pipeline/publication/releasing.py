@@ -403,6 +403,9 @@ def _building(lake: Lake, release_id: str) -> Iterator[Path]:
                 path.chmod(0o444)
                 with path.open("rb") as written:
                     os.fsync(written.fileno())
+        if lake.remote is not None:  # there first: a release that is here and nowhere else is one that others miss
+            lake.keep(partial, lake.releases / release_id)
+            _remember(lake, release_id)
         os.rename(partial, lake.releases / release_id)  # noqa: PTH104 (fails when it exists, where replace would not)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -413,6 +416,8 @@ def _building(lake: Lake, release_id: str) -> Iterator[Path]:
 
 def find(lake: Lake, release_id: str) -> Release | None:
     """The release of that name, null when there is none."""
+    if lake.remote is not None and release_id in _noted(lake):
+        _bring(lake, release_id)
     return opened(lake.releases / release_id)
 
 
@@ -498,12 +503,33 @@ def _without_follows(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _history(lake: Lake) -> list[str]:
     """Names of releases in order of publication; one that a crash kept from being noted comes last."""
-    path = lake.home / "releases.json"
-    noted: list[str] = json.loads(path.read_bytes()) if path.exists() else []
+    noted = _noted(lake)
+    for name in noted:
+        _bring(lake, name)
     there = {entry.name for entry in lake.releases.iterdir()} if lake.releases.is_dir() else set()
     return [name for name in noted if name in there] + sorted(there - set(noted))
 
 
+def _noted(lake: Lake) -> list[str]:
+    try:
+        noted: list[str] = json.loads(lake.read_kept(lake.home / "releases.json"))
+    except FileNotFoundError:
+        return []
+    return noted
+
+
+def _bring(lake: Lake, release_id: str) -> None:
+    """Have a release that another machine made, and what was said of it since."""
+    folder = lake.releases / release_id
+    if lake.remote is not None and not (folder / MANIFEST).exists():
+        lake.fetch_all(folder, last=MANIFEST)
+    for statement in (approving.APPROVAL, approving.CONFIRMATION):
+        lake.fetch(folder / statement)
+
+
 def _remember(lake: Lake, release_id: str) -> None:
-    others = [name for name in _history(lake) if name != release_id]
-    write_json(lake.home / "releases.json", [*others, release_id])
+    def noted(before: bytes | None) -> bytes:
+        others = _history(lake) if before is None or lake.remote is None else json.loads(before)
+        return canonical_json([*(name for name in others if name != release_id), release_id]) + b"\n"
+
+    lake.update(lake.home / "releases.json", noted)
