@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,7 @@ from insertion_pipeline.indicators import catalogue
 from insertion_pipeline.ingestion import drift
 from insertion_pipeline.ingestion.counterchecking import Countercheck
 from insertion_pipeline.ingestion.landing import deliver
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import checks
 from insertion_pipeline.orchestration.alerting import failure_sensor
@@ -228,6 +228,7 @@ def test_blocking_checks_are_those_that_a_release_depends_on(location: dg.Defini
     }  # fmt: skip
     assert {name for name, is_blocking in blocking.items() if not is_blocking} == {
         ("conformed", "month_is_ordinary"), ("indicator_values", "units_have_delivered"),
+        ("deliveries", "nobody_is_late"), ("release", "is_fresh"),
     }  # fmt: skip
 
 
@@ -254,6 +255,25 @@ def test_the_sensor_reports_each_receipt_once(location: dg.Definitions, instance
     assert (event.asset_key.path, str(event.partition)) == (["deliveries", "siae_monthly"], "2026-09|siae-10")
     assert result.cursor == "1"
     assert isinstance(tick(location, instance, result.cursor), dg.SkipReason)
+
+
+def test_every_morning_says_who_is_late_and_no_run_of_the_months_waits_for_it(
+    location: dg.Definitions, instance: dg.DagsterInstance, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemClock, "now", lambda _: datetime(2026, 10, 13, 5, tzinfo=UTC))
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    result = location.resolve_job_def("deadlines").execute_in_process(instance=instance, run_config=quiet)
+    told = {(one.asset_key.path[-1], one.check_name): one for one in result.get_asset_check_evaluations()}
+    late = told["siae_monthly", "nobody_is_late"]
+    (table,) = (one.value for one in late.metadata.values())
+    expected = {one.name for one in registry.partners.values() if one.expects("siae_monthly", Month(2026, 9))}
+    assert {record.data["partner"] for record in table.records} == expected - {registry.partner("siae-10").name}
+    assert {(record.data["due"], record.data["days"]) for record in table.records} == {("2026-10-12", 1)}
+    assert not late.passed
+    assert told["department_list", "nobody_is_late"].passed, "due on the fifteenth"
+    assert told["release", "is_fresh"].description == "déposé jusqu'à 2026-09, publié jusqu'à —"
+    assert "deadlines" in location.resolve_job_def("deadlines").graph.node_dict
+    assert "deadlines" not in location.resolve_job_def("monthly").graph.node_dict
 
 
 # -- what runs by itself -----------------------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from insertion_pipeline.ingestion import deadlines
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.portal import accounts, audit, board, deadlines, dropping, reminding
+from insertion_pipeline.portal import accounts, audit, board, dropping, reminding
 from insertion_pipeline.portal.accounts import Grant
 from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.settings import PortalSettings

@@ -1,7 +1,8 @@
 """What must hold of each asset, and what is only worth asking about.
 
 Belongs here: calls into the core's own checks, and their results as Dagster shows them. Does not belong here: a rule
-of any kind. A blocking check stops the assets below it, in this run and, through `whenever_delivered`, in others.
+of any kind; what the calendar says (`lateness`). A blocking check stops the assets below it, in this run and, through
+`whenever_delivered`, in others.
 """
 
 from collections.abc import Sequence

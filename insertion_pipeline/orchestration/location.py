@@ -10,7 +10,7 @@ import warnings
 import dagster as dg
 
 from insertion_pipeline.month import Month
-from insertion_pipeline.orchestration import assets, automation, checks, grid
+from insertion_pipeline.orchestration import assets, automation, checks, grid, lateness
 from insertion_pipeline.orchestration.alerting import failure_sensor
 from insertion_pipeline.orchestration.resources import Home, PublishingDatabase, Writer, registry_of
 from insertion_pipeline.settings import Settings
@@ -34,10 +34,17 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
             assets.indicator_values_asset(months),
             assets.release_asset(),
         ]
+        calendar = lateness.deadline_checks(sources)
+        made = dg.AssetSelection.assets(*(key for one in materialised for key in one.keys))
         monthly = dg.define_asset_job(
             MONTHLY_JOB,
-            selection=dg.AssetSelection.assets(*(key for one in materialised for key in one.keys)),
+            selection=made - dg.AssetSelection.checks(calendar),
             description="Tout ce que les dépôts d'un mois, ou d'une suite de mois, demandent de refaire.",
+        )
+        morning = dg.define_asset_job(
+            lateness.DEADLINES_JOB,
+            selection=dg.AssetSelection.checks(calendar),
+            description="Qui est en retard, et si la publication est à jour.",
         )
         grids = [grid.delivery_grid(source, registry, months) for source in sources]
         return dg.Definitions(
@@ -49,9 +56,10 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
                 *(check for source in sources for check in checks.source_checks(source)),
                 *checks.value_checks(),
                 *checks.release_checks(),
+                calendar,
             ],
-            jobs=[monthly],
-            schedules=[automation.monthly_schedule(MONTHLY_JOB)],
+            jobs=[monthly, morning],
+            schedules=[automation.monthly_schedule(MONTHLY_JOB), lateness.deadlines_schedule()],
             sensors=[automation.delivery_sensor, automation.automation_sensor(), failure_sensor(settings)],
             resources={
                 "home": home,

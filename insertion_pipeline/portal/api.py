@@ -20,11 +20,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from insertion_pipeline.ingestion import landing
+from insertion_pipeline.ingestion import deadlines, landing
 from insertion_pipeline.ingestion.landing import NothingToConfirm
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
 from insertion_pipeline.month import InvalidMonth, Month
-from insertion_pipeline.portal import accounts, board, deadlines, depositing, filling, publishing, reminding, tokens
+from insertion_pipeline.portal import accounts, board, depositing, filling, publishing, reminding, tokens
 from insertion_pipeline.portal.access import EVERYONE, MACHINES, open_to, portal_of, token_of
 from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.depositing import Upload, UploadRefused

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from insertion_pipeline.ingestion import deliveries
+from insertion_pipeline.ingestion import deadlines, deliveries
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
-from insertion_pipeline.portal import deadlines
 from insertion_pipeline.registry import Nomenclature, Partner, Registry, Source
 
 State = Literal["awaited", "late", "refused", "held", "corrections", "warnings", "received", "nothing"]

@@ -14,9 +14,10 @@ from datetime import date
 
 import sqlalchemy as sql
 
+from insertion_pipeline.ingestion import deadlines
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
-from insertion_pipeline.portal import accounts, board, deadlines, store
+from insertion_pipeline.portal import accounts, board, store
 from insertion_pipeline.portal.accounts import Account
 from insertion_pipeline.portal.board import Cell
 from insertion_pipeline.portal.context import Portal

@@ -1,5 +1,7 @@
 """The real command on a home of its own, started and killed as an operator's machine would.
 
+A release is named after the program that made it: while a rehearsal plays, leave the code alone.
+
 Belongs here: processes and what they left. Does not belong here: an assertion.
 """
 

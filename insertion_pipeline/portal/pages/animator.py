@@ -14,9 +14,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from insertion_pipeline.contracts.findings import TITLES
+from insertion_pipeline.ingestion import deadlines
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
-from insertion_pipeline.portal import accounts, board, deadlines, depositing, reminding
+from insertion_pipeline.portal import accounts, board, depositing, reminding
 from insertion_pipeline.portal.access import Form, NotFound, account_of, form_of, open_to, portal_of
 from insertion_pipeline.portal.board import Cell
 from insertion_pipeline.portal.pages.depositor import month_of

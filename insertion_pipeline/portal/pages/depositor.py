@@ -16,13 +16,13 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from insertion_pipeline.ingestion import content, landing
+from insertion_pipeline.ingestion import content, deadlines, landing
 from insertion_pipeline.ingestion.landing import NothingToConfirm
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
 from insertion_pipeline.ingestion.replaying import pages
 from insertion_pipeline.ingestion.reporting import About, Group, grouped, outcome, told, write_report
 from insertion_pipeline.month import InvalidMonth, Month
-from insertion_pipeline.portal import board, deadlines, depositing, figures, filling, publishing, reminding, verdicts
+from insertion_pipeline.portal import board, depositing, figures, filling, publishing, reminding, verdicts
 from insertion_pipeline.portal.access import (
     SIGNED_IN,
     Form,

@@ -1,17 +1,22 @@
 """When a file is due: the contract's day of the following month, or the next working day of the partner's country.
 
-Belongs here: local dates, public holidays, deadlines, the month that is being collected. Does not belong here: who is
-late (`board`), who is told (`reminding`).
+Belongs here: local dates, public holidays, deadlines, the month that is being collected, who has let one pass. Does not
+belong here: what a partner is shown of it (`portal.board`), who is told (`portal.reminding`).
 """
 
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from insertion_pipeline.ingestion.deliveries import effective
+from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import Partner, Source
+from insertion_pipeline.registry import Partner, Registry, Source
 
 #: Holidays on a fixed day: code du travail, art. L. 3133-1; Belgian royal decree of 18 April 1974.
 _FIXED = {
@@ -20,6 +25,34 @@ _FIXED = {
 }
 #: Days after Easter: Monday, Ascension, Whit Monday; the same in both countries.
 _AFTER_EASTER = (1, 39, 50)
+
+
+@dataclass(frozen=True)
+class Late:
+    """Nothing counts for a partner, a source and a month, and the day on which it was due has passed."""
+
+    partner: Partner
+    source: Source
+    month: Month
+    due: date
+    days: int
+
+
+def late(registry: Registry, everything: Sequence[Receipt], month: Month, now: datetime) -> tuple[Late, ...]:
+    """Who is late with `month` at `now`, by source, then partner. A file that is held or refused does not count yet."""
+    own: dict[tuple[str, str], list[Receipt]] = defaultdict(list)
+    for receipt in everything:
+        own[receipt.source, receipt.partner].append(receipt)
+    found = []
+    for source in sorted(registry.sources.values(), key=lambda one: one.name):
+        for partner in sorted(registry.partners.values(), key=lambda one: one.code):
+            if not partner.expects(source.name, month) or month < source.first_month:
+                continue
+            due = deadline(source, month, partner.space)
+            days = (today(partner, now) - due).days
+            if days > 0 and not effective(own[source.name, partner.code], source, month):
+                found.append(Late(partner, source, month, due, days))
+    return tuple(found)
 
 
 def today(partner: Partner, now: datetime) -> date:
