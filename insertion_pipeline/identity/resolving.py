@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -123,18 +124,18 @@ def resolve(
     all the months whose tables must agree on who is who.
     """
     chosen = tuple(sorted(set(months)))
-    spaces: dict[Space, SpaceQuality] = {}
-    connection = lake.connect(sealed_spill=True)
-    try:
+    with lake.connect(sealed_spill=True) as connection:
         gather(connection, lake, registry, chosen, rows)
-        connection.execute(SQL_MACROS)
-        reports = []
-        for space in SPACES:
-            spaces[space], report = _resolve_space(connection, lake, registry, space, str(chosen[-1]))
-            reports.append(report)
-    finally:
-        connection.close()
-    told = [report for report in reports if report.records]
+        communes = _communes(registry)
+
+        def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality]:
+            with connection.cursor() as cursor:
+                return _resolve_space(cursor, lake, communes, space, str(chosen[-1]))
+
+        with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
+            results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
+    spaces = {space: counts for space, (counts, _) in results.items()}
+    told = [report for _, report in results.values() if report.records]
     quality.keep(lake, told)
     write_page(lake, told, MeasuredQuality.load())
     watched = {name: value for report in told for name, value in report.metadata().items()}
@@ -172,7 +173,7 @@ def gather(
         if field.name not in ("record_id", "person_space", "partner_family", "partner")
     ]
     connection.execute(
-        f"""CREATE TEMP TABLE sightings (
+        f"""CREATE TABLE sightings (
             record_id VARCHAR, source VARCHAR, month VARCHAR, person_space VARCHAR, partner_family VARCHAR,
             partner VARCHAR, {", ".join(f"{name} VARCHAR" for name in columns)}, residence_name VARCHAR
         )"""
@@ -208,8 +209,9 @@ def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Mont
 
 
 def _resolve_space(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, space: Space, month: str
+    connection: duckdb.DuckDBPyConnection, lake: Lake, communes: pa.Table, space: Space, month: str
 ) -> tuple[SpaceQuality, MonthlyQuality]:
+    connection.execute(SQL_MACROS)
     columns = ", ".join(
         f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
     )
@@ -223,7 +225,7 @@ def _resolve_space(
     key = lake.identity_key(space)
     connection.register("linked", named)
     connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))
-    _register_communes(connection, registry)
+    _register_communes(connection, communes)
     persons = connection.sql(_PERSONS).to_arrow_table().cast(PERSONS_SCHEMA)
     residences = connection.sql(_RESIDENCES, params={"country": space.upper()}).to_arrow_table().cast(RESIDENCES_SCHEMA)
     folder = _folder(lake, space)
@@ -250,8 +252,6 @@ def _resolve_space(
         decided=len(decisions.holding(decisions.load(lake, space))),
         before=quality.before(lake, space, month),
     )
-    for name in ("linked", "pseudonyms", "communes", "review"):
-        connection.unregister(name)
     return counts, report
 
 
@@ -354,16 +354,18 @@ ORDER BY weight DESC, record_id_l, record_id_r
 """
 
 
-def _register_communes(connection: duckdb.DuckDBPyConnection, registry: Registry) -> None:
-    """Register `communes`: the nomenclature's rows, with a name folded for comparison."""
+def _communes(registry: Registry) -> pa.Table:
+    """The rows of the nomenclature."""
     communes = registry.nomenclature("communes")
-    table = pa.table(
-        {
-            name: pa.array([row[rank] for row in communes.rows], pa.string())
-            for rank, name in enumerate(communes.columns)
-        }
+    columns = zip(*communes.rows, strict=True)
+    return pa.table(
+        {name: pa.array(values, pa.string()) for name, values in zip(communes.columns, columns, strict=True)}
     )
-    connection.register("communes_as_listed", table)
+
+
+def _register_communes(connection: duckdb.DuckDBPyConnection, communes: pa.Table) -> None:
+    """Register `communes`, with a name folded for comparison."""
+    connection.register("communes_as_listed", communes)
     connection.execute(
         """
         CREATE OR REPLACE TEMP MACRO folded_place(name) AS regexp_replace(
