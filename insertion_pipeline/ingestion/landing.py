@@ -10,10 +10,15 @@ and has none is invisible, and writing it again gives the same. Deliveries never
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +39,8 @@ from insertion_pipeline.registry import Registry, Source
 
 #: A thin file has fewer than 70 % and fewer than N - 10 rows of the month it is compared with (domain rule 11).
 THIN_SHARE, THIN_ROWS = 0.70, 10
+#: Deposits judged before their turn, for each that is being judged: findings wait in memory.
+_AHEAD = 2
 
 
 class NothingToConfirm(Exception):
@@ -86,11 +93,74 @@ def deliver(
     `confirm`: the sha256 of these bytes, from the depositor: apply them even if they would be held, or if they were
     replaced since.
     """
+    return _prepared(
+        delivery, partner, source, month, registry, lake,
+        archive_password=archive_password, limits=limits, confirm=confirm, statements=statements,
+    )()  # fmt: skip
+
+
+def deliver_many(
+    deposits: Sequence[Deposit],
+    registry: Registry,
+    lake: Lake,
+    *,
+    archive_password: str | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Answer]:
+    """Receive deposits: judged side by side, numbered one after the other, in their order."""
+    workers = max(min(lake.threads, len(deposits)), 1)
+    with ExitStack() as stack:
+        free: SimpleQueue[Statements] = SimpleQueue()
+        for _ in range(workers):
+            free.put(stack.enter_context(Statements.opened(lake.shared_by(workers))))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+
+        def prepared(one: Deposit) -> Callable[[], Answer]:
+            statements = free.get()
+            try:
+                return _prepared(
+                    one.delivery, one.partner, one.source, one.month, registry, lake,
+                    archive_password=archive_password, limits=limits, statements=statements,
+                )  # fmt: skip
+            finally:
+                free.put(statements)
+
+        waiting: deque[Future[Callable[[], Answer]]] = deque()
+        try:
+            for one in deposits:
+                waiting.append(pool.submit(prepared, one))
+                if len(waiting) > _AHEAD * workers:
+                    yield waiting.popleft().result()()
+            while waiting:
+                yield waiting.popleft().result()()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _prepared(
+    delivery: Path | Sequence[Path],
+    partner: str,
+    source: str | None,
+    month: Month | None,
+    registry: Registry,
+    lake: Lake,
+    *,
+    archive_password: str | None = None,
+    limits: Limits | None = None,
+    confirm: str | None = None,
+    statements: Statements | None = None,
+) -> Callable[[], Answer]:
+    """Judge a delivery and keep its rows; what comes back lets it stand, or notes its refusal.
+
+    What a delivery is worth depends on its bytes alone, so that several are judged at once; what it replaces and
+    whether it is held depend on those before it.
+    """
     bytes_sent = Content.of(delivery)
     confirms = confirm is not None and confirm.lower() == bytes_sent.sha256
     known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
     if known is not None and known.status != "refused":  # what was refused is judged again, and told why again
-        return Answer(known, is_repeated=True)
+        return partial(Answer, known, is_repeated=True)
     who = registry.partners.get(partner)
     key = content.prepared_key(lake, who, bytes_sent.sha256) if who is not None else None
     with Store.opened(lake, key) as store:
@@ -98,28 +168,11 @@ def deliver(
             bytes_sent.paths, partner, source, month, registry, lake,
             archive_password=archive_password, limits=limits, statements=statements, store=store,
         )  # fmt: skip
-        if judgement.is_refused or judgement.conformed is None or judgement.source is None:
-            return _refuse(judgement, bytes_sent, registry, lake)
         receipt = _receipt(judgement, bytes_sent, registry, lake)
+        if judgement.is_refused or judgement.conformed is None or judgement.source is None:
+            return partial(_refuse, receipt, judgement.findings, registry, lake)
         _keep(judgement.conformed, receipt, bytes_sent, key, registry, lake)
-    return _commit(receipt, judgement.findings, registry.source(judgement.source), lake, confirms=confirms)
-
-
-def deliver_many(
-    deposits: Iterable[Deposit],
-    registry: Registry,
-    lake: Lake,
-    *,
-    archive_password: str | None = None,
-    limits: Limits | None = None,
-) -> Iterator[Answer]:
-    """Receive deposits one after the other, in their order."""
-    with Statements.opened(lake) as statements:
-        for one in deposits:
-            yield deliver(
-                one.delivery, one.partner, one.source, one.month, registry, lake,
-                archive_password=archive_password, limits=limits, statements=statements,
-            )  # fmt: skip
+    return partial(_commit, receipt, judgement.findings, registry.source(judgement.source), lake, confirms=confirms)
 
 
 def declare_nothing(partner: str, source: str, month: Month, registry: Registry, lake: Lake) -> Receipt:
@@ -200,26 +253,25 @@ def _contract(registry: Registry, source: str, partner: str) -> str:
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-def _refuse(judgement: Judgement, bytes_sent: Content, registry: Registry, lake: Lake) -> Answer:
+def _refuse(judged: Receipt, findings: pa.Table, registry: Registry, lake: Lake) -> Answer:
     """Keep the refusal: digest, size, time, codes. Neither the bytes nor any value.
 
     The same bytes refused by the same contract for the same reasons have the same receipt.
     """
-    partner = judgement.partner if judgement.partner in registry.partners else ""
-    source = judgement.source if judgement.source in registry.sources else None
-    receipt = _receipt(judgement, bytes_sent, registry, lake)
-    receipt = replace(receipt, partner=partner, source=source or "", status="refused", rows={}, months=(), span=None)
+    partner = judged.partner if judged.partner in registry.partners else ""
+    source = judged.source if judged.source in registry.sources else ""
+    receipt = replace(judged, partner=partner, source=source, status="refused", rows={}, months=(), span=None)
 
     def decide(everything: Sequence[Receipt]) -> Answer:
         for earlier in reversed(everything):
             if replace(earlier, sequence=0, received_at=receipt.received_at) == receipt:
-                return Answer(earlier, judgement.findings, is_repeated=True)
-        return Answer(append(lake, receipt), judgement.findings)
+                return Answer(earlier, findings, is_repeated=True)
+        return Answer(append(lake, receipt), findings)
 
     answer = committing(lake, decide)
     if not answer.is_repeated:
         number, path = answer.receipt.sequence, refusal_path(lake, answer.receipt.sequence)
-        told = {"receipt": number, "sha256": receipt.sha256, "findings": _without_values(judgement.findings)}
+        told = {"receipt": number, "sha256": receipt.sha256, "findings": _without_values(findings)}
         write_json(path, told)
         lake.keep(path)
     return answer
