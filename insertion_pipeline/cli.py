@@ -9,6 +9,7 @@ nor the libraries of the night.
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
 import os
@@ -754,9 +755,25 @@ def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serv
 
 
 def main() -> None:
-    """The entry point of the program."""
+    """The entry point of the program.
+
+    Taking apart all that was imported takes Python a second; the system does it at once. The first to register is the
+    last to be called: whoever tidies up at the end has done so.
+    """
+    code: str | int | None = ExitCode.INTERNAL
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(ExitCode.DONE if code is None else ExitCode.INTERNAL))
+
+    atexit.register(leave)
     if sys.argv[1:2] == ["check"]:
         from insertion_pipeline.ingestion.nursery import do_without_pandas
 
         do_without_pandas()
-    app(prog_name="insertion")
+    try:
+        app(prog_name="insertion")
+    except SystemExit as ending:
+        code = ending.code
+        raise

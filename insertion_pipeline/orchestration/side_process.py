@@ -8,6 +8,7 @@ the rows are there, in a process of their own, they have answered before a run n
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import multiprocessing
@@ -103,7 +104,8 @@ _places: dict[Hashable, tuple[Lake, Registry]] = {}
 
 
 def _end_with_the_parent() -> None:
-    """A parent that is killed says nothing: its end is watched for."""
+    """At once when it asks for it. A parent that is killed says nothing: its end is watched for."""
+    atexit.register(os._exit, 0)  # there is nothing to put away; taking the libraries apart takes a second
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
