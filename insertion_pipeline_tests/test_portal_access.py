@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import argon2
-import httpx
 import pyotp
 import pytest
 import sqlalchemy as sql
@@ -22,6 +21,8 @@ from insertion_pipeline.portal.app import POLICY, create_app
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.portal_server import PASSWORD, Served, serving
 from insertion_pipeline_tests.test_portal_depositing import OCTOBER
+
+RECOVERY_CODE = r"[A-Z2-7]{6}(?:-[A-Z2-7]{6}){3}"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_five_failures_in_a_quarter_of_an_hour_close_the_door_for_a_while(regist
 
 
 def test_an_unknown_address_takes_as_long_as_a_known_one(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    hasher = argon2.PasswordHasher()  # as in production: a cheap one would hide in the noise
+    hasher = argon2.PasswordHasher(time_cost=1)  # with the memory of production: a cheap one would hide in the noise
     monkeypatch.setattr(accounts, "_HASHER", hasher)
     monkeypatch.setattr(accounts, "_NOBODY", hasher.hash("personne"))
     served.person("prod@exemple.fr", ("analyst", ""))
@@ -182,7 +183,8 @@ def test_a_second_factor_is_asked_for_and_a_code_works_once(registry: Registry, 
         totp = pyotp.TOTP(found[1])
         code = totp.at(portal.clock.moment)
         done = browser.post("/compte/second-facteur", "/compte/second-facteur", {"code": code})
-        assert done.url.path == "/comptes"
+        assert len(re.findall(RECOVERY_CODE, done.text)) == accounts.RECOVERY_CODES
+        assert browser.get("/").url.path == "/comptes"
         with portal.portal.store.reading() as connection:
             kept = connection.execute(sql.select(store.accounts.c.totp_secret)).scalar_one()
         assert found[1].encode() not in kept
@@ -196,6 +198,36 @@ def test_a_second_factor_is_asked_for_and_a_code_works_once(registry: Registry, 
         third = portal.browser()
         third.sign_in("zoe@exemple.fr")
         assert third.post("/connexion/code", "/connexion/code", {"code": code}).status_code == 401
+
+
+def test_a_recovery_code_stands_for_a_lost_telephone_once(registry: Registry, tmp_path: Path) -> None:
+    with serving(tmp_path / "home", registry) as portal:
+        account = portal.person("zoe@exemple.fr", ("administrator", ""))
+        portal.person("luc@exemple.fr", ("analyst", ""))
+        keyring, database = portal.portal.lake.keyring, portal.portal.store
+        first, second, *others = accounts.set_totp(database, keyring, account.number, pyotp.random_base32())
+        assert re.fullmatch(RECOVERY_CODE, first)
+        assert len({first, second, *others}) == accounts.RECOVERY_CODES
+        with database.reading() as connection:
+            kept = connection.execute(sql.select(store.recovery_codes)).all()
+        assert not [row for row in kept for code in (first, first.replace("-", "")) if code in str(row)]
+
+        def answered(code: str) -> tuple[int, str]:
+            browser = portal.browser()
+            browser.sign_in("zoe@exemple.fr")
+            answer = browser.post("/connexion/code", "/connexion/code", {"code": code})
+            return answer.status_code, answer.url.path
+
+        assert answered(first) == (200, "/comptes")
+        assert answered(first) == answered("é") == (401, "/connexion/code")
+        assert answered(second.replace("-", " ").lower()) == (200, "/comptes")
+        assert accounts.recovery_codes_left(database, account.number) == accounts.RECOVERY_CODES - 2
+        luc = accounts.by_email(database, "luc@exemple.fr")
+        assert luc is not None
+        assert not accounts.use_recovery_code(database, portal.portal.now, luc.number, others[0])
+        assert [line.action for line in audit.lines(database)].count("recovery code used") == 2
+        accounts.remove_totp(database, account.number)
+        assert accounts.recovery_codes_left(database, account.number) == 0
 
 
 # -- routes -----------------------------------------------------------------------------------------------------------
@@ -218,7 +250,8 @@ def test_a_route_without_a_mark_answers_nobody(tmp_path: Path, registry: Registr
 
 
 def test_pages_lead_to_the_sign_in_and_the_api_answers_401(served: Served) -> None:
-    client = httpx.Client(base_url=served.address)
+    client = served.browser().client
+    client.follow_redirects = False
     for route in every_route(served):
         roles, _ = route.endpoint.__access__
         if EVERYONE in roles:
@@ -305,7 +338,7 @@ def test_a_token_is_stored_as_its_digest_is_scoped_expires_and_can_be_revoked(se
     assert shown[1] not in marie.get("/compte").text
     database = served.portal.lake.home / "portal" / "portal.sqlite"
     assert shown[1].encode() not in database.read_bytes()
-    api = httpx.Client(base_url=f"{served.address}/api/v1", headers={"Authorization": f"Bearer {shown[1]}"})
+    api = served.bearing(shown[1])
     assert api.get("/deliveries").status_code == 200
     assert api.post("/deliveries", files={"file": b"x"}).status_code == 403
     began = served.clock.moment

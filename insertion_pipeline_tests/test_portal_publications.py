@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from insertion_pipeline.identity import reviewing
 from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import sha256_of, write_json
@@ -18,6 +19,7 @@ from insertion_pipeline.portal import audit, messages, rendering
 from insertion_pipeline.publication import approving, releasing
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.portal_server import Served, serving
+from insertion_pipeline_tests.reviewed_home import Home
 from insertion_pipeline_tests.test_portal_depositing import OCTOBER
 
 EARLY, PUBLIC, CANDIDATE = "2026-10-aaaaaaaaaaaa", "2026-10-bbbbbbbbbbbb", "2026-10-cccccccccccc"
@@ -134,17 +136,13 @@ def test_own_figures_stand_beside_the_published_ones_and_name_the_release_that_u
 # -- pairs to review --------------------------------------------------------------------------------------------------
 
 
-def test_a_reviewer_sees_levels_first_values_on_demand_and_decides(tmp_path: Path, registry: Registry) -> None:
-    from insertion_pipeline.identity import reviewing
-    from insertion_pipeline_tests.test_reviewing import ROWS, Home
-
-    with serving(tmp_path / "home", registry) as portal:
+def test_a_reviewer_sees_levels_first_values_on_demand_and_decides(
+    tmp_path: Path, registry: Registry, resolved: Home
+) -> None:
+    home = Home.copy_of(resolved, tmp_path)
+    with serving(home.lake.home, registry) as portal:
         portal.person("lea@exemple.fr", ("reviewer", ""))
         portal.person("luc@exemple.fr", ("analyst", ""))
-        (tmp_path / "deposits").mkdir()
-        home = Home(portal.portal.lake, registry, tmp_path / "deposits")
-        home.deliver(*ROWS)
-        home.run()
         pair = home.waiting()["guarded"].pair
         lea, path = portal.signed_in("lea@exemple.fr"), f"/revue/fr/{pair}"
         assert "2 paires attendent" in lea.get("/revue").text

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import email
+import email.message
+import email.policy
 import json
 import os
+import smtplib
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +21,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -28,6 +32,7 @@ from insertion_pipeline.month import Month
 from insertion_pipeline.portal import accounts, audit, board, dropping, reminding
 from insertion_pipeline.portal.accounts import Grant
 from insertion_pipeline.portal.context import Portal
+from insertion_pipeline.portal.mail import Mail
 from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.portal_server import StillClock, serving
@@ -136,6 +141,87 @@ def test_a_message_that_does_not_leave_waits_for_the_next_time(portal: Portal, m
         assert on(portal, date(2026, 11, 9)) == 0
     assert reminding.remind_everyone(portal) == 1
     assert len(mails(portal)) == 1
+
+
+class Postman(socketserver.StreamRequestHandler):
+    """An SMTP server as small as RFC 5321 allows: it asks for a password, and keeps what it is given."""
+
+    server: Office
+
+    def handle(self) -> None:
+        self.say("220 loopback")
+        while line := self.rfile.readline():
+            self.server.heard.append(command := line.decode().rstrip())
+            match command.split(" ")[0].upper():
+                case "EHLO":
+                    self.say("250-loopback", "250-8BITMIME", "250 AUTH PLAIN")
+                case "AUTH":
+                    known = base64.b64encode(b"\0portail\0secret").decode()
+                    self.say("235 yes" if command == f"AUTH PLAIN {known}" else "535 no")
+                case "DATA":
+                    self.say("354 go on")
+                    sent = b"".join(line.removeprefix(b".") for line in iter(self.rfile.readline, b".\r\n"))
+                    self.server.kept.append(email.message_from_bytes(sent, policy=email.policy.default))
+                    self.say("250 kept")
+                case "QUIT":
+                    self.say("221 bye")
+                    return
+                case _:
+                    self.say("250 ok")
+
+    def say(self, *lines: str) -> None:
+        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
+
+
+class Office(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Postman)
+        self.heard: list[str] = []
+        self.kept: list[email.message.EmailMessage] = []
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    with Office() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def posting(office: Office, tmp_path: Path, **settings: object) -> Mail:
+    chosen = {"smtp_host": "127.0.0.1", "smtp_port": office.server_address[1], "smtp_starttls": False} | settings
+    return Mail.of(PortalSettings(**chosen), tmp_path / "outbox")
+
+
+def test_a_message_leaves_by_smtp_as_it_was_written(office: Office, tmp_path: Path) -> None:
+    mail = posting(office, tmp_path, smtp_user="portail", smtp_password="secret", mail_from="depots@region.example")
+    mail.send("clef", "marie@exemple.fr", "Récépissé n° 1", "Reçu. Empreinte : à garder.\n.\nFin.")
+    (kept,) = office.kept
+    assert (kept["From"], kept["To"]) == ("depots@region.example", "marie@exemple.fr")
+    assert kept["Subject"] == "Récépissé n° 1"
+    assert kept["Auto-Submitted"] == "auto-generated"
+    assert kept.get_content().replace("\r\n", "\n") == "Reçu. Empreinte : à garder.\n.\nFin.\n"
+    assert "rcpt to:<marie@exemple.fr>" in [line.lower() for line in office.heard]
+    assert not mail.outbox.exists()
+    mail.send("clef", "marie@exemple.fr", "Récépissé n° 1", "Encore.")
+    assert kept["Message-ID"] == office.kept[1]["Message-ID"]  # whoever gets both knows them for one
+
+
+def test_a_wrong_password_or_a_server_without_encryption_sends_nothing(office: Office, tmp_path: Path) -> None:
+    for settings in ({"smtp_user": "portail", "smtp_password": "faux"}, {"smtp_starttls": True}):
+        with pytest.raises(smtplib.SMTPException, match=r"no|STARTTLS"):
+            posting(office, tmp_path, **settings).send("clef", "marie@exemple.fr", "Rappel", "Texte")
+    assert office.kept == []
+
+
+def test_a_subject_carries_no_header_of_its_own(office: Office, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Header values"):
+        posting(office, tmp_path).send("clef", "marie@exemple.fr", "Rappel\r\nBcc: autre@exemple.fr", "Texte")
+    assert office.kept == []
 
 
 def test_the_receipt_says_what_it_is_about_and_is_told_once(portal: Portal) -> None:
@@ -358,7 +444,8 @@ def test_the_portal_remembers_in_postgresql_as_in_sqlite(tmp_path: Path, registr
 
 def test_requests_beyond_the_rate_are_told_to_wait(tmp_path: Path, registry: Registry) -> None:
     with serving(tmp_path / "home", registry, requests_per_minute=5) as portal:
-        answers = [httpx.get(f"{portal.address}/connexion") for _ in range(8)]
+        browser = portal.browser()
+        answers = [browser.get("/connexion") for _ in range(8)]
     assert {answer.status_code for answer in answers} == {200, 429}
     assert int(answers[-1].headers["retry-after"]) > 0
 

@@ -11,70 +11,14 @@ from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app
 from insertion_pipeline.identity import decisions, ledger, resolving, reviewing, rights, rotating
-from insertion_pipeline.identity.identifiers import nir_key
-from insertion_pipeline.ingestion import landing
 from insertion_pipeline.lake import Lake
-from insertion_pipeline.month import Month
-from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.artefacts import shown_texts
-
-SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
-HEADER = "Identifiant dans le SI*;Prénom*;Nom*;Date de naissance*;NIR;Email;Droits RSA"
-NUMBERS = [f"{thirteen}{nir_key(thirteen)}" for thirteen in ("2820251108030", "2820251108031")]
-
-# two twins of different given names; two alike with two numbers, and a third without who is one of them
-ROWS = (
-    "1;Chloé;GARMONTET;07/03/1985;;;rsa_clos",
-    "2;Manon;GARMONTET;07/03/1985;;;rsa_clos",
-    f"3;Odile;VALBRUNOT;11/02/1982;{NUMBERS[0]};odile@exemple.fr;rsa_clos",
-    f"4;Odile;VALBRUNOT;11/02/1982;{NUMBERS[1]};odile@exemple.fr;rsa_clos",
-    "5;Odile;VALBRUNOT;11/02/1982;;odile@exemple.fr;rsa_clos",
-)
-
-
-def listing(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join([HEADER, *lines, ""]), encoding="utf-8")
-    return path
-
-
-class Home:
-    """A department's list, resolved: who is with whom, by the department's own ids."""
-
-    def __init__(self, lake: Lake, registry: Registry, folder: Path) -> None:
-        self.lake, self.registry, self.folder = lake, registry, folder
-
-    def deliver(self, *lines: str, month: Month = OCTOBER) -> None:
-        path = listing(self.folder / f"{month}-{len(list(self.folder.iterdir()))}.csv", *lines)
-        receipt = landing.deliver(path, "dep-52", "department_list", month, self.registry, self.lake).receipt
-        assert receipt.status in ("applied", "held"), receipt
-        if receipt.status == "held":
-            landing.confirm(receipt.sha256, "dep-52", self.registry, self.lake)
-
-    def run(self, *months: Month) -> None:
-        resolving.resolve(self.lake, self.registry, months or (OCTOBER,))
-
-    def together(self, months: tuple[Month, ...] = (OCTOBER,)) -> set[frozenset[str]]:
-        with self.lake.connect(sealed_spill=True) as connection:
-            resolving.gather(connection, self.lake, self.registry, months, resolving.records.conformed_rows)
-            connection.register("persons", self.lake.read_parquet(resolving.persons_file(self.lake, "fr")))
-            rows = connection.execute(
-                "SELECT list(DISTINCT department_person_id) FROM sightings JOIN persons USING (record_id)"
-                " GROUP BY person_id"
-            ).fetchall()
-        return {frozenset(ids) for (ids,) in rows}
-
-    def waiting(self) -> dict[str, reviewing.ReviewedPair]:
-        return {pair.state: pair for pair in reviewing.queue(self.lake, "fr")}
+from insertion_pipeline_tests.reviewed_home import NUMBERS, ROWS, Home
 
 
 @pytest.fixture
-def home(lake: Lake, registry: Registry, tmp_path: Path) -> Home:
-    folder = tmp_path / "deposits"
-    folder.mkdir()
-    made = Home(lake, registry, folder)
-    made.deliver(*ROWS)
-    made.run()
-    return made
+def home(resolved: Home, tmp_path: Path) -> Home:
+    return Home.copy_of(resolved, tmp_path)
 
 
 FOUND = {frozenset("1"), frozenset("2"), frozenset("35"), frozenset("4")}

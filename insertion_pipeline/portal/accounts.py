@@ -6,6 +6,7 @@ which route asks for which role (`access`), the identity provider (`oidc`).
 
 from __future__ import annotations
 
+import base64
 import hmac
 import secrets
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ ROLES: tuple[Role, ...] = ("depositor", "animator", "reviewer", "analyst", "admi
 
 #: A passphrase of this length needs no further rule (NIST SP 800-63B, ANSSI).
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
+#: Given with a second factor, for the day when the telephone is lost.
+RECOVERY_CODES = 8
 LINK_HOURS = {"invitation": 7 * 24, "reset": 1}
 
 _HASHER = argon2.PasswordHasher()  # argon2id, the library's parameters (RFC 9106, low memory)
@@ -337,18 +340,68 @@ def fits(secret: str, code: str, now: datetime) -> int | None:
     step = int(now.timestamp()) // 30
     totp = pyotp.TOTP(secret)
     for candidate in (step - 1, step, step + 1):
-        if hmac.compare_digest(totp.at(candidate * 30), code.replace(" ", "")):
+        if hmac.compare_digest(totp.at(candidate * 30).encode(), code.replace(" ", "").encode()):
             return candidate
     return None
 
 
-def set_totp(database: Store, keyring: Keyring, number: int, secret: str | None) -> None:
-    """Keep a second factor under seal, or remove it."""
-    sealed = _sealed(keyring, number, secret) if secret is not None else None
+def set_totp(database: Store, keyring: Keyring, number: int, secret: str) -> list[str]:
+    """Keep a second factor under seal. Returns its recovery codes, which are never shown again."""
+    codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
     with database.writing() as connection:
-        connection.execute(
-            sql.update(store.accounts).where(store.accounts.c.id == number).values(totp_secret=sealed, totp_last_step=0)
+        _replace_second_factor(connection, number, _sealed(keyring, number, secret))
+        for code in codes:
+            connection.execute(sql.insert(store.recovery_codes).values(digest=_digest_of(code), account_id=number))
+    return codes
+
+
+def remove_totp(database: Store, number: int) -> None:
+    """Remove a second factor, and the recovery codes with it."""
+    with database.writing() as connection:
+        _replace_second_factor(connection, number, None)
+
+
+def _replace_second_factor(connection: Connection, number: int, sealed: bytes | None) -> None:
+    connection.execute(
+        sql.update(store.accounts).where(store.accounts.c.id == number).values(totp_secret=sealed, totp_last_step=0)
+    )
+    connection.execute(sql.delete(store.recovery_codes).where(store.recovery_codes.c.account_id == number))
+
+
+def _recovery_code() -> str:
+    """120 random bits, so that one round of a digest is enough to store them (ASVS 5.0, 6.5.2): `ABCDEF-GHIJKL-…`."""
+    letters = base64.b32encode(secrets.token_bytes(15)).decode()
+    return "-".join(letters[first : first + 6] for first in range(0, len(letters), 6))
+
+
+def _digest_of(code: str) -> str:
+    """The digest of a recovery code, however its owner has copied it."""
+    return digest_of("".join(mark for mark in code.upper() if mark.isalnum()))
+
+
+def use_recovery_code(database: Store, now: datetime, number: int, code: str) -> bool:
+    """Spend a recovery code. False for one that is not this account's, or has served."""
+    with database.writing() as connection:
+        spent = connection.execute(
+            sql.update(store.recovery_codes)
+            .where(
+                (store.recovery_codes.c.digest == _digest_of(code))
+                & (store.recovery_codes.c.account_id == number)
+                & store.recovery_codes.c.used_at.is_(None)
+            )
+            .values(used_at=written(now))
         )
+        return bool(spent.rowcount)
+
+
+def recovery_codes_left(database: Store, number: int) -> int:
+    """How many recovery codes an account still has."""
+    with database.reading() as connection:
+        return connection.execute(
+            sql.select(sql.func.count())
+            .select_from(store.recovery_codes)
+            .where((store.recovery_codes.c.account_id == number) & store.recovery_codes.c.used_at.is_(None))
+        ).scalar_one()
 
 
 def verify_totp(database: Store, keyring: Keyring, now: datetime, number: int, code: str) -> bool:

@@ -60,6 +60,14 @@ links = sql.Table(
     sql.Column("used_at", sql.Text),
 )
 
+recovery_codes = sql.Table(
+    "recovery_codes",
+    metadata,
+    sql.Column("digest", sql.Text, primary_key=True),
+    sql.Column("account_id", _NUMBER, sql.ForeignKey("accounts.id"), nullable=False, index=True),
+    sql.Column("used_at", sql.Text),
+)
+
 sessions = sql.Table(
     "sessions",
     metadata,

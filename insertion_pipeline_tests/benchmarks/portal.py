@@ -7,8 +7,8 @@ plays the accidents. Asserts no time: asserts that nothing is lost, doubled or m
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import random
 import resource
 import signal
 import socket
@@ -148,31 +148,69 @@ def is_whole(home: Path) -> int:
 
 
 def kills(folder: Path, points: int, count: int = 4_000) -> None:
-    """`kill -9` at moments spread over a deposit: the old state or the new one, and the same file again is welcome."""
-    home, chance = folder / "kills", random.Random(7)
+    """`kill -9` spread over the real duration of a deposit: the old state or the new one, never a mix.
+
+    Every deposit is sent to a portal that has just judged another one, so that what is killed is the deposit and not
+    the first imports; how long one takes is measured on the same home before the first kill. The receipt is the commit
+    point, so that what a kill leaves is told by it, and some kills come after the answer.
+    """
+    home = folder / "kills"
     with serving(home, REGISTRY) as portal:
         portal.person("a@exemple.fr", ("depositor", "siae-07"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    outcomes = Counter[str]()
-    for point in range(points):
-        before, body = is_whole(home), content(point, count)
+        browser = portal.signed_in("a@exemple.fr")  # a session outlives the servers that it is shown to
+        secret = browser.client.cookies["session"]
+    bodies = itertools.count()
+
+    def post(browser: Browser, token: str) -> str:
+        fields = {"jeton": token, "partenaire": "siae-07", "source": "siae_monthly", "mois": "2026-10"}
+        files = {"fichier": ("f.csv", content(next(bodies), count))}
+        answer = browser.client.post("/deposer", data=fields | {"action": "deposer"}, files=files)
+        assert answer.status_code == 200, answer.status_code
+        return answer.url.path
+
+    def ready() -> tuple[subprocess.Popen[bytes], Browser, str]:
+        address = free_address()
         server = started(home, address)
-        browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=60))
-        browser.sign_in("a@exemple.fr", PASSWORD)
-        fields = {"jeton": browser.token("/deposer"), "partenaire": "siae-07", "mois": "2026-10", "action": "deposer"}
+        browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=120))
+        browser.client.cookies.set("session", secret, domain="127.0.0.1")
+        token = browser.token("/deposer")
+        post(browser, token)
+        return server, browser, token
+
+    server, browser, token = ready()
+    durations = []
+    for _ in range(5):
+        began = time.perf_counter()
+        post(browser, token)
+        durations.append(time.perf_counter() - began)
+    server.kill()
+    server.wait()
+    typical, outcomes = statistics.median(durations), Counter[str]()
+    for point in range(points):
+        server, browser, token = ready()
+        before = is_whole(home)
         with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(browser.client.post, "/deposer", data=fields, files={"fichier": ("f.csv", body)})
-            time.sleep(chance.uniform(0, 3.0 * count / 4_000))
+            sending = pool.submit(post, browser, token)
+            time.sleep(typical * 1.25 * (point + 0.5) / points)
             server.send_signal(signal.SIGKILL)
             server.wait()
             was_answered = sending.exception() is None
         after = is_whole(home)
         assert after - before in (0, 1)
         assert after > before or not was_answered, "an answer without a receipt"
-        outcomes["new" if after > before else "old"] += 1
-    print(f"kill -9 at {points} points: {outcomes['old']} times the old state, {outcomes['new']} the new, never a mix")  # noqa: T201
+        outcomes["answered" if was_answered else "new" if after > before else "old"] += 1
+    print(  # noqa: T201
+        f"kill -9 at {points} points over {typical * 1.25:.2f} s, a deposit of {count} rows taking {typical:.2f} s: "
+        f"{outcomes['old']} times the old state, {outcomes['new']} the new one before it was said, "
+        f"{outcomes['answered']} after the answer; never a mix"
+    )
+
+
+def free_address() -> str:
+    """A place on loopback where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def full_disk(folder: Path) -> None:
@@ -180,9 +218,7 @@ def full_disk(folder: Path) -> None:
     home = folder / "full"
     with serving(home, REGISTRY) as portal:
         portal.person("a@exemple.fr", ("depositor", "siae-07"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     server = started(home, address, file_bytes=1 << 20)
     try:
         browser = Browser(httpx.Client(base_url=address, follow_redirects=True, timeout=60))

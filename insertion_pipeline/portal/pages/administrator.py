@@ -47,6 +47,7 @@ def _account(request: Request, *, secret: str = "", problem: str = "", status: i
         request, "account.html", status,
         me=account, tokens=tokens.of_account(portal.store, account.number), scopes=tokens.SCOPES, secret=secret,
         problem=problem, now=portal.now.isoformat(),
+        recovery_left=accounts.recovery_codes_left(portal.store, account.number),
     )  # fmt: skip
 
 
@@ -114,13 +115,13 @@ def second_factor_image(request: Request) -> Response:
 @router.post("/compte/second-facteur")
 @open_to(SIGNED_IN)
 def set_second_factor(request: Request, form: Form = Depends(form_of)) -> Response:
-    """Keep the second factor once a first code fits."""
+    """Keep the second factor once a first code fits, and show its recovery codes, this once."""
     portal, account, secret = portal_of(request), account_of(request), _offered_secret(request)
     if accounts.fits(secret, form.text("code", 12), portal.now) is None:
         return _second_factor(request, "Ce code ne convient pas. Attendez le suivant, puis recopiez-le.", 422)
-    accounts.set_totp(portal.store, portal.lake.keyring, account.number, secret)
+    codes = accounts.set_totp(portal.store, portal.lake.keyring, account.number, secret)
     portal.note(account.actor, "second factor set")
-    return RedirectResponse("/", status_code=303)
+    return page(request, "recovery_codes.html", codes=codes)
 
 
 def _offered_secret(request: Request) -> str:
@@ -199,7 +200,7 @@ def set_state(request: Request, number: int, form: Form = Depends(form_of)) -> R
     if accounts.by_number(portal.store, number) is None or number == me.number:
         raise NotFound
     if action == "second-facteur":
-        accounts.set_totp(portal.store, portal.lake.keyring, number, None)
+        accounts.remove_totp(portal.store, number)
     else:
         accounts.set_disabled(portal.store, portal.now, number, disabled=action == "fermer")
     portal.note(me.actor, "account state", f"account:{number}", state=action)

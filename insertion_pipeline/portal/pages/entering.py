@@ -106,7 +106,7 @@ def second_factor(request: Request, form: Form = Depends(form_of)) -> Response:
         raise MustSignIn
     who = f"code {account.number}"
     throttling.refuse_after_failures(portal.store, portal.now, who, _address(request))
-    if not accounts.verify_totp(portal.store, portal.lake.keyring, portal.now, account.number, form.text("code", 12)):
+    if not _second_factor_fits(portal, account, form.text("code", 40)):
         throttling.count_failure(portal.store, portal.now, who, _address(request))
         portal.note(account.actor, "second factor failed")
         told = "Ce code ne convient pas. Attendez le suivant, puis recopiez-le."
@@ -114,6 +114,16 @@ def second_factor(request: Request, form: Form = Depends(form_of)) -> Response:
     throttling.forgive(portal.store, who)
     throttling.forgive(portal.store, account.email)
     return _enter(request, account, _ours(form.text("suite")), is_complete=True)
+
+
+def _second_factor_fits(portal: Portal, account: Account, code: str) -> bool:
+    """Whether it is the code of the moment, or a recovery code that has not served."""
+    if accounts.verify_totp(portal.store, portal.lake.keyring, portal.now, account.number, code):
+        return True
+    if not accounts.use_recovery_code(portal.store, portal.now, account.number, code):
+        return False
+    portal.note(account.actor, "recovery code used")
+    return True
 
 
 @router.post("/deconnexion")
