@@ -13,6 +13,7 @@ import atexit
 import csv
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -199,7 +200,7 @@ FilesArgument = Annotated[
 PartnerOption = Annotated[str, typer.Option(help="Code du partenaire (data_sources/partners.csv).", show_default=False)]
 SourceOption = Annotated[str | None, typer.Option(help="Type de fichier ; reconnu au contenu s'il n'est pas donné.")]
 MonthOption = Annotated[str | None, typer.Option(help="Mois concerné, AAAA-MM.")]
-EngineOption = Annotated[str, typer.Option(help="Moteur de calcul.")]
+EngineOption = Annotated[str, typer.Option(help="Ce qui calcule faits et indicateurs : duckdb ou spark.")]
 
 
 def _month(text: str | None) -> Month | None:
@@ -435,15 +436,26 @@ def run(
         raise WrongUsage("--month ou --months, pas les deux.")
     if engine not in ("duckdb", "spark"):
         raise WrongUsage(f"Moteur {engine!r} inconnu : duckdb ou spark.")
-    if engine == "spark":
-        raise WrongUsage("Le moteur spark n'est pas installé ici : relancez sans --engine.")
     session = _session(ctx)
-    ran = _run(session, _span(month, months))
+    if engine == "spark":
+        _refuse_without_spark()
+    ran = _run(session, _span(month, months), engine)
     if session.as_json:
         say(ran.to_json())
     else:
         screen.show_run(ran)
     return ExitCode.DONE
+
+
+def _refuse_without_spark() -> None:
+    """Say what is missing before anything is made."""
+    from importlib.util import find_spec
+
+    if find_spec("pyspark") is None:
+        raise WrongUsage("Le moteur spark n'est pas installé ici : make spark, ou relancez sans --engine.")
+    java_home = os.environ.get("JAVA_HOME")
+    if shutil.which("java") is None and not (java_home and (Path(java_home) / "bin" / "java").exists()):
+        raise WrongUsage("Spark demande Java 17 : installez-le, ou relancez sans --engine.")
 
 
 def _span(month: str | None, months: str | None) -> Span | None:
@@ -453,7 +465,7 @@ def _span(month: str | None, months: str | None) -> Span | None:
     return Span.parse(text) if text else None
 
 
-def _run(session: Session, asked: Span | None) -> RunOutcome:
+def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOutcome:
     """Make the release that ends with the months asked for, unless its inputs have already made it.
 
     Dagster is loaded when there is work only. The lock is held from the plan to the release.
@@ -482,7 +494,7 @@ def _run(session: Session, asked: Span | None) -> RunOutcome:
 
         with screen.steps("Traitement", silent=session.as_json) as advance:
             run_id, checks = run_months(
-                lake, registry, session.settings, planned.span,
+                lake, registry, session.settings, planned.span, engine=engine,
                 on_progress=lambda progress: advance(progress.done, progress.total, progress.step),
             )  # fmt: skip
     return RunOutcome(releasing.chosen(lake, inputs.release_id), run_id, checks)

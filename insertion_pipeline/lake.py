@@ -350,7 +350,18 @@ class Lake:
     @contextlib.contextmanager
     def sealed_spill(self) -> Iterator[Path]:
         """A folder of one's own in the sealed area for what must not outlive the block: unpacked or opened bytes."""
-        folder = self._new_spill(self.sealed)
+        with self._spilling(self.sealed) as folder:
+            yield folder
+
+    @contextlib.contextmanager
+    def open_spill(self) -> Iterator[Path]:
+        """A folder of one's own outside the sealed area, for pseudonymised rows that must not outlive the block."""
+        with self._spilling(self.home) as folder:
+            yield folder
+
+    @contextlib.contextmanager
+    def _spilling(self, area: Path) -> Iterator[Path]:
+        folder = self._new_spill(area)
         try:
             yield folder
         finally:

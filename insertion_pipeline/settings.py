@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     lang: Literal["fr"] = "fr"
     memory_limit_mb: int = Field(default=4096, ge=256, description="What one DuckDB connection may hold in memory.")
     threads: int = Field(default=2, ge=1, description="Threads of one DuckDB connection.")
+    spark_master: str = Field(default="local[*]", description="Where `--engine spark` runs, as Spark writes it.")
     archive_password: SecretStr | None = Field(default=None, description="Password of encrypted partner archives.")
     store: str | None = Field(
         default=None, description="Object store that has what cannot be made again: s3://bucket/folder."

@@ -108,7 +108,8 @@ def compute(
                 earlier = connected()
                 needed = {table for name in building.with_dependencies({fact}) for table in facts()[name].reads}
                 _open_rows(earlier, registry, tables, needed)
-                connection.register(f"{fact}{EARLIER}", _earlier(earlier, registry, fact))
+                first = min((row["_month"] for rows in tables.values() for row in rows if "_month" in row), default="")
+                connection.register(f"{fact}{EARLIER}", _earlier(earlier, registry, fact, first))
             building.build_facts(connection, registry, OCTOBER, names)
             grids = [grid_of(registry, missing, OCTOBER.plus(-back)) for back in range(3)]
             values = computing.values_of(
@@ -136,10 +137,14 @@ def _open_rows(
     assert not given, f"unknown tables: {sorted(given)}"
 
 
-def _earlier(connection: duckdb.DuckDBPyConnection, registry: Registry, fact: str) -> pa.Table:
-    """The rows of a fact in the months before October, those that it reads made and dropped month by month."""
+def _earlier(connection: duckdb.DuckDBPyConnection, registry: Registry, fact: str, first: str) -> pa.Table:
+    """The rows of a fact in the months before October, those that it reads made and dropped month by month.
+
+    No fact has a row before `first`, the month of the first row given: October alone when nothing says more.
+    """
+    back_to = OCTOBER.months_since(Month.parse(first)) if first else 0
     made = []
-    for back in range(1, building.MONTHS_FOLLOWED + 1):
+    for back in range(1, max(min(back_to, building.MONTHS_FOLLOWED), 1) + 1):
         building.build_facts(connection, registry, OCTOBER.plus(-back), {fact})
         made.append(connection.sql(f"SELECT * FROM {fact}").to_arrow_table())
         for name in building.with_dependencies({fact}):

@@ -9,8 +9,9 @@ facts of earlier months instead, which are smaller: they are built once every mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 import duckdb
@@ -31,10 +32,11 @@ MONTHS_FOLLOWED = 12
 #: A fact of more rows is read again from its file: the connection keeps no copy.
 _ROWS_KEPT_IN_MEMORY = 200_000
 
-_SEX = "CASE person_sex WHEN '1' THEN 'M' WHEN '2' THEN 'F' END"
-_AGE_BAND = (
-    "CASE WHEN person_age < 26 THEN 'Y_LT26' WHEN person_age < 50 THEN 'Y26T49' WHEN person_age >= 50 THEN 'Y_GE50' END"
-)
+#: What every row about a person is completed with.
+PERSON_BANDS = """
+    CASE person_sex WHEN '1' THEN 'M' WHEN '2' THEN 'F' END AS sex,
+    CASE WHEN person_age < 26 THEN 'Y_LT26' WHEN person_age < 50 THEN 'Y26T49' WHEN person_age >= 50 THEN 'Y_GE50' END
+        AS age_band"""
 
 
 def compute_facts(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
@@ -44,32 +46,37 @@ def compute_facts(lake: Lake, registry: Registry, month: Month) -> Mapping[str, 
     """
     with _connected(lake) as connection:
         open_pseudonymised(connection, lake, registry, month)
-        _register_accounts(connection, lake, registry, month)
+        connection.register("delivered_accounts", delivered_accounts(lake, registry, month))
         return _write(connection, lake, registry, month, {one for one in facts().values() if not one.is_history})
 
 
 def compute_histories(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
     """Write the facts that follow persons over the months up to `month`, from the facts of those months."""
-    histories = {one for one in facts().values() if one.is_history}
     with _connected(lake) as connection:
-        for name in sorted({table for one in histories for table in one.reads}):
-            known = facts().get(name.removesuffix(EARLIER))
-            if known is None or known.is_history:
-                continue
-            if name.endswith(EARLIER):
-                create_earlier(connection, lake, name.removesuffix(EARLIER), month)
-            else:
-                rows = lake.scan(connection, [fact_path(lake, name, month)])
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
-        return _write(connection, lake, registry, month, histories)
+        for name, files in facts_followed(lake, month).items():
+            is_there = bool(files)
+            # without any earlier month, the fact's columns still come from the month's own file
+            rows = lake.scan(connection, files or [fact_path(lake, name.removesuffix(EARLIER), month)])
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows} WHERE {str(is_there).lower()}")
+        return _write(connection, lake, registry, month, {one for one in facts().values() if one.is_history})
 
 
-def create_earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, fact: str, month: Month) -> None:
-    """Create the view `<fact>__earlier`: its rows of the `MONTHS_FOLLOWED` months before `month` that are there."""
+def facts_followed(lake: Lake, month: Month) -> Mapping[str, Sequence[ParquetFile]]:
+    """What facts that follow persons read: facts of the month, and `<fact>__earlier` of the months before."""
+    followed: dict[str, Sequence[ParquetFile]] = {}
+    for name in sorted({table for one in facts().values() if one.is_history for table in one.reads}):
+        known = facts().get(name.removesuffix(EARLIER))
+        if known is not None and not known.is_history:
+            followed[name] = (
+                earlier_files(lake, known.name, month) if name.endswith(EARLIER) else [fact_path(lake, name, month)]
+            )
+    return followed
+
+
+def earlier_files(lake: Lake, fact: str, month: Month) -> Sequence[ParquetFile]:
+    """The rows of a fact in the `MONTHS_FOLLOWED` months before `month`, of those that are there."""
     files = [fact_path(lake, fact, month.plus(-back)) for back in range(1, MONTHS_FOLLOWED + 1)]
-    there = [file for file in files if file.path.exists()]
-    rows = lake.scan(connection, there or [fact_path(lake, fact, month)])
-    connection.execute(f"CREATE VIEW {fact}{EARLIER} AS SELECT * FROM {rows} WHERE {'true' if there else 'false'}")
+    return [file for file in files if file.path.exists()]
 
 
 @contextmanager
@@ -138,11 +145,19 @@ def with_dependencies(names: Iterable[str]) -> set[str]:
 # -- what facts read ---------------------------------------------------------------------------------------------
 
 
-def open_pseudonymised(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
-    """Create the views `<source>__<table>`: every pseudonymised row of the months up to `month` that facts look at.
+@dataclass(frozen=True)
+class PseudonymisedRows:
+    """What facts of a month read of one table: `<source>__<table>`, its contract's, and the files that there are."""
 
-    A table that facts read over the months holds `MONTHS_BACK` of them; any other, the month alone. A view has every
-    column of its contract's pseudonymised schema; a table that nobody delivered is an empty view.
+    name: str
+    table: ContractTable
+    files: Sequence[ParquetFile]
+
+
+def pseudonymised_rows(lake: Lake, registry: Registry, month: Month) -> Iterator[PseudonymisedRows]:
+    """Every pseudonymised table that facts of `month` read.
+
+    One that facts read over the months has `MONTHS_BACK` of them up to `month`; any other, the month alone.
     """
     read = {table for fact in facts().values() for table in fact.reads}
     over_months = {table for fact in facts().values() for table in fact.reads_over_months}
@@ -156,8 +171,16 @@ def open_pseudonymised(connection: duckdb.DuckDBPyConnection, lake: Lake, regist
             folder = lake.open_area / "pseudonymised" / source.name / table.name
             back = range(MONTHS_BACK if name in over_months else 1)
             files = [ParquetFile(folder / f"{month.plus(-lag)}.parquet") for lag in back]
-            there = [file for file in files if file.path.exists()]
-            create_view(connection, name, table, lake.scan(connection, there) if there else "")
+            yield PseudonymisedRows(name, table, [file for file in files if file.path.exists()])
+
+
+def open_pseudonymised(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
+    """Create the views `<source>__<table>`: every pseudonymised row of the months up to `month` that facts look at.
+
+    A view has every column of its contract's pseudonymised schema; a table that nobody delivered is an empty view.
+    """
+    for rows in pseudonymised_rows(lake, registry, month):
+        create_view(connection, rows.name, rows.table, lake.scan(connection, rows.files) if rows.files else "")
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: ContractTable, rows: str) -> None:
@@ -169,17 +192,23 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: Contrac
 
     connection.register(f"{name}__columns", pseudonymising.schema(table).empty_table())
     union = f" UNION ALL BY NAME SELECT * FROM {rows}" if rows else ""
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT *, {_SEX} AS sex, {_AGE_BAND} AS age_band "
-        f"FROM (SELECT * FROM {name}__columns{union})"
-    )
+    connection.execute(f"CREATE VIEW {name} AS SELECT *, {PERSON_BANDS} FROM (SELECT * FROM {name}__columns{union})")
 
 
 def register_context(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month) -> None:
     """The small relations that every fact may read: `period`, `parameters`, `reporting_units`, code lists."""
-    connection.register(
-        "period",
-        pa.table(
+    for name, table in context(registry, month).items():
+        connection.register(name, table)
+
+
+def context(registry: Registry, month: Month) -> Mapping[str, pa.Table]:
+    """The small relations that every fact may read, by name."""
+    parameters = {
+        row["code"]: [float(row["value"])] for row in registry.nomenclature("indicator_parameters").records(month)
+    }
+    partners = list(registry.partners.values())
+    return {
+        "period": pa.table(
             {
                 "month": [str(month)],
                 "previous_month": [str(month.plus(-1))],
@@ -188,17 +217,9 @@ def register_context(connection: duckdb.DuckDBPyConnection, registry: Registry, 
                 "rolling_year_start": [month.plus(-11).first_day],
             }
         ),
-    )
-    parameters = {
-        row["code"]: [float(row["value"])] for row in registry.nomenclature("indicator_parameters").records(month)
-    }
-    connection.register("parameters", pa.table(parameters))
-    for name in ("etp_reference_hours", "orientation_bodies", "siae_networks"):
-        connection.register(name, _dated(registry, name, month))
-    partners = list(registry.partners.values())
-    connection.register(
-        "reporting_units",
-        pa.table(
+        "parameters": pa.table(parameters),
+        **{name: _dated(registry, name, month) for name in _CODE_LISTS},
+        "reporting_units": pa.table(
             {
                 "unit": pa.array([one.code for one in partners], pa.string()),
                 "family": pa.array([one.family for one in partners], pa.string()),
@@ -206,7 +227,11 @@ def register_context(connection: duckdb.DuckDBPyConnection, registry: Registry, 
                 "territory_code": pa.array([one.territory_code for one in partners], pa.string()),
             }
         ),
-    )
+    }
+
+
+#: The dated code lists that facts read.
+_CODE_LISTS = ("etp_reference_hours", "orientation_bodies", "siae_networks")
 
 
 def _dated(registry: Registry, name: str, month: Month) -> pa.Table:
@@ -227,7 +252,7 @@ ACCOUNTS_SCHEMA = pa.schema(
 )
 
 
-def _register_accounts(connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month) -> None:
+def delivered_accounts(lake: Lake, registry: Registry, month: Month) -> pa.Table:
     """The relation `delivered_accounts`: where the lines of the deliveries made for the month went."""
     everything = deliveries.receipts(lake)
     rows = [
@@ -243,4 +268,4 @@ def _register_accounts(connection: duckdb.DuckDBPyConnection, lake: Lake, regist
         for receipt in deliveries.effective(everything, source, month)
         if receipt.month == month and receipt.partner in registry.partners
     ]
-    connection.register("delivered_accounts", pa.Table.from_pylist(rows, schema=ACCOUNTS_SCHEMA))
+    return pa.Table.from_pylist(rows, schema=ACCOUNTS_SCHEMA)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
@@ -98,10 +99,23 @@ class _Pass:
         return frozenset(level for one in self.indicators for level in one.indicator.levels)
 
 
-def compute_values(lake: Lake, registry: Registry, month: Month, *, as_of: Month | None = None) -> pa.Table:
+class Passes(Protocol):
+    """Whoever groups the rows of facts in DuckDB's place: each pass is one query over a fact and two small tables."""
+
+    def lay_out(self, places: Mapping[str, pa.Table]) -> None:
+        """Make the small tables readable by name, beside the facts."""
+
+    def table(self, sql: str) -> pa.Table:
+        """What a query written for DuckDB gives, in any order."""
+
+
+def compute_values(
+    lake: Lake, registry: Registry, month: Month, *, as_of: Month | None = None, passes: Passes | None = None
+) -> pa.Table:
     """Compute every indicator of `month` from the facts of the lake; write and return `lake/values/<month>.parquet`.
 
     `as_of` is the last month known when the value is computed (default: `month` itself): it decides its maturity.
+    `passes` groups the rows of facts elsewhere than in DuckDB.
     Writes `lake/coverage/<month>.parquet` beside it. Raises `InvalidDataSources` when the catalogue is refused and
     `ValuesDoNotAddUp` when an additive breakdown does not.
     """
@@ -119,7 +133,9 @@ def compute_values(lake: Lake, registry: Registry, month: Month, *, as_of: Month
             coverage.coverage_grid(lake, registry, month.plus(-back))
             for back in range(1, max(one.indicator.complete_months for one in catalogue))
         ]
-        values = values_of(connection, registry, catalogue, month, grid, as_of=as_of, earlier_grids=earlier)
+        values = values_of(
+            connection, registry, catalogue, month, grid, as_of=as_of, earlier_grids=earlier, passes=passes
+        )
         refuse_what_does_not_add_up(connection, values, catalogue)
     finally:
         connection.close()
@@ -158,6 +174,7 @@ def values_of(
     as_of: Month | None = None,
     places: pa.Table | None = None,
     earlier_grids: Sequence[pa.Table] = (),
+    passes: Passes | None = None,
 ) -> pa.Table:
     """Every value of `month`, from the facts open in `connection` and the coverage grid, as `VALUES_SCHEMA`.
 
@@ -172,17 +189,19 @@ def values_of(
     coverage.register_grids(connection, [grid, *earlier_grids])
     needs = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force], places)
     coverage.create_leaves(connection, needs)
-    for statement in _AGGREGATES:
+    for statement in AGGREGATE_MACROS:
         connection.execute(statement)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE terms (indicator_code VARCHAR, level VARCHAR, territory VARCHAR, "
         "breakdown VARCHAR, modality VARCHAR, numerator DECIMAL(24, 6), denominator DECIMAL(24, 6), "
         "contributors BIGINT, error DECIMAL(24, 6))"
     )
-    passes = [one_pass for one_pass in _passes(in_force) if _has_rows(connection, one_pass.fact)]
-    _create_places_named(connection, passes)
-    for one_pass in passes:
-        _run_pass(connection, one_pass)
+    needed = [one_pass for one_pass in _passes(in_force) if _has_rows(connection, one_pass.fact)]
+    _create_places_named(connection, needed)
+    if passes is not None:
+        passes.lay_out({name: connection.table(name).to_arrow_table() for name in ("leaves_named", "rollup_named")})
+    for one_pass in needed:
+        _run_pass(connection, one_pass, passes)
     _register_declarations(connection, registry, in_force, needs, month, as_of or month)
     return connection.sql(_VALUES).to_arrow_table().cast(VALUES_SCHEMA)
 
@@ -214,24 +233,33 @@ def _create_places_named(connection: duckdb.DuckDBPyConnection, passes: Iterable
     )
 
 
-def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass) -> None:
+def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass, passes: Passes | None) -> None:
     """Compute the terms of the indicators of one pass and append them to `terms`."""
     summed = [aggregate for aggregate in one_pass.aggregates if aggregate.adds_up]
     recounted = [aggregate for aggregate in one_pass.aggregates if not aggregate.adds_up]
     parts = []
     if summed:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE at_leaves AS {_grouped(one_pass, summed, ('leaf',))}")
+        _create(connection, "at_leaves", _grouped(one_pass, summed, ("leaf",)), passes)
         sums = ", ".join(f"sum({aggregate.column}) AS {aggregate.column}" for aggregate in summed)
         parts.append(
             f"SELECT level, territory, breakdown, modality, {sums} FROM at_leaves JOIN rollup_named USING (leaf) "
             f"WHERE level IN ({_texts(one_pass.levels)}) GROUP BY ALL"
         )
     if recounted:
-        parts.append(_grouped(one_pass, recounted, ("level", "territory")))
+        _create(connection, "at_territories", _grouped(one_pass, recounted, ("level", "territory")), passes)
+        parts.append("SELECT * FROM at_territories")
     joined = " JOIN ".join(f"({part})" for part in parts)
     using = " USING (level, territory, breakdown, modality)" if len(parts) > 1 else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE aggregates AS SELECT * FROM {joined}{using}")
     connection.execute("INSERT INTO terms " + " UNION ALL ".join(_terms(one) for one in one_pass.indicators))
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, passes: Passes | None) -> None:
+    """Create the relation `name` from a query over a fact, run here or elsewhere."""
+    if passes is None:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+    else:
+        connection.register(name, passes.table(sql))
 
 
 def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[str]) -> str:
@@ -352,7 +380,7 @@ def maturity(registry: Registry, sources: Iterable[str], month: Month, as_of: Mo
 #: delay at which half of a cohort or fewer still wait, those who wait until the end of observation (`is_over` false,
 #: `days` so far) included; null when more than half still wait. The product of shares is compared with one half up to
 #: rounding of doubles.
-_AGGREGATES = (
+AGGREGATE_MACROS = (
     """CREATE OR REPLACE TEMP MACRO median_of_waits(waits) AS (
         SELECT min(days)
         FROM (

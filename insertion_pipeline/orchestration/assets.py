@@ -24,7 +24,7 @@ from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.orchestration import order, questions
+from insertion_pipeline.orchestration import order, piping, questions
 from insertion_pipeline.orchestration.discretion import without_values
 from insertion_pipeline.orchestration.grid import delivery_key
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, Plan, plan
@@ -184,16 +184,24 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
     @dg.multi_asset(name="facts", specs=specs, backfill_policy=SPAN_IN_ONE_RUN)
     def facts(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
         with without_values():
-            for compute in (building.compute_facts, building.compute_histories):  # these read those of every month
-                for month, rows_by_fact in _side_by_side(writer, months_of(context), compute):
-                    for name, rows in rows_by_fact.items():
-                        context.add_asset_metadata(
-                            {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
-                        )
+            for month, rows_by_fact in _facts_made(context, writer):
+                for name, rows in rows_by_fact.items():
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
+                    )
         for spec in specs:
             yield dg.MaterializeResult(asset_key=spec.key)
 
     return facts
+
+
+def _facts_made(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[tuple[Month, Mapping[str, int]]]:
+    months = months_of(context)
+    if piping.is_on_spark(context):
+        yield from piping.on_spark(context, writer, "facts", months, months[-1])
+        return
+    for compute in (building.compute_facts, building.compute_histories):  # these read those of every month
+        yield from _side_by_side(writer, months, compute)
 
 
 def _side_by_side(
@@ -234,12 +242,7 @@ def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsD
     )
     def indicator_values(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
         with without_values():
-            last = plan_of(context, writer.lake()).last
-
-            def compute(lake: Lake, registry: Registry, month: Month) -> pa.Table:
-                return computing.compute_values(lake, registry, month, as_of=max(last, month))
-
-            for month, values in _side_by_side(writer, months_of(context), compute):
+            for month, values in _values_made(context, writer):
                 context.add_asset_metadata(
                     {
                         "dagster/partition_row_count": values.num_rows,
@@ -251,6 +254,19 @@ def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsD
         return dg.MaterializeResult(metadata={"dagster/column_schema": _arrow_schema(computing.VALUES_SCHEMA)})
 
     return indicator_values
+
+
+def _values_made(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[tuple[Month, pa.Table]]:
+    months, last = months_of(context), plan_of(context, writer.lake()).last
+    if piping.is_on_spark(context):
+        for month, _ in piping.on_spark(context, writer, "values", months, last):
+            yield month, writer.lake().read_parquet(computing.values_path(writer.lake(), month))
+        return
+
+    def compute(lake: Lake, registry: Registry, month: Month) -> pa.Table:
+        return computing.compute_values(lake, registry, month, as_of=max(last, month))
+
+    yield from _side_by_side(writer, months, compute)
 
 
 def release_asset() -> dg.AssetsDefinition:

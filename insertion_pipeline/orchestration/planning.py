@@ -40,13 +40,17 @@ class Plan:
 #: The tag of a run that says in which month its release ends.
 LAST_MONTH_TAG = "insertion/last_month"
 
+#: The tag of a run that says what computes facts and values.
+ENGINE_TAG = "insertion/engine"
 
-def span_tags(span: Span) -> dict[str, str]:
+
+def span_tags(span: Span, engine: str = "duckdb") -> dict[str, str]:
     """The tags of one run over a span of months. Those of its two ends are Dagster's own."""
     return {
         "dagster/asset_partition_range_start": str(span.first),
         "dagster/asset_partition_range_end": str(span.last),
         LAST_MONTH_TAG: str(span.last),
+        ENGINE_TAG: engine,
     }
 
 

@@ -28,6 +28,7 @@ class Home(dg.ConfigurableResource["Home"]):
     memory_limit_mb: int = 4096
     threads: int = 2
     store: str = ""
+    spark_master: str = "local[*]"
 
     @classmethod
     def of(cls, settings: Settings) -> Home:
@@ -38,6 +39,7 @@ class Home(dg.ConfigurableResource["Home"]):
             memory_limit_mb=settings.memory_limit_mb,
             threads=settings.threads,
             store=settings.store or "",
+            spark_master=settings.spark_master,
         )
 
     def lake(self) -> Lake:

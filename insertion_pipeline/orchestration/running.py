@@ -62,12 +62,13 @@ def run_months(
     settings: Settings,
     span: Span,
     *,
+    engine: str = "duckdb",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[str, tuple[CheckOutcome, ...]]:
     """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
-    The caller holds the writer's lock. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a
-    blocking check stops the run, and whatever a step raises.
+    `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock. Durations are left in
+    `runs/<run_id>/steps.json`. Raises `RunFailed` when a blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     folder = dagster_home(lake)
@@ -82,7 +83,7 @@ def run_months(
             result = definitions.resolve_job_def(MONTHLY_JOB).execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                tags=span_tags(span),
+                tags=span_tags(span, engine),
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     except DagsterAssetCheckFailedError:

@@ -36,8 +36,8 @@ SELECT
     annex.aid_of_month,
     CAST(annex.aid_of_month * annex.council_share AS DECIMAL(18, 6)) AS aid_of_council,
     CAST(annex.aid_of_month * (1 - annex.council_share) AS DECIMAL(18, 6)) AS aid_of_state,
-    CASE WHEN len(memberships.networks) > 0 THEN memberships.networks ELSE ['AUCUN'] END AS networks,
-    CASE WHEN len(memberships.programmes) > 0 THEN memberships.programmes ELSE ['AUCUN'] END AS programmes
+    CASE WHEN array_length(memberships.networks) > 0 THEN memberships.networks ELSE ['AUCUN'] END AS networks,
+    CASE WHEN array_length(memberships.programmes) > 0 THEN memberships.programmes ELSE ['AUCUN'] END AS programmes
 FROM siae_annexes AS annex
 CROSS JOIN period
 LEFT JOIN realised ON realised.space = annex.space AND realised.annex = CAST(annex.annex_id AS VARCHAR)
