@@ -205,6 +205,22 @@ def test_a_signed_release_made_again_keeps_its_name(home: Lake, safe: SafeTable)
     assert releasing.inputs_of(home, registry, [Month.parse("2026-09")]).release_id == found.release_id
 
 
+def test_a_release_is_protected_together_with_the_signed_ones_of_its_months(home: Lake, safe: SafeTable) -> None:
+    first, registry = candidate(home), small_registry()
+    second = release(home, registry, inputs("second"), safe)  # made before the first was signed
+    assert releasing.signed_since(home, second) == ()
+    signed(home, first)
+    assert [one.release_id for one in releasing.signed_since(home, second)] == [first.release_id]
+    code, _ = answer(home, "sign", second.release_id, "--name", "Camille Martin", "--role", "statisticienne")
+    assert (code, second.stage(NOON)) == (3, "candidate")
+    following = inputs("third", follows=first.release_id)
+    assert [one.release_id for one in releasing.published_before(home, following)] == [first.release_id]
+    third = Release("third", home.releases / "third", {"inputs": following.to_json()})
+    assert releasing.signed_since(home, third) == ()
+    later = inputs("fourth", last="2026-10", follows=first.release_id)
+    assert releasing.published_before(home, later) == ()  # no month in common
+
+
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,7 @@ def sign(
 ) -> ExitCode:
     """Signer une publication : elle devient publique à son heure."""
     from insertion_pipeline import screen
-    from insertion_pipeline.publication import approving
+    from insertion_pipeline.publication import approving, releasing
     from insertion_pipeline.publication.verifying import verify
 
     session = session_of(ctx)
@@ -121,6 +121,11 @@ def sign(
     if verification.problems:
         first = verification.problems[0]
         raise Refused(f"Publication altérée, elle ne peut être signée : {first.file}, {first.message}.")
+    if others := releasing.signed_since(session.lake, chosen):
+        raise Refused(
+            f"{others[-1].release_id} a été signée depuis et montre les mêmes mois : « insertion run » refait la "
+            "publication, protégée avec elle."
+        )
     try:
         approving.sign(
             session.lake, chosen.folder, chosen.manifest,

@@ -10,7 +10,7 @@ negative. Both know every equation. What follows from them is worked out in `inf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -23,6 +23,7 @@ from insertion_pipeline.disclosure.inference import Unknowns
 
 #: What names a cell.
 KEY = ("quantity", "month", "territory_code", "breakdown", "modality")
+Numbers = NDArray[np.float64]
 _SAME = 1e-6
 #: Two solutions so far apart show that an unknown has more than one possible value.
 APART = 0.01
@@ -48,6 +49,19 @@ FINDINGS_SCHEMA = pa.schema(
 
 #: One row per cell that must not be known more closely than `need`.
 NEEDS_SCHEMA = pa.schema([*(FINDINGS_SCHEMA.field(name) for name in KEY), ("need", pa.float64())])
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier release, the rows being those of the release attacked: what it did not show is hidden in it.
+
+    `fallen` is what the reader need not believe any more (quantity, month, territory_code, breakdown, modality, along):
+    sums that do not hold between what was shown then and what is true now, `rate` for the line of a complement,
+    `value` for a number that is another one now. The strongest reader knows just what has not moved.
+    """
+
+    published: pa.Table
+    fallen: pa.Table
 
 
 @dataclass(frozen=True)
@@ -197,22 +211,28 @@ binding AS (
         AND open_sums.modality = total.modality AND open_sums.along = sums.along
 ),
 signed AS (
-    SELECT along || ' ' || whole AS equation, part AS cell, 1.0 AS sign FROM binding
+    SELECT along, whole, part AS cell, 1.0 AS sign FROM binding
     UNION ALL
-    SELECT DISTINCT along || ' ' || whole, whole, -1.0 FROM binding
+    SELECT DISTINCT along, whole, whole, -1.0 FROM binding
     UNION ALL
-    SELECT 'rate ' || cell, unnest([cell, above_cell, below_cell]), unnest([1.0, 1.0, -1.0]) FROM other_cell
+    SELECT 'rate', cell, unnest([cell, above_cell, below_cell]), unnest([1.0, 1.0, -1.0]) FROM other_cell
 )
-SELECT
-    dense_rank() OVER (ORDER BY equation) - 1 AS equation, cell, sign, shown,
-    bool_or(shown IS NULL) OVER (PARTITION BY equation) AS has_unknown
-FROM signed JOIN cell USING (cell)
+SELECT dense_rank() OVER (ORDER BY along, whole) - 1 AS equation, along, whole, cell, sign::DOUBLE AS sign
+FROM signed
+"""
+_ENTRIES = "SELECT equation, cell, sign FROM entry ORDER BY equation, cell"
+_SHOWN = "SELECT shown FROM cell ORDER BY cell"
+_FALLEN_CELLS = "SELECT cell FROM cell JOIN fallen USING (quantity, month, territory_code, breakdown, modality)"
+_FALLEN_EQUATIONS = f"""
+SELECT DISTINCT entry.equation
+FROM entry
+JOIN ({_FALLEN_CELLS.replace("SELECT cell", "SELECT cell, along")}) AS fallen
+    ON fallen.cell = entry.whole AND fallen.along = entry.along
 """
 
 _HIDDEN = """
 SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place
 FROM cell LEFT JOIN needs USING (quantity, month, territory_code, breakdown, modality)
-WHERE shown IS NULL
 ORDER BY cell
 """
 
@@ -222,11 +242,12 @@ def audit(
     published: pa.Table,
     knowledge: Knowledge,
     needs: pa.Table | None = None,
-    claimed: Iterable[NDArray[np.float64]] = (),
+    claimed: Iterable[Numbers] = (),
     *,
+    earlier: Sequence[Earlier] = (),
     zeros_known: bool = True,
 ) -> Audit:
-    """Attack `published` (columns of `indicator_values`) with nothing but it and `knowledge`.
+    """Attack `published` (columns of `indicator_values`) with nothing but it, `earlier` releases and `knowledge`.
 
     `needs` (`NEEDS_SCHEMA`) says which cells to bound, until they are seen to be so wide or to be narrower; any other
     hidden cell is only told apart from one that has a single possible value. `claimed`: values of the cells of `needs`
@@ -235,7 +256,6 @@ def audit(
     """
     needs = NEEDS_SCHEMA.empty_table() if needs is None else needs
     tables = {
-        "published": published,
         "indicators": knowledge.indicators,
         "breakdowns": knowledge.breakdowns,
         "links": knowledge.links,
@@ -246,34 +266,91 @@ def audit(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        for step in (_CELLS, _COMPLEMENTS, _ALL_CELLS, _EQUATIONS):
-            connection.execute(step)
-        entries = connection.sql(
-            "SELECT equation, cell, sign::DOUBLE AS sign, shown FROM entry WHERE has_unknown ORDER BY equation, cell"
-        ).to_arrow_table()
-        hidden = connection.sql(_HIDDEN).to_arrow_table()
+        _make_cells(connection, published)
+        connection.execute(_EQUATIONS)
+        entries = connection.sql(_ENTRIES).to_arrow_table()
+        cells = connection.sql(_HIDDEN).to_arrow_table()
+        past = [_remembered(connection, one) for one in earlier]
     finally:
         for name in tables:
             connection.unregister(name)
-    return _inferred(entries, hidden, claimed, zeros_known=zeros_known)
+    return _inferred(_Equations.of(entries, cells, past), cells, claimed, zeros_known=zeros_known)
 
 
-def _inferred(
-    entries: pa.Table, hidden: pa.Table, claimed: Iterable[NDArray[np.float64]], *, zeros_known: bool
-) -> Audit:
-    equations, equation = np.unique(entries["equation"].to_numpy(), return_inverse=True)
-    shown, sign = entries["shown"].to_numpy(), entries["sign"].to_numpy()
-    known = ~np.isnan(shown)
-    right = -np.bincount(equation[known], weights=(sign * shown)[known], minlength=len(equations)).astype(np.float64)
-    cells = hidden["cell"].to_numpy()
-    unknown = np.searchsorted(cells, entries["cell"].to_numpy()[~known])
+def _make_cells(connection: duckdb.DuckDBPyConnection, published: pa.Table) -> None:
+    connection.register("published", published)
+    for step in (_CELLS, _COMPLEMENTS, _ALL_CELLS):
+        connection.execute(step)
+    connection.unregister("published")
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """An earlier release in the cells of the one attacked."""
+
+    shown: Numbers  # one per cell; NaN where it was hidden
+    moved: NDArray[np.int64]  # cells that were shown and are another number now
+    fallen: NDArray[np.int64]  # equations that do not hold with what was shown then
+
+
+def _remembered(connection: duckdb.DuckDBPyConnection, earlier: Earlier) -> _Remembered:
+    _make_cells(connection, earlier.published)
+    connection.register("fallen", earlier.fallen)
+    shown = connection.sql(_SHOWN).to_arrow_table()["shown"].to_numpy().astype(np.float64)
+    moved = connection.sql(f"{_FALLEN_CELLS} WHERE along = 'value'").to_arrow_table()["cell"].to_numpy()
+    fallen = connection.sql(_FALLEN_EQUATIONS).to_arrow_table()["equation"].to_numpy()
+    connection.unregister("fallen")
+    return _Remembered(shown, moved, fallen)
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """One entry per (equation, cell), with the number that the cell has in it, NaN where it is unknown."""
+
+    equation: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    sign: Numbers
+    number: Numbers
+    unknown: NDArray[np.bool_]  # one per cell: neither shown nor remembered
+
+    @classmethod
+    def of(cls, entries: pa.Table, cells: pa.Table, past: Sequence[_Remembered]) -> _Equations:
+        """The equations of now, and those of earlier releases that say something else of what they hid."""
+        shown = cells["shown"].to_numpy().astype(np.float64)
+        for one in past:
+            still = ~np.isnan(one.shown)
+            still[one.moved] = False
+            shown = np.where(np.isnan(shown) & still, one.shown, shown)
+        equation, cell, sign = (entries[name].to_numpy() for name in ("equation", "cell", "sign"))
+        first = int(equation.max(initial=-1)) + 1
+        found = [(equation, cell, sign, shown[cell])]
+        for number, one in enumerate(past, start=1):
+            then = np.where(np.isnan(one.shown), shown, one.shown)
+            other = np.zeros(first, dtype=bool)
+            other[equation[then[cell] != shown[cell]]] = True
+            other[one.fallen] = False
+            at = other[equation]
+            found.append((equation[at] + number * first, cell[at], sign[at], then[cell[at]]))
+        equation, cell, sign, told = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        return cls(equation, cell, sign, told, np.isnan(shown))
+
+
+def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers], *, zeros_known: bool) -> Audit:
+    open_ = np.isnan(equations.number)
+    asking = np.isin(equations.equation, np.unique(equations.equation[open_]))
+    names, equation = np.unique(equations.equation[asking], return_inverse=True)
+    sign, number, open_ = equations.sign[asking], equations.number[asking], open_[asking]
+    known = ~open_
+    right = -np.bincount(equation[known], weights=(sign * number)[known], minlength=len(names)).astype(np.float64)
+    position = np.cumsum(equations.unknown) - 1
+    hidden = cells.filter(pa.array(equations.unknown))
     at_least_one, is_hidden = (
         hidden[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("is_at_least_one", "is_hidden")
     )
     system = Unknowns(
-        equation[~known].astype(np.int64),
-        unknown.astype(np.int64),
-        sign[~known],
+        equation[open_].astype(np.int64),
+        position[equations.cell[asking][open_]].astype(np.int64),
+        sign[open_],
         right,
         np.where(at_least_one & zeros_known, 1.0, 0.0),
     )
@@ -286,4 +363,4 @@ def _inferred(
     found |= {"low": pa.array(intervals.low), "high": pa.array(intervals.high)}
     found["solution"] = pa.array(solution, from_pandas=True)
     table = pa.table({name: found[name] for name in FINDINGS_SCHEMA.names}).cast(FINDINGS_SCHEMA)
-    return Audit(table.filter(hidden["is_hidden"]), len(equations))
+    return Audit(table.filter(hidden["is_hidden"]), len(names))

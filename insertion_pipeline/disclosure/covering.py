@@ -165,6 +165,7 @@ class Covering:
         fractions = np.where(np.isfinite(of_cell), of_cell, fractions)
         origins = system.derived_from[visible[derived]]
         fractions[visible[derived]] = np.minimum(fractions[origins].sum(axis=1), 1.0)
+        fractions[system.known] = 0.0
         return fractions, -best.value
 
     def _program(self, hidden_rows: Booleans) -> _Program:

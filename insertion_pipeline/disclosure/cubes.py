@@ -94,6 +94,7 @@ def system_of(cube: Cube, widths: Numbers, *, zeros_published: bool) -> System:
         floors=floors,
         widths=np.concatenate([widths, np.zeros(count - cube.published)]),
         derived_from=np.full((count, 2), -1, dtype=np.int64),
+        known=np.zeros(count, dtype=bool),
         costs=np.sqrt(np.maximum(values, 0.25)),
         must_show=(values == 0) & zeros_published,
         shown_row=published,

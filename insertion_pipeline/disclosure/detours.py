@@ -58,8 +58,8 @@ def detoured(system: System, hidden_rows: Booleans, spread: Spread, targets: Int
 
 
 def _blocked(system: System, hidden_rows: Booleans, visible: Booleans) -> Booleans:
-    """Which cells stand in a row that must show, or follow from two visible ones that do."""
-    blocked = np.zeros(system.cell_count, dtype=bool)
+    """Which cells are known, stand in a row that must show, or follow from two visible ones that do."""
+    blocked = system.known.copy()
     closed = ~hidden_rows & system.must_show
     blocked[system.shown_cell[closed[system.shown_row]]] = True
     derived = system.derived_from[:, 0] >= 0

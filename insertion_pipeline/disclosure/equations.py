@@ -12,16 +12,18 @@ fulfil (a part was not received, or lies outside the table) binds nobody: it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from insertion_pipeline.disclosure import vintages
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
+from insertion_pipeline.disclosure.vintages import Bond, Vintage
 from insertion_pipeline.registry import Registry
 
 #: Breakdown and modality of a row that is not cut.
@@ -37,6 +39,9 @@ OPEN_SUMS_SCHEMA = pa.schema(
 )
 #: One row per quantity that is a part of another one.
 COMPOSITIONS_SCHEMA = pa.schema([(name, pa.string()) for name in ("whole_quantity", "part_quantity", "along")])
+#: In tables of what an earlier release said: its numbers, and the lines denominator = numerator + others.
+VALUE: Final = "value"
+RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
 
 
@@ -48,14 +53,23 @@ class AddedUp:
     quantities: Mapping[tuple[str, str], str]  # (indicator, term) → name of the quantity
     cells: Mapping[tuple[str, str, str, str, str], int]  # (quantity, month, territory, breakdown, modality)
     open_sums: pa.Table  # `OPEN_SUMS_SCHEMA`: sums declared, but not fulfilled by the values
+    #: One per earlier release (`OPEN_SUMS_SCHEMA`): what it said that is not true of the values any more. `along` is
+    #: `VALUE` for a number that moved, `RATE` for the line of a complement.
+    fallen: tuple[pa.Table, ...]
 
 
 def added_up(
-    values: pa.Table, verdicts: Verdicts, registry: Registry, links: pa.Table, sum_width_share: float
+    values: pa.Table,
+    verdicts: Verdicts,
+    registry: Registry,
+    links: pa.Table,
+    sum_width_share: float,
+    past: Sequence[Vintage] = (),
 ) -> AddedUp:
-    """The system of cells and equations of `values`, whose rows stand in canonical order.
+    """The system of cells and equations of `values`, whose rows stand in canonical order, and of earlier releases.
 
-    A sensitive count needs an interval as wide as its threshold, a sensitive sum one of `sum_width_share` of itself.
+    A sensitive count needs an interval as wide as its threshold, a sensitive sum one of `sum_width_share` of itself;
+    what is known already needs none.
     """
     quantities = quantities_of(values, verdicts)
     entries = _entries(values, verdicts, quantities, sum_width_share)
@@ -69,32 +83,42 @@ def added_up(
     composed = compositions(registry, quantities)
     sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links, composed)
     derived, rate_line = _complements(entries, cell, keyring.count)
-    (line, line_cell, line_sign, implied), open_sums = _lines(sums, keyring, truth, derived)
-    first = int(line[-1]) + 1 if len(line) else 0
+    lines, open_sums = _lines(sums, keyring, truth, derived)
+    lines = lines.and_rates(rate_line)
+    bonds = [
+        vintages.bond(_shown_then(entries, cell, derived, one), truth, lines.line, lines.cell, lines.sign, TOLERANCE)
+        for one in past
+    ]
+    fallen = tuple(_fallen(keyring, lines, one) for one in bonds)
+    for one in bonds:
+        lines = lines.and_bound(one)
+    known = np.any([np.zeros(keyring.count, dtype=bool), *(one.known for one in bonds)], axis=0)
     is_shown = ~entries.is_derived
     shown_row, shown_cell = entries.row[is_shown], cell[is_shown]
     system = System(
         values=truth,
         floors=np.minimum(floors, truth),
-        widths=widths,
+        widths=np.where(known, 0.0, widths),
         derived_from=derived,
-        **_worth_showing(len(values), shown_row, truth[shown_cell]),
+        known=known,
+        **_worth_showing(len(values), shown_row, truth[shown_cell], known[shown_cell]),
         shown_row=shown_row,
         shown_cell=shown_cell,
-        line=np.concatenate([line, np.repeat(np.arange(len(rate_line)), 3) + first]).astype(np.int64),
-        line_cell=np.concatenate([line_cell, rate_line.ravel()]).astype(np.int64),
-        line_sign=np.concatenate([line_sign, np.tile([-1.0, 1.0, 1.0], len(rate_line))]),
-        implied=np.concatenate([implied, np.zeros(len(rate_line), dtype=bool)]),
+        line=lines.line,
+        line_cell=lines.cell,
+        line_sign=lines.sign,
+        implied=lines.implied,
     )
-    return AddedUp(system, quantities, keyring.index(), open_sums)
+    return AddedUp(system, quantities, keyring.index(), open_sums, fallen)
 
 
-def _worth_showing(rows: int, shown_row: Integers, shown: Numbers) -> dict[str, Any]:
-    """What hiding each row costs, and which rows are never hidden: those that show a zero and nothing else."""
-    largest, shows = np.zeros(rows), np.zeros(rows, dtype=bool)
+def _worth_showing(rows: int, shown_row: Integers, shown: Numbers, known: Booleans) -> dict[str, Any]:
+    """What hiding each row costs, and which rows are never hidden: they show only zeros, or only what is known."""
+    largest, shows, tells = np.zeros(rows), np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
     np.maximum.at(largest, shown_row, shown)
     shows[shown_row] = True
-    return {"costs": np.sqrt(np.maximum(largest, 0.25)), "must_show": shows & (largest == 0)}
+    tells[shown_row[~known]] = True
+    return {"costs": np.sqrt(np.maximum(largest, 0.25)), "must_show": shows & ((largest == 0) | ~tells)}
 
 
 def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
@@ -163,6 +187,7 @@ class _Entries:
     width: Numbers
     is_derived: Booleans
     rates: Integers  # per rate row: entries of its denominator, numerator and complement
+    term: Integers  # 0 = numerator, 1 = denominator, 2 = complement
 
 
 def _entries(
@@ -206,6 +231,7 @@ def _entries(
         ),
         is_derived=np.arange(len(row)) >= len(over) + len(under),
         rates=np.stack([under_at[rates], over_at[rates], complement_at], axis=1).astype(np.int64),
+        term=np.repeat(np.arange(3), [len(over), len(under), len(rates)]),
     )
 
 
@@ -325,12 +351,45 @@ def _additive(registry: Registry, quantities: Mapping[tuple[str, str], str], nam
     return np.array([all(term in adding for term in name.removeprefix("~").split("|")) for name in names], dtype=bool)
 
 
-def _lines(
-    sums: _Sums, keys: _CellKeys, truth: Numbers, derived: Integers
-) -> tuple[tuple[Integers, Integers, Numbers, Booleans], pa.Table]:
-    """The sums that the values fulfil, as entries (line, cell, sign) sorted by line, and which lines are implied by
-    others; and the sums that the values do not fulfil.
-    """
+@dataclass(frozen=True)
+class _Lines:
+    """Equations: one entry per (line, cell), sorted by line; what each line is the sum of and along what."""
+
+    line: Integers
+    cell: Integers
+    sign: Numbers
+    implied: Booleans  # one per line: it follows from others
+    whole: Integers  # one per line that is no bond
+    along: tuple[str, ...]
+
+    def and_rates(self, rate_lines: Integers) -> _Lines:
+        """The same and one line (denominator, numerator, others) per complement."""
+        first, count = len(self.implied), len(rate_lines)
+        return _Lines(
+            np.concatenate([self.line, np.repeat(np.arange(count), 3) + first]).astype(np.int64),
+            np.concatenate([self.cell, rate_lines.ravel()]).astype(np.int64),
+            np.concatenate([self.sign, np.tile([-1.0, 1.0, 1.0], count)]),
+            np.concatenate([self.implied, np.zeros(count, dtype=bool)]),
+            np.concatenate([self.whole, rate_lines[:, 2]]).astype(np.int64),
+            (*self.along, *(RATE for _ in range(count))),
+        )
+
+    def and_bound(self, bond: Bond) -> _Lines:
+        """The same and the equations of an earlier release that bind what it hid."""
+        first = len(self.implied)
+        count = int(bond.line[-1]) + 1 if len(bond.line) else 0
+        return _Lines(
+            np.concatenate([self.line, bond.line + first]),
+            np.concatenate([self.cell, bond.line_cell]),
+            np.concatenate([self.sign, bond.line_sign]),
+            np.concatenate([self.implied, np.zeros(count, dtype=bool)]),
+            self.whole,
+            self.along,
+        )
+
+
+def _lines(sums: _Sums, keys: _CellKeys, truth: Numbers, derived: Integers) -> tuple[_Lines, pa.Table]:
+    """The sums that the values fulfil, and which of them are implied by others; the sums that they do not fulfil."""
     base = len(truth) + 1
     unique, line = np.unique(sums.along * base + sums.whole, return_inverse=True)
     whole = (unique % base).astype(np.int64)
@@ -342,10 +401,31 @@ def _lines(
     signs = np.concatenate([np.ones(int(kept.sum())), -np.ones(int(holds.sum()))])
     order = np.lexsort((cells, lines))
     words = keys.words(whole[~holds])
-    along = [sums.names[rank] for rank in (unique // base)[~holds].tolist()]
-    open_sums = pa.table([pa.array(column, pa.string()) for column in (*words, along)], schema=OPEN_SUMS_SCHEMA)
+    along = np.array(sums.names, dtype=object)[unique // base] if len(unique) else np.zeros(0, dtype=object)
+    open_sums = pa.table([pa.array(column, pa.string()) for column in (*words, along[~holds])], schema=OPEN_SUMS_SCHEMA)
     implied = _implied(unique, np.bincount(line, minlength=len(unique)), holds, derived)[holds]
-    return (lines[order], cells[order], signs[order], implied), open_sums
+    return _Lines(lines[order], cells[order], signs[order], implied, whole[holds], (*along[holds],)), open_sums
+
+
+def _shown_then(entries: _Entries, cell: Integers, derived: Integers, past: Vintage) -> Numbers:
+    """Per cell, the number that an earlier release showed of it; NaN where it showed none."""
+    shown = np.full(len(derived), np.nan)
+    terms = np.stack([past.numerator, past.denominator, past.denominator - past.numerator])
+    told = terms[entries.term, entries.row]
+    at = ~np.isnan(told)
+    shown[cell[at]] = told[at]
+    complement = np.flatnonzero(derived[:, 0] >= 0)
+    whole, part = derived[complement].T
+    shown[complement] = shown[whole] - shown[part]
+    return shown
+
+
+def _fallen(keys: _CellKeys, lines: _Lines, bond: Bond) -> pa.Table:
+    """What an earlier release said that is not true any more: numbers and equations, by their keys."""
+    fallen, moved = np.flatnonzero(bond.fallen), np.flatnonzero(bond.moved)
+    words = keys.words(np.concatenate([lines.whole[fallen], moved]))
+    along = [*(lines.along[at] for at in fallen.tolist()), *(VALUE for _ in range(len(moved)))]
+    return pa.table([pa.array(column, pa.string()) for column in (*words, along)], schema=OPEN_SUMS_SCHEMA)
 
 
 def _implied(keys: Integers, parts: Integers, holds: Booleans, derived: Integers) -> Booleans:

@@ -7,7 +7,7 @@ checked, the type that publication asks for. Does not belong here: each of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.disclosure import attacker, thresholds
+from insertion_pipeline.disclosure import attacker, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, added_up, compositions, is_additive
@@ -32,6 +32,7 @@ from insertion_pipeline.disclosure.thresholds import (
     Verdicts,
     texts,
 )
+from insertion_pipeline.disclosure.vintages import Vintage
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Registry
 
@@ -96,31 +97,45 @@ class SafeTable:
         object.__setattr__(self, "certificate", certificate)
 
 
-def protect(values: pa.Table, registry: Registry) -> SafeTable:
+def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = ()) -> SafeTable:
     """Protect unprotected values (`COLUMNS` and `contributors`, `threshold`, optionally `largest_share`).
 
     Small cells are hidden, then what would give them away; the attacker audits the result and what it finds is hidden
-    too, until it finds nothing. Raises `CannotProtect` when there is nothing left to hide, `ForbiddenBreakdown`.
+    too, until it finds nothing. `earlier`: tables already published; what they hid stays hidden, and they are attacked
+    together with this one. Raises `CannotProtect` when there is nothing left to hide, `ForbiddenBreakdown`.
     """
     values = values.sort_by([(name, "ascending") for name in ORDER])
     verdicts = thresholds.judge(values, registry)
-    on_the_menu, withheld = _on_the_menu(values, verdicts)
+    past = vintages.beside(values, earlier)
+    on_the_menu, withheld = _on_the_menu(values, verdicts, vintages.ever_shown(past, len(values)))
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
+    past = tuple(one.filter(on_the_menu) for one in past)
     links = territory_links(registry, values)
-    system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE)
+    system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, past)
     knowledge = _knowledge(values, verdicts, registry, system, links)
-    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge)
+    frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
+    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past)
     table = _published(values, _statuses(verdicts, hidden))
-    certificate = {**_certificate(table, verdicts, system, suppression, audit, rounds), "withheld": withheld}
-    return SafeTable(table, knowledge, certificate, maker=_MAKER)
+    certificate = _certificate(table, verdicts, system, suppression, audit, rounds)
+    over_time = {
+        "earlier_releases": len(past),
+        "rows_that_stay_hidden": int(frozen.sum()),
+        "cells_known_from_earlier": int(system.system.known.sum()),
+    }
+    return SafeTable(table, knowledge, {**certificate, "over_time": over_time, "withheld": withheld}, maker=_MAKER)
 
 
 def _hidden(
-    values: pa.Table, verdicts: Verdicts, system: AddedUp, knowledge: Knowledge
+    values: pa.Table,
+    verdicts: Verdicts,
+    system: AddedUp,
+    knowledge: Knowledge,
+    frozen: Booleans,
+    past: Sequence[Vintage],
 ) -> tuple[Booleans, attacker.Audit, Suppression, int]:
     """What to hide, once the attacker finds nothing: hidden cells that have one possible value need room too."""
     protected = system.system
-    hidden, rounds = verdicts.statuses == SUPPRESSED, 0
+    hidden, rounds = (verdicts.statuses == SUPPRESSED) | frozen, 0
     while True:
         rounds += 1
         try:
@@ -131,7 +146,10 @@ def _hidden(
         table = _published(values, _statuses(verdicts, hidden))
         with in_memory() as connection:
             needs, claimed = _told(system, suppression)
-            audit = attacker.audit(connection, table, knowledge, needs, claimed)
+            earlier = [
+                attacker.Earlier(one.as_shown(table), fallen) for one, fallen in zip(past, system.fallen, strict=True)
+            ]
+            audit = attacker.audit(connection, table, knowledge, needs, claimed, earlier=earlier)
         exposed = sorted({*_cells(audit.breaches, system), *_cells(audit.narrow, system)})
         if not exposed:
             return hidden, audit, suppression, rounds
@@ -157,12 +175,13 @@ def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator
     return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions())
 
 
-def _on_the_menu(values: pa.Table, verdicts: Verdicts) -> tuple[Booleans, list[dict[str, str]]]:
+def _on_the_menu(values: pa.Table, verdicts: Verdicts, was_shown: Booleans) -> tuple[Booleans, list[dict[str, str]]]:
     """Which rows are worth publishing, and the parts of the table that are not published at all.
 
     A part is an indicator at one level of a country, uncut or by one breakdown. Where more than half of its values, ten
     at least, are too small, the part is left out: it would say little but which places are not empty, and that alone
-    would cost the figures of departments and countries. Uncut figures of large territories are never left out.
+    would cost the figures of departments and countries. Uncut figures of large territories are never left out, nor is
+    a part of which an earlier release showed a row.
     """
     names = ("indicator_code", "country", "territory_level", "breakdown")
     columns = [pc.dictionary_encode(values[name].combine_chunks()) for name in names]
@@ -178,7 +197,8 @@ def _on_the_menu(values: pa.Table, verdicts: Verdicts) -> tuple[Booleans, list[d
     is_headline = np.array(
         [key["territory_level"] in HEADLINE_LEVELS and key["breakdown"] == UNCUT for key in keys], dtype=bool
     )
-    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~is_headline
+    kept = is_headline | (np.bincount(part, weights=was_shown, minlength=len(parts)) > 0)
+    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~kept
     withheld = [key for key, out in zip(keys, left_out, strict=True) if out]
     withheld.sort(key=lambda key: tuple(key.values()))
     return np.asarray(~left_out[part], dtype=bool), withheld
@@ -265,7 +285,7 @@ def _certificate(
             " solutions differ",
         },
         "not_claimed": [
-            "each release is audited by itself: earlier releases of the same month are not part of the system",
+            "months are not linked to each other: a total since January is not compared with its months",
             "no rule against group disclosure: zeros are published",
         ],
         "parameters": dict(PARAMETERS),

@@ -25,8 +25,9 @@ class System:
     floors: Numbers  # one per cell: the least value that anybody would assume of it when hidden
     widths: Numbers  # one per cell: the width that the interval of a sensitive cell must have; 0 = not sensitive
     derived_from: Integers  # cells × 2: the cells whose difference a derived cell is; -1 elsewhere
+    known: Booleans  # one per cell: an earlier release shows it, whatever is hidden now
     costs: Numbers  # one per row: what hiding it costs
-    must_show: Booleans  # one per row: never hidden (a zero; a figure that an earlier release shows)
+    must_show: Booleans  # one per row: never hidden (a zero; what is known already)
     shown_row: Integers  # one entry per (row, cell shown by it) …
     shown_cell: Integers  # … the cell
     line: Integers  # one entry per (equation, cell), sorted by equation …
@@ -59,8 +60,8 @@ class System:
         return self.visible(~self.must_show)
 
     def visible(self, hidden_rows: Booleans) -> Booleans:
-        """Which cells anybody can read off the rows that are left, or take the difference of."""
-        shown = np.zeros(self.cell_count, dtype=bool)
+        """Which cells anybody knows, can read off the rows that are left, or take the difference of."""
+        shown = self.known.copy()
         shown[self.shown_cell[~hidden_rows[self.shown_row]]] = True
         derived = np.flatnonzero(self.derived_from[:, 0] >= 0)
         whole, part = self.derived_from[derived].T

@@ -303,12 +303,16 @@ def release_asset() -> dg.AssetsDefinition:
 
 
 def _publish(lake: Lake, registry: Registry, planned: Plan, publishing: PublishingDatabase) -> Release:
-    safe = protect(releasing.values_to_publish(lake, planned.published), registry)
+    inputs = releasing.inputs_of(lake, registry, planned.published, read=planned.read)
+    if existing := releasing.find(lake, inputs.release_id):
+        return existing
+    earlier = [one.table("indicator_values") for one in releasing.published_before(lake, inputs)]
+    safe = protect(releasing.values_to_publish(lake, planned.published), registry, earlier)
     with publishing.connected() as connection:
         return releasing.release(
             lake,
             registry,
-            releasing.inputs_of(lake, registry, planned.published, read=planned.read),
+            inputs,
             safe,
             coverage=releasing.coverage_to_publish(lake, planned.published),
             connection=connection,

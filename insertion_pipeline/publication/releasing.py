@@ -448,6 +448,39 @@ def chosen(lake: Lake, release_id: str | None = None) -> Release:
     return (exact or matching)[-1]
 
 
+def published_before(lake: Lake, inputs: Inputs) -> tuple[Release, ...]:
+    """The signed releases that show months of `inputs`, oldest first: the one that it follows, the one before, …"""
+    found = _chain(lake, [inputs.follows] if inputs.follows else [])
+    wanted = {str(month) for month in inputs.months}
+    return tuple(one for one in reversed(found.values()) if wanted & set(one.months))
+
+
+def signed_since(lake: Lake, candidate: Release) -> tuple[Release, ...]:
+    """The signed releases that show months of a candidate and that it was not protected together with."""
+    if approving.approval_of(candidate.folder):
+        return ()
+    known = {candidate.release_id, *_chain(lake, _followed_by(candidate))}
+    others = [one for one in releases(lake) if one.release_id not in known and set(one.months) & set(candidate.months)]
+    return tuple(one for one in others if approving.approval_of(one.folder))
+
+
+def _chain(lake: Lake, names: list[str]) -> dict[str, Release]:
+    """The releases of these names, those that they follow and those that they bring together, by name."""
+    found: dict[str, Release] = {}
+    pending = list(names)
+    while pending:
+        one = find(lake, pending.pop(0))
+        if one is not None and one.release_id not in found:
+            found[one.release_id] = one
+            pending += _followed_by(one)
+    return found
+
+
+def _followed_by(one: Release) -> list[str]:
+    made_from = one.manifest["inputs"]
+    return [*made_from.get("combined", ()), *([made_from["follows"]] if made_from.get("follows") else [])]
+
+
 def headlines(published: Release) -> tuple[Headline, ...]:
     """The uncut country values of the last month, in the order of the catalogue."""
     names = {row["code"]: (position, row["label"]) for position, row in enumerate(_catalogue_order(published))}
@@ -493,7 +526,9 @@ def _followed(lake: Lake, inputs: Inputs) -> str | None:
         if _without_follows(one.manifest["inputs"]) == without:
             followed: str | None = one.manifest["inputs"].get("follows")
             return followed
-    signed = [one for one in every if approving.approval_of(one.folder) and one.months[-1] <= str(inputs.months[-1])]
+    wanted, last = {str(month) for month in inputs.months}, str(inputs.months[-1])
+    concerned = [one for one in every if one.months[-1] <= last or wanted & set(one.months)]
+    signed = [one for one in concerned if approving.approval_of(one.folder)]
     return signed[-1].release_id if signed else None
 
 

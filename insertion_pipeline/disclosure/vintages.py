@@ -1,0 +1,112 @@
+"""What earlier releases said of the values that are published again.
+
+Belongs here: the rows of earlier releases beside those of now. Does not belong here: which releases those are
+(`publication.releasing`), what follows from them (`equations` for the protector, `attacker` for everybody else).
+
+Rule: what was hidden stays hidden, and what was shown and has not moved since is no secret any more, so that hiding it
+protects nothing. A number that moved is another number; the sums of the earlier release still bind what did not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
+from insertion_pipeline.disclosure.thresholds import ABSENT, PUBLISHED, SHOWN, SUPPRESSED, numbers
+from insertion_pipeline.lake import in_memory
+
+_BESIDE: Final = """
+SELECT
+    coalesce(earlier.status = 'suppressed', false) AS was_hidden,
+    CASE WHEN list_contains($shown, earlier.status) THEN earlier.numerator END AS numerator,
+    CASE WHEN list_contains($shown, earlier.status) THEN earlier.denominator END AS denominator
+FROM now LEFT JOIN earlier USING (month, territory_code, indicator_code, breakdown, modality)
+ORDER BY row
+"""
+
+
+@dataclass(frozen=True)
+class Vintage:
+    """What one earlier release said of each row of now, one entry per row, in the order of the rows."""
+
+    was_hidden: Booleans
+    numerator: Numbers  # NaN where it was not shown
+    denominator: Numbers
+
+    @property
+    def was_shown(self) -> Booleans:
+        return ~np.isnan(self.numerator) | ~np.isnan(self.denominator)
+
+    def filter(self, rows: Booleans) -> Vintage:
+        """The same of some of the rows."""
+        return Vintage(self.was_hidden[rows], self.numerator[rows], self.denominator[rows])
+
+    def as_shown(self, table: pa.Table) -> pa.Table:
+        """The rows of `table` as the earlier release showed them: what it did not show is hidden."""
+        absent = pc.is_in(table["status"], pa.array(ABSENT))
+        status = pc.if_else(absent, table["status"], pc.if_else(pa.array(self.was_shown), PUBLISHED, SUPPRESSED))
+        columns = {name: table[name] for name in table.column_names}
+        columns |= {name: pa.array(getattr(self, name), from_pandas=True) for name in ("numerator", "denominator")}
+        return pa.table({**columns, "status": status, "value": pa.nulls(len(table), pa.float64())})
+
+
+def beside(values: pa.Table, earlier: Sequence[pa.Table]) -> tuple[Vintage, ...]:
+    """What each earlier table of published values said of the rows of `values`."""
+    keys = values.select(["month", "territory_code", "indicator_code", "breakdown", "modality"])
+    found = []
+    with in_memory() as connection:
+        connection.register("now", keys.append_column("row", pa.array(np.arange(len(keys)))))
+        for table in earlier:
+            connection.register("earlier", table)
+            told = connection.sql(_BESIDE, params={"shown": list(SHOWN)}).to_arrow_table()
+            connection.unregister("earlier")
+            hidden = told["was_hidden"].to_numpy(zero_copy_only=False).astype(bool)
+            found.append(Vintage(hidden, numbers(told, "numerator"), numbers(told, "denominator")))
+    return tuple(found)
+
+
+def ever_hidden(past: Sequence[Vintage], rows: int) -> Booleans:
+    """Which rows any earlier release hid."""
+    return np.asarray(np.any([np.zeros(rows, dtype=bool), *(one.was_hidden for one in past)], axis=0), dtype=bool)
+
+
+def ever_shown(past: Sequence[Vintage], rows: int) -> Booleans:
+    """Which rows any earlier release showed."""
+    return np.asarray(np.any([np.zeros(rows, dtype=bool), *(one.was_shown for one in past)], axis=0), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Bond:
+    """What of an earlier release still binds the cells of now."""
+
+    known: Booleans  # one per cell: it was shown and has not moved
+    moved: Booleans  # one per cell: it was shown, and is another number now
+    fallen: Booleans  # one per equation: it does not hold between what was shown then and what is true now
+    line: Integers  # one entry per (equation of then that binds what it hid, cell that it hid), equations from 0 …
+    line_cell: Integers  # … the cell
+    line_sign: Numbers  # … its coefficient: the signed sum of the movements is zero
+
+
+def bond(shown: Numbers, truth: Numbers, line: Integers, line_cell: Integers, line_sign: Numbers, same: float) -> Bond:
+    """What follows from cells that were `shown` with these values (NaN: hidden), equations being as they are now.
+
+    An equation of then says more than it does now where a cell that was shown has moved: what it hid sums to what it
+    summed to then, unless some of that has moved as well.
+    """
+    told = ~np.isnan(shown)
+    moved = told & (np.abs(np.where(told, shown, 0.0) - truth) > same * np.maximum(1.0, np.abs(truth)))
+    count = int(line[-1]) + 1 if len(line) else 0
+    then = np.where(told, shown, truth)[line_cell]
+    left = np.bincount(line, weights=line_sign * then, minlength=count)
+    size = np.bincount(line, weights=np.abs(then), minlength=count)
+    fallen = np.abs(left) > same * np.maximum(1.0, size)
+    touched = np.bincount(line, weights=moved[line_cell], minlength=count) > 0
+    entries = np.flatnonzero((touched & ~fallen)[line] & ~told[line_cell])
+    _, number = np.unique(line[entries], return_inverse=True)
+    return Bond(told & ~moved, moved, fallen, number.astype(np.int64), line_cell[entries], line_sign[entries])
