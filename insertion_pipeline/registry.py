@@ -342,7 +342,10 @@ class Indicator(_Declared):
     levels: tuple[Level, ...]
     breakdowns: tuple[str, ...] = ()
     additive_over_territories: bool = True
-    parts: tuple[str, ...] = Field(default=(), description="Indicators whose numerators sum to this one's.")
+    parts: tuple[str, ...] = Field(
+        default=(),
+        description="Indicators whose numerators sum to this one's; `code[breakdown=modality]`: a part of one.",
+    )
     threshold: int = Field(default=5, ge=1)
     minimum_denominator: int = 30
     sensitivity: Literal["ordinary", "sensitive"] = "ordinary"

@@ -300,6 +300,36 @@ def test_indicators_that_sum_to_another_are_protected_together() -> None:
     assert shown == {"exits": "published", "lasting": "suppressed", "passing": "suppressed", "other": "published"}
 
 
+def combined(**counts: int) -> tuple[pa.Table, Registry]:
+    """Persons by disjoint combinations of families, and the share of those that two families follow."""
+    breakdown = Breakdown(column="x", label="x", modalities=dict.fromkeys(counts, "x"))
+    several = tuple(f"known[families={name}]" for name in counts if "+" in name)
+    rate = FAMILY.indicators[1].model_copy(update={"parts": several})
+    family = FAMILY.model_copy(
+        update={"breakdowns": {"families": breakdown}, "indicators": (FAMILY.indicators[0], rate)}
+    )
+    whole, two = sum(counts.values()), sum(count for name, count in counts.items() if "+" in name)
+    rows = [value("known", "FR", "country", whole), value("share", "FR", "country", two, whole)]
+    rows += [
+        value("known", "FR", "country", count, breakdown="families", modality=name) for name, count in counts.items()
+    ]
+    return values_of(rows), Registry(small_registry().folder, {}, {}, (family,), "")
+
+
+def test_a_union_of_disjoint_combinations_is_an_equation_of_the_system() -> None:
+    """Two families or more: 3 + 30, shown as 33 of 233. Hiding the 3 with a single family would leave 33 - 30."""
+    values, registry = combined(**{"ale": 20, "siae": 180, "ale+siae": 3, "ale+siae+department": 30})
+    table = protect(values, registry).table
+    hidden = {row["modality"] for row in table.to_pylist() if row["status"] == "suppressed"}
+    assert hidden == {"ale+siae", "ale+siae+department"}
+    forgetful = Registry(registry.folder, {}, {}, (FAMILY.model_copy(update={"breakdowns": registry.breakdowns}),), "")
+    naive = protect(values, forgetful)  # the fault: the equation is not in the system
+    knowing = protect(values, registry).knowledge
+    with in_memory() as connection:
+        found = attacker.audit(connection, naive.table, knowing).breaches.to_pylist()
+    assert [(row["modality"], row["low"]) for row in found] == [("ale", 20.0), ("ale+siae", 3.0)]
+
+
 def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
     rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
     safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())

@@ -76,7 +76,8 @@ class Knowledge:
     links: pa.Table
     #: quantity, month, territory_code, breakdown, modality, along: sums known not to hold
     open_sums: pa.Table
-    #: whole_quantity, part_quantity, along: quantities that sum to another one
+    #: whole_quantity, part_quantity, part_breakdown, part_modality, along: quantities that sum to another one, cut like
+    #: it, or, where a breakdown is named, by one modality each to a whole that is not cut
     compositions: pa.Table
 
 
@@ -201,8 +202,21 @@ composed AS (
     JOIN cell AS whole ON whole.quantity = compositions.whole_quantity AND whole.month = part.month
         AND whole.territory_code = part.territory_code AND whole.breakdown = part.breakdown
         AND whole.modality = part.modality
+    WHERE compositions.part_breakdown = ''
 ),
-sums AS (SELECT * FROM territorial UNION ALL SELECT * FROM cut UNION ALL SELECT * FROM composed),
+united AS (
+    SELECT whole.cell AS whole, part.cell AS part, compositions.along
+    FROM compositions
+    JOIN cell AS part ON part.quantity = compositions.part_quantity
+        AND part.breakdown = compositions.part_breakdown AND part.modality = compositions.part_modality
+    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity AND whole.month = part.month
+        AND whole.territory_code = part.territory_code AND whole.breakdown = 'total' AND whole.modality = 'TOTAL'
+    WHERE compositions.part_breakdown <> ''
+),
+sums AS (
+    SELECT * FROM territorial UNION ALL SELECT * FROM cut
+    UNION ALL SELECT * FROM composed UNION ALL SELECT * FROM united
+),
 binding AS (
     SELECT sums.* FROM sums
     JOIN cell AS total ON total.cell = sums.whole

@@ -12,6 +12,7 @@ fulfil (a part was not received, or lies outside the table) binds nobody: it is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,12 +38,16 @@ LINKS_SCHEMA = pa.schema([(name, pa.string()) for name in ("month", "part", "par
 OPEN_SUMS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("quantity", "month", "territory_code", "breakdown", "modality", "along")]
 )
-#: One row per quantity that is a part of another one.
-COMPOSITIONS_SCHEMA = pa.schema([(name, pa.string()) for name in ("whole_quantity", "part_quantity", "along")])
+#: One row per quantity that is a part of another one: cut in the same way, or, of a whole that is not cut, at one
+#: modality of a breakdown of its own (empty otherwise).
+COMPOSITIONS_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("whole_quantity", "part_quantity", "part_breakdown", "part_modality", "along")]
+)
 #: In tables of what an earlier release said: its numbers, and the lines denominator = numerator + others.
 VALUE: Final = "value"
 RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
+_PART: Final = re.compile(r"(?P<code>\w+)(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?")
 
 
 @dataclass(frozen=True)
@@ -146,16 +151,31 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
 
 def compositions(registry: Registry, quantities: Mapping[tuple[str, str], str]) -> pa.Table:
     """Which quantities sum to which, by the word of the catalogue: one row per part (`COMPOSITIONS_SCHEMA`)."""
-    rows = [
-        {
-            "whole_quantity": quantities[code, _NUMERATOR],
-            "part_quantity": quantities[part, _NUMERATOR],
-            "along": f"parts of {code}",
-        }
-        for code, indicator in sorted(registry.indicators.items())
-        if indicator.parts and all((one, _NUMERATOR) in quantities for one in (code, *indicator.parts))
-        for part in indicator.parts
-    ]
+    numerators = {code: quantity for (code, term), quantity in quantities.items() if term == _NUMERATOR}
+    return composed({code: one.parts for code, one in sorted(registry.indicators.items())}, numerators)
+
+
+def composed(parts: Mapping[str, Sequence[str]], numerators: Mapping[str, str]) -> pa.Table:
+    """One row per part of each indicator all of whose parts have a quantity (`COMPOSITIONS_SCHEMA`).
+
+    A part is the code of an indicator, or `code[breakdown=modality]`: disjoint combinations and their unions.
+    """
+    rows = []
+    for code, named in parts.items():
+        split = [_PART.fullmatch(one) for one in named]
+        if not split or code not in numerators or not all(one and one["code"] in numerators for one in split):
+            continue
+        rows += [
+            {
+                "whole_quantity": numerators[code],
+                "part_quantity": numerators[one["code"]],
+                "part_breakdown": one["breakdown"] or "",
+                "part_modality": one["modality"] or "",
+                "along": f"parts of {code}",
+            }
+            for one in split
+            if one
+        ]
     return pa.Table.from_pylist(rows, schema=COMPOSITIONS_SCHEMA)
 
 
@@ -320,7 +340,16 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
             continue  # an indicator without a single cell this time: nothing shows it
         at = np.flatnonzero(quantity == at_quantity[row["part_quantity"]])
         above = np.full_like(at, at_quantity[row["whole_quantity"]])
-        whole = keys.find(above, month[at], territory[at], breakdown[at], modality[at])
+        cut, kind = breakdown[at], modality[at]
+        if row["part_breakdown"]:
+            if not (
+                {row["part_breakdown"], UNCUT} <= set(breakdowns) and {row["part_modality"], TOTAL} <= set(modalities)
+            ):
+                continue
+            own = (cut == breakdowns.index(row["part_breakdown"])) & (kind == modalities.index(row["part_modality"]))
+            at, above = at[own], above[own]
+            cut, kind = np.full_like(at, breakdowns.index(UNCUT)), np.full_like(at, modalities.index(TOTAL))
+        whole = keys.find(above, month[at], territory[at], cut, kind)
         add(at, whole, np.full_like(at, first + composition_names.index(row["along"])))
     empty = np.zeros(0, dtype=np.int64)
     part, whole, along = (np.concatenate(columns) for columns in zip((empty,) * 3, *found, strict=True))

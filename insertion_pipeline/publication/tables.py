@@ -128,7 +128,11 @@ INDICATORS: Final = PublishedTable(
         ("adds_up_over_territories", "boolean", "Un territoire est-il la somme de ses parties ?"),
         ("numerator_quantity", "string", "Nom de la grandeur du numérateur : même nom, mêmes nombres."),
         ("denominator_quantity", "string", "Nom de la grandeur du dénominateur : même nom, mêmes nombres."),
-        ("parts", "string", "Indicateurs dont les numérateurs s'additionnent au sien."),
+        (
+            "parts",
+            "string",
+            "Indicateurs dont les numérateurs s'additionnent au sien ; code[ventilation=modalité] : une part.",
+        ),
         ("aliases", "string", "Anciens codes, conservés un an."),
     ),
 )

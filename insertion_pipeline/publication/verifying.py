@@ -17,6 +17,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from insertion_pipeline.disclosure import attacker, small_cells
+from insertion_pipeline.disclosure.equations import composed
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
 from insertion_pipeline.publication import approving, sdmx, signing, writing
 from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
@@ -206,19 +207,8 @@ def _knowledge(read: Mapping[str, pa.Table]) -> attacker.Knowledge:
 
 
 def _compositions(indicators: list[dict[str, Any]]) -> pa.Table:
-    quantities = {row["code"]: row["numerator_quantity"] for row in indicators}
-    rows = [
-        {
-            "whole_quantity": quantities[row["code"]],
-            "part_quantity": quantities[part],
-            "along": f"parts of {row['code']}",
-        }
-        for row in indicators
-        if row["parts"] and all(quantities.get(one) for one in (row["code"], *row["parts"].split()))
-        for part in row["parts"].split()
-    ]
-    schema = pa.schema([(name, pa.string()) for name in ("whole_quantity", "part_quantity", "along")])
-    return pa.Table.from_pylist(rows, schema=schema)
+    quantities = {row["code"]: row["numerator_quantity"] for row in indicators if row["numerator_quantity"]}
+    return composed({row["code"]: (row["parts"] or "").split() for row in indicators}, quantities)
 
 
 def _json(path: Path) -> Any:
