@@ -39,6 +39,7 @@ def test_what_was_hidden_stays_hidden_however_large_it_has_become() -> None:
     assert hidden(safe) == {COMMUNES[0], COMMUNES[1]}
     assert safe.certificate["over_time"] == {
         "earlier_releases": 1,
+        "attacked_together": 1,
         "rows_that_stay_hidden": 2,
         "cells_known_from_earlier": 3,  # two communes and the other department
     }
@@ -62,6 +63,27 @@ def test_a_sum_of_the_earlier_release_binds_what_it_hid() -> None:
 
 def test_a_zero_is_shown_even_where_a_number_was_hidden() -> None:
     assert COMMUNES[0] not in hidden(after(month_of(3, 20, 40, 60), month_of(0, 20, 40, 60)))
+
+
+def test_a_part_that_was_left_out_of_a_month_stays_out_of_it() -> None:
+    """A sparse level is withheld; a revision does not add it to totals that everybody has seen."""
+    rows = month_of(30, 20, 40, 60).to_pylist()
+    before = values_of(row for row in rows if row["territory_level"] != "commune")
+    safe = protect(values_of(rows), small_registry(), [protect(before, small_registry()).table])
+    assert {row["territory_level"] for row in safe.table.to_pylist()} == {"department", "region"}
+
+
+def test_where_only_what_everybody_has_seen_could_help_the_pattern_is_extended_and_the_certificate_says_so() -> None:
+    """Two persons turn out to live elsewhere: 6 and 0 become 4 and 2, beside numbers that have not moved."""
+    safe = after(month_of(6, 0, 40, 60), month_of(4, 2, 40, 60))
+    assert hidden(safe) >= set(COMMUNES[:2])
+    assert len(hidden(safe)) == 3
+    assert safe.certificate["over_time"] == {
+        "earlier_releases": 1,
+        "attacked_together": 0,
+        "rows_that_stay_hidden": 0,
+        "cells_known_from_earlier": 0,
+    }
 
 
 def fallen(*rows: tuple[str, str]) -> pa.Table:

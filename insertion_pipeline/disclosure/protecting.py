@@ -108,21 +108,45 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     verdicts = thresholds.judge(values, registry)
     past = vintages.beside(values, earlier)
     on_the_menu, withheld = _on_the_menu(values, verdicts, vintages.ever_shown(past, len(values)))
+    on_the_menu &= ~vintages.ever_left_out(past, len(values))
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
     links = territory_links(registry, values)
-    system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, past)
+    try:
+        table, knowledge, certificate = _protected(values, verdicts, registry, links, past, past)
+    except CannotProtect:
+        if not past:
+            raise
+        table, knowledge, certificate = _protected(values, verdicts, registry, links, past, ())
+    return SafeTable(table, knowledge, {**certificate, "withheld": withheld}, maker=_MAKER)
+
+
+def _protected(
+    values: pa.Table,
+    verdicts: Verdicts,
+    registry: Registry,
+    links: pa.Table,
+    past: Sequence[Vintage],
+    remembered: Sequence[Vintage],
+) -> tuple[pa.Table, Knowledge, dict[str, Any]]:
+    """The table, what is known of it and its certificate; what `past` releases hid stays hidden in any case.
+
+    `remembered`: those that are one system with this one. Where something had to be hidden that everybody has seen and
+    that has not moved, they cannot be: then the pattern is extended all the same, and the certificate says so.
+    """
+    system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, remembered)
     knowledge = _knowledge(values, verdicts, registry, system, links)
     frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
-    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past)
+    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, remembered)
     table = _published(values, _statuses(verdicts, hidden))
     certificate = _certificate(table, verdicts, system, suppression, audit, rounds)
-    over_time = {
+    certificate["over_time"] = {
         "earlier_releases": len(past),
+        "attacked_together": len(remembered),
         "rows_that_stay_hidden": int(frozen.sum()),
         "cells_known_from_earlier": int(system.system.known.sum()),
     }
-    return SafeTable(table, knowledge, {**certificate, "over_time": over_time, "withheld": withheld}, maker=_MAKER)
+    return table, knowledge, certificate
 
 
 def _hidden(

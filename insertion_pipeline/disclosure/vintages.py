@@ -3,8 +3,9 @@
 Belongs here: the rows of earlier releases beside those of now. Does not belong here: which releases those are
 (`publication.releasing`), what follows from them (`equations` for the protector, `attacker` for everybody else).
 
-Rule: what was hidden stays hidden, and what was shown and has not moved since is no secret any more, so that hiding it
-protects nothing. A number that moved is another number; the sums of the earlier release still bind what did not move.
+Rule: what was hidden or left out stays so, and what was shown and has not moved since is no secret any more, so that
+hiding it protects nothing. A number that moved is another number; the sums of the earlier release still bind what did
+not move.
 """
 
 from __future__ import annotations
@@ -22,11 +23,20 @@ from insertion_pipeline.disclosure.thresholds import ABSENT, PUBLISHED, SHOWN, S
 from insertion_pipeline.lake import in_memory
 
 _BESIDE: Final = """
+WITH parts AS (SELECT DISTINCT month, country, indicator_code, territory_level, breakdown FROM earlier),
+counted AS (SELECT DISTINCT month, country, indicator_code FROM earlier)
 SELECT
+    counted.month IS NOT NULL AND parts.month IS NULL AS was_left_out,
     coalesce(earlier.status = 'suppressed', false) AS was_hidden,
     CASE WHEN list_contains($shown, earlier.status) THEN earlier.numerator END AS numerator,
     CASE WHEN list_contains($shown, earlier.status) THEN earlier.denominator END AS denominator
-FROM now LEFT JOIN earlier USING (month, territory_code, indicator_code, breakdown, modality)
+FROM now
+LEFT JOIN earlier USING (month, territory_code, indicator_code, breakdown, modality)
+LEFT JOIN counted ON counted.month = now.month AND counted.country = now.country
+    AND counted.indicator_code = now.indicator_code
+LEFT JOIN parts ON parts.month = now.month AND parts.country = now.country
+    AND parts.indicator_code = now.indicator_code AND parts.territory_level = now.territory_level
+    AND parts.breakdown = now.breakdown
 ORDER BY row
 """
 
@@ -35,6 +45,7 @@ ORDER BY row
 class Vintage:
     """What one earlier release said of each row of now, one entry per row, in the order of the rows."""
 
+    was_left_out: Booleans  # it showed the indicator in that month, but not at that level or by that breakdown
     was_hidden: Booleans
     numerator: Numbers  # NaN where it was not shown
     denominator: Numbers
@@ -45,7 +56,7 @@ class Vintage:
 
     def filter(self, rows: Booleans) -> Vintage:
         """The same of some of the rows."""
-        return Vintage(self.was_hidden[rows], self.numerator[rows], self.denominator[rows])
+        return Vintage(self.was_left_out[rows], self.was_hidden[rows], self.numerator[rows], self.denominator[rows])
 
     def as_shown(self, table: pa.Table) -> pa.Table:
         """The rows of `table` as the earlier release showed them: what it did not show is hidden."""
@@ -58,7 +69,9 @@ class Vintage:
 
 def beside(values: pa.Table, earlier: Sequence[pa.Table]) -> tuple[Vintage, ...]:
     """What each earlier table of published values said of the rows of `values`."""
-    keys = values.select(["month", "territory_code", "indicator_code", "breakdown", "modality"])
+    keys = values.select(
+        ["month", "country", "territory_level", "territory_code", "indicator_code", "breakdown", "modality"]
+    )
     found = []
     with in_memory() as connection:
         connection.register("now", keys.append_column("row", pa.array(np.arange(len(keys)))))
@@ -66,8 +79,10 @@ def beside(values: pa.Table, earlier: Sequence[pa.Table]) -> tuple[Vintage, ...]
             connection.register("earlier", table)
             told = connection.sql(_BESIDE, params={"shown": list(SHOWN)}).to_arrow_table()
             connection.unregister("earlier")
-            hidden = told["was_hidden"].to_numpy(zero_copy_only=False).astype(bool)
-            found.append(Vintage(hidden, numbers(told, "numerator"), numbers(told, "denominator")))
+            left_out, hidden = (
+                told[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("was_left_out", "was_hidden")
+            )
+            found.append(Vintage(left_out, hidden, numbers(told, "numerator"), numbers(told, "denominator")))
     return tuple(found)
 
 
@@ -110,3 +125,9 @@ def bond(shown: Numbers, truth: Numbers, line: Integers, line_cell: Integers, li
     entries = np.flatnonzero((touched & ~fallen)[line] & ~told[line_cell])
     _, number = np.unique(line[entries], return_inverse=True)
     return Bond(told & ~moved, moved, fallen, number.astype(np.int64), line_cell[entries], line_sign[entries])
+
+
+def ever_left_out(past: Sequence[Vintage], rows: int) -> Booleans:
+    """Which rows belong to a part of the table that an earlier release left out of a month that it showed."""
+    left_out = np.any([np.zeros(rows, dtype=bool), *(one.was_left_out for one in past)], axis=0)
+    return np.asarray(left_out & ~ever_shown(past, rows), dtype=bool)

@@ -390,7 +390,12 @@ class _Site:
         counts = Counter(self._tables["revisions"]["month"].to_pylist())
         return {
             "months": [
-                {"month": month, "count": counts[month], "is_open": month >= open_from}
+                {
+                    "month": month,
+                    "count": counts[month],
+                    "is_open": month >= open_from,
+                    "until": str(Month.parse(month).plus(REOPENED_MONTHS - 1)),
+                }
                 for month in reversed(self._months)
             ],
             "moved": [row for row in self._moved if row["territory_code"] in self._with_page],
