@@ -117,6 +117,16 @@ def read(path: Path) -> _Reader:
     return page
 
 
+def test_the_calendar_says_until_which_publication_each_month_may_be_revised(report: Path) -> None:
+    page = (report / "revisions.html").read_text(encoding="utf-8")
+    for month, until in (
+        ("Octobre 2026", "ouvertes jusqu'à la publication de mars 2027"),
+        ("Septembre 2026", "ouvertes jusqu'à la publication de février 2027"),
+        ("Octobre 2025", "closes, sauf correction annoncée"),
+    ):
+        assert f'<th scope="row">{month}</th><td>{until}</td>' in page
+
+
 def test_every_page_needs_nothing_from_outside_and_its_links_lead_somewhere(report: Path) -> None:
     every = sorted(report.rglob("*.html"))
     assert {path.relative_to(report).as_posix() for path in every} >= set(PAGES)
