@@ -210,9 +210,10 @@ def test_commands_tell_only_what_the_release_shows(
     assert {one.value for one in releasing.headlines(published[1])} <= known | {None}
 
 
-#: Who may read values before they are protected: those who make them, check that they add up, and protect them.
+#: Who may read values before they are protected, beside `indicators`, which makes them: those who run that, check that
+#: they add up, and protect them.
 READERS = {
-    "indicators/computing.py", "orchestration/assets.py", "orchestration/checks.py", "publication/releasing.py",
+    "orchestration/assets.py", "orchestration/checks.py", "orchestration/spark_job.py", "publication/releasing.py",
 }  # fmt: skip
 
 
@@ -224,4 +225,4 @@ def test_nothing_that_shows_numbers_can_read_unprotected_ones() -> None:
         for path in package.rglob("*.py")
         if doors.search(path.read_text(encoding="utf-8"))
     }
-    assert readers == READERS
+    assert {name for name in readers if not name.startswith("indicators/")} == READERS
