@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app
 from insertion_pipeline.disclosure import SafeTable, protect
+from insertion_pipeline.identity.quality import MEASURED_PATH
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.publication import approving, explaining, postgres, releasing, revising, signing, verifying
@@ -342,3 +343,16 @@ def test_a_publication_that_breaks_leaves_the_release_before(
     with psycopg.connect(database) as reader:
         assert reader.execute("SELECT count(*) FROM insertion.indicators").fetchone() == (3,)
         assert reader.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'insertion_coming'").fetchone() == (0,)
+
+
+def test_what_linkage_was_measured_at_is_part_of_a_releases_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(releasing.__file__).parents[1]
+    measured = tmp_path / MEASURED_PATH.relative_to(package)  # error lines depend on it
+    measured.parent.mkdir(parents=True)
+    measured.write_bytes(MEASURED_PATH.read_bytes())
+    monkeypatch.setattr(releasing, "_PACKAGE", tmp_path)
+    before = releasing.code_version.__wrapped__()
+    measured.write_bytes(MEASURED_PATH.read_bytes() + b" ")
+    assert releasing.code_version.__wrapped__() != before
