@@ -12,9 +12,11 @@ from __future__ import annotations
 import atexit
 import csv
 import json
+import logging
 import os
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
     from insertion_pipeline.registry import Registry, Source
 
 
+_LOG = logging.getLogger("insertion.command")
+
+
 # -- the frame: global options anywhere, one meaning per exit code ---------------------------------------------------
 
 _GLOBAL_FLAGS = frozenset({"--json", "--wait"})
@@ -79,13 +84,16 @@ class _Doors(TyperGroup):
         return super().parse_args(ctx, hoisted(args))
 
     def main(self, args: Sequence[str] | None = None, *further: Any, **options: Any) -> Any:
-        wants_json = "--json" in (sys.argv[1:] if args is None else args)
+        words, began = (sys.argv[1:] if args is None else args), time.monotonic()
         try:
             code = super().main(args, *further, **(options | {"standalone_mode": False}))
         except Exception as error:  # noqa: BLE001 (every ending has an exit code)
             code, message = _ending(error)
-            _say_ending(code, message, as_json=wants_json)
-        sys.exit(int(code or ExitCode.DONE))
+            _say_ending(code, message, as_json="--json" in words)
+        ending = int(code or ExitCode.DONE)
+        command, seconds = next((word for word in words if word in self.commands), ""), time.monotonic() - began
+        _LOG.info("ended", extra={"command": command, "exit_code": ending, "seconds": round(seconds, 3)})
+        sys.exit(ending)
 
 
 def _ending(error: Exception) -> tuple[ExitCode, str]:
@@ -189,6 +197,10 @@ def globally(
     wait: Annotated[bool, typer.Option("--wait", help="Attendre la fin d'un autre traitement.")] = False,
 ) -> None:
     """Read the global options."""
+    if os.environ.get("INSERTION_LOGS") == "json":
+        from insertion_pipeline.logs import speak_json
+
+        speak_json()
     if lang != "fr":
         raise WrongUsage(f"Langue {lang!r} non disponible : seule « fr » l'est.")
     ctx.obj = Session(home, data_sources, as_json, wait)

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     data_sources: Path = REPOSITORY / "data_sources"
     env: Literal["development", "production"] = "development"
     lang: Literal["fr"] = "fr"
+    logs: Literal["text", "json"] = Field(default="text", description="What watching machines read: JSON lines.")
     memory_limit_mb: int = Field(default=4096, ge=256, description="What one DuckDB connection may hold in memory.")
     threads: int = Field(default=2, ge=1, description="Threads of one DuckDB connection.")
     spark_master: str = Field(default="local[*]", description="Where `--engine spark` runs, as Spark writes it.")
