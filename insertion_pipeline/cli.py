@@ -483,13 +483,15 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
     Dagster is loaded when there is work only. The lock is held from the plan to the release.
     """
     from insertion_pipeline import screen
+    from insertion_pipeline.ingestion.receipts import as_of_now
     from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.orchestration.planning import NothingDelivered, plan
     from insertion_pipeline.orchestration.warming import warm_up
     from insertion_pipeline.publication import releasing
 
-    lake, registry = session.lake, session.registry
-    with lake.writer_lock(wait=session.waits, holder=f"insertion run, processus {os.getpid()}"):
+    registry = session.registry
+    with session.lake.writer_lock(wait=session.waits, holder=f"insertion run, processus {os.getpid()}"):
+        lake = as_of_now(session.lake)
         try:
             planned = plan(lake, asked.last if asked else None)
         except NothingDelivered as nothing:

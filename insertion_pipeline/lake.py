@@ -80,7 +80,8 @@ class Lake:
     """One home: landing, sealed area, lake, releases, runs, secrets.
 
     `archive_password` opens the encrypted archives that partners send, whenever they are read: at their deposit, and
-    when their rows are made again from the bytes that landed.
+    when their rows are made again from the bytes that landed. `newest_receipt`: the last one that a run knows, so that
+    all its steps work on the same deliveries whatever is deposited meanwhile; nothing is hidden where it is null.
     """
 
     home: Path
@@ -90,6 +91,7 @@ class Lake:
     clock: Clock = field(default_factory=SystemClock)
     archive_password: str | None = field(default=None, repr=False)
     remote: Remote | None = None
+    newest_receipt: int | None = None
 
     @classmethod
     def open(

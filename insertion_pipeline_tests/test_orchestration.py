@@ -18,9 +18,10 @@ from pydantic import SecretStr
 
 from insertion_pipeline.definitions import build_defs
 from insertion_pipeline.indicators import catalogue
-from insertion_pipeline.ingestion import drift
+from insertion_pipeline.ingestion import drift, landing
 from insertion_pipeline.ingestion.counterchecking import Countercheck
 from insertion_pipeline.ingestion.landing import deliver
+from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import checks
@@ -28,6 +29,7 @@ from insertion_pipeline.orchestration.alerting import failure_sensor
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan
+from insertion_pipeline.orchestration.resources import Home, Writer
 from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
@@ -255,6 +257,18 @@ def test_the_sensor_reports_each_receipt_once(location: dg.Definitions, instance
     assert (event.asset_key.path, str(event.partition)) == (["deliveries", "siae_monthly"], "2026-09|siae-10")
     assert result.cursor == "1"
     assert isinstance(tick(location, instance, result.cursor), dg.SkipReason)
+
+
+def test_a_run_knows_the_deliveries_that_were_there_when_it_began(tmp_path: Path, registry: Registry) -> None:
+    lake = Lake.open(tmp_path / "home")
+    landing.declare_nothing("siae-10", "siae_monthly", Month(2026, 9), registry, lake)
+    writer = Writer(home=Home.of(Settings(home=lake.home)))
+    with writer.yield_for_execution(dg.build_init_resource_context()) as at_work:
+        landing.declare_nothing("siae-10", "siae_monthly", Month(2026, 10), registry, lake)
+        assert plan(at_work.lake()).last == Month(2026, 9)
+        assert [one.sequence for one in receipts(at_work.lake().shared_by(2))] == [1]
+    with writer.yield_for_execution(dg.build_init_resource_context()) as at_work:
+        assert plan(at_work.lake()).last == Month(2026, 10)
 
 
 def test_every_morning_says_who_is_late_and_no_run_of_the_months_waits_for_it(

@@ -140,15 +140,20 @@ def folder(lake: Lake) -> Path:
 
 
 def receipts(lake: Lake) -> tuple[Receipt, ...]:
-    """All receipts, in order."""
+    """All receipts, in order; those that the lake's run knows."""
     return tuple(receipts_after(lake, 0))
 
 
 def receipts_after(lake: Lake, sequence: int) -> Iterator[Receipt]:
     """The receipts numbered above `sequence`, in order."""
     for number in _numbers(lake):
-        if number > sequence:
+        if number > sequence and (lake.newest_receipt is None or number <= lake.newest_receipt):
             yield _receipt(folder(lake) / f"{number:08d}.json")
+
+
+def as_of_now(lake: Lake) -> Lake:
+    """The lake for one run: it goes on knowing the receipts that are there now, and no later one."""
+    return lake if lake.newest_receipt is not None else replace(lake, newest_receipt=max(_numbers(lake), default=0))
 
 
 def append(lake: Lake, receipt: Receipt) -> Receipt:

@@ -19,8 +19,10 @@ OWNERS = ("team:data",)
 MONTHLY_JOB = "monthly"
 
 
-def code_location(settings: Settings, *, through: Month | None = None, lock_is_held: bool = False) -> dg.Definitions:
-    """What Dagster loads. `lock_is_held`: the caller already holds the writer's lock of the home."""
+def code_location(
+    settings: Settings, *, through: Month | None = None, lock_is_held: bool = False, newest_receipt: int | None = None
+) -> dg.Definitions:
+    """What Dagster loads. `lock_is_held`, `newest_receipt`: the caller holds the writer's lock, and planned with it."""
     registry = registry_of(settings.data_sources)
     months = grid.monthly(registry, through)
     home = Home.of(settings)
@@ -63,7 +65,7 @@ def code_location(settings: Settings, *, through: Month | None = None, lock_is_h
             sensors=[automation.delivery_sensor, automation.automation_sensor(), failure_sensor(settings)],
             resources={
                 "home": home,
-                "writer": Writer(home=home, holds_lock_already=lock_is_held),
+                "writer": Writer(home=home, holds_lock_already=lock_is_held, newest_receipt=newest_receipt),
                 "publishing": PublishingDatabase(),
             },
             executor=dg.in_process_executor,

@@ -42,6 +42,7 @@ def on_spark(
             "work": work,
             "home": home.folder,
             "store": home.store,
+            "newest_receipt": writer.lake().newest_receipt,
             "data_sources": home.data_sources,
             "months": [str(month) for month in months],
             "as_of": str(as_of),

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
 
+from insertion_pipeline.ingestion.receipts import as_of_now
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
@@ -65,14 +68,18 @@ def registry_of(folder: Path) -> Registry:
 class Writer(dg.ConfigurableResource["Writer"]):
     """The home in the hands of its one writer: locked from the first step of a run to its last.
 
-    `holds_lock_already`: the command line took the lock before starting the run.
+    `holds_lock_already`: the command line took the lock before starting the run. `newest_receipt`: the last receipt
+    that it planned with. Otherwise a run knows those that are there when it begins.
     """
 
     home: Home
     holds_lock_already: bool = False
+    newest_receipt: int | None = None
+    _known: int | None = PrivateAttr(default=None)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Writer]:
+        self._known = self.newest_receipt
         if self.holds_lock_already:
             yield self
             return
@@ -80,10 +87,11 @@ class Writer(dg.ConfigurableResource["Writer"]):
         run = context.run.run_id if context.run is not None else "?"
         with lake.writer_lock(wait=True, holder=f"Dagster, run {run}"):
             lake.empty_spill()
+            self._known = as_of_now(lake).newest_receipt
             yield self
 
     def lake(self) -> Lake:
-        return self.home.lake()
+        return replace(self.home.lake(), newest_receipt=self._known)
 
     def registry(self) -> Registry:
         return self.home.registry()

@@ -67,12 +67,13 @@ def run_months(
 ) -> tuple[str, tuple[CheckOutcome, ...]]:
     """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
-    `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock. Durations are left in
-    `runs/<run_id>/steps.json`. Raises `RunFailed` when a blocking check stops the run, and whatever a step raises.
+    `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock, and a lake that knows no
+    later receipt than the plan did. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a blocking
+    check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     folder = dagster_home(lake)
-    definitions = code_location(settings, through=span.last, lock_is_held=True)
+    definitions = code_location(settings, through=span.last, lock_is_held=True, newest_receipt=lake.newest_receipt)
     run_id = str(uuid.uuid4())
     steps = _Steps(on_progress)
     try:

@@ -85,7 +85,7 @@ class SideProcess:
     def _ask(
         self, question: Callable[..., T], lake: Lake, registry: Registry, about: tuple[Hashable, ...]
     ) -> Future[T]:
-        pool, place = self.start(), (str(lake.home), registry.digest)
+        pool, place = self.start(), (str(lake.home), registry.digest, lake.newest_receipt)
         if place not in self._told:
             pool.submit(_be_told, place, lake, registry)
             self._told.add(place)

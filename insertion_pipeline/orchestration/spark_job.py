@@ -11,6 +11,7 @@ Only counts are reported, and errors lose their text: Spark quotes the value tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,14 @@ def compute(asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     Facts that follow persons read those of every month: they come after.
     """
     months = [Month.parse(month) for month in asked["months"]]
-    lake = Lake.open(
+    opened = Lake.open(
         Path(asked["home"]),
         may_create_keys=False,
         memory_limit_mb=asked["memory_limit_mb"],
         threads=asked["threads"],
         store=asked["store"] or None,
     )
+    lake = replace(opened, newest_receipt=asked["newest_receipt"])
     registry = load_registry(Path(asked["data_sources"]))
     with spark_session(lake, asked["master"]) as session:
         engine = SparkEngine(session)
