@@ -68,8 +68,8 @@ def run_months(
     """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
     `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock, and a lake that knows no
-    later receipt than the plan did. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a blocking
-    check stops the run, and whatever a step raises.
+    later receipt than the plan did. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a
+    blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     folder = dagster_home(lake)
