@@ -24,7 +24,7 @@ from insertion_pipeline.contracts.storage import accepted_schema, arrow_schema
 from insertion_pipeline.contracts.templates import csv_template, workbook_template
 from insertion_pipeline.ingestion.conforming import conform
 from insertion_pipeline.ingestion.reading import read
-from insertion_pipeline.ingestion.sifting import Sifted, sift
+from insertion_pipeline.ingestion.sifting import Sieve, Sifted
 from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
@@ -40,7 +40,7 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statements]
 
 
 def judge(statements: Statements, rules: TableRules, rows: pa.Table) -> Sifted:
-    return sift(rules, rows, SEPTEMBER, None, statements)
+    return Sieve(rules, SEPTEMBER, None, statements).sift(rows)
 
 
 def found(sifted: Sifted) -> set[tuple[int, int, int]]:

@@ -41,7 +41,7 @@ from insertion_pipeline.ingestion.extracts import (
 )
 from insertion_pipeline.ingestion.gathering import Gathered, Store, Tables
 from insertion_pipeline.ingestion.noting import Notes
-from insertion_pipeline.ingestion.sifting import sift
+from insertion_pipeline.ingestion.sifting import Sieve
 from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
@@ -177,7 +177,7 @@ class _Table:
 
     contract: ContractTable
     rules: TableRules
-    month_expression: str | None
+    sieve: Sieve
     accepted: Gathered
     rejected: Gathered
     keeps_all: bool  # rejecting rows late needs the text of all of them
@@ -260,10 +260,12 @@ class _Conforming:
         keeps_all = bool(has_keys) and contract.insertion.unique_severity == "blocking"
         texts = [(one.name, pa.string()) for one in contract.stored_fields]
         origin = [one for one in ORIGIN_FIELDS if one[0] != "_units" or keeps_all]
+        rules = table_rules(contract, self._registry, self._month)
+        expression = _month_expression(self._source, contract) or otherwise
         return _Table(
             contract,
-            table_rules(contract, self._registry, self._month),
-            _month_expression(self._source, contract) or otherwise,
+            rules,
+            Sieve(rules, self._month, expression, self._statements),
             self._gathered(accepted_schema(contract)),
             self._gathered(pa.schema([*texts, *origin])),
             keeps_all,
@@ -279,7 +281,7 @@ class _Conforming:
         if table is None:
             return
         self._note_unreadable(batch, table)
-        sifted = sift(table.rules, batch.rows, self._month, table.month_expression, self._statements)
+        sifted = table.sieve.sift(batch.rows)
         lines, units = batch.rows["_line"].to_numpy(), batch.rows["_units"].to_numpy()
         file = label(batch.rank, table.contract)
         for flaws in sifted.flaws:
@@ -336,9 +338,10 @@ class _Conforming:
             rules = table_rules(contract, self._registry, None)
             words = set(_WORD.findall(expression))
             cells = tuple(cell for cell in rules.cells if cell.field.name in words)
+            sieve = Sieve(TableRules(contract, cells, ()), None, expression, self._statements)
             for rows in waiting.rows_of(contract.name):
-                sifted = sift(TableRules(contract, cells, ()), rows, None, expression, self._statements)
-                for counted in pc.value_counts(sifted.values["_month"].drop_null()).to_pylist():
+                months = sieve.sift(rows).values["_month"]
+                for counted in pc.value_counts(months.drop_null()).to_pylist():
                     spoken[counted["values"]] += counted["counts"]
         if not spoken:
             return None

@@ -264,7 +264,7 @@ def rules_alone(path: Path, folder: Path, kind: str) -> dict[str, Any]:
     from insertion_pipeline.contracts.rules import table_rules
     from insertion_pipeline.ingestion.extracts import Batch
     from insertion_pipeline.ingestion.reading import pieces
-    from insertion_pipeline.ingestion.sifting import sift
+    from insertion_pipeline.ingestion.sifting import Sieve
     from insertion_pipeline.ingestion.statements import Statements
     from insertion_pipeline.lake import Lake
     from insertion_pipeline.month import Month
@@ -277,10 +277,11 @@ def rules_alone(path: Path, folder: Path, kind: str) -> dict[str, Any]:
     wall = cpu = 0.0
     rows = flaws = 0
     with Statements.opened(lake) as statements:
+        sieve = Sieve(rules, month, None, statements)
         for piece in pieces(path, source, month=month):
             if isinstance(piece, Batch):
                 began, used = time.perf_counter(), time.process_time()
-                sifted = sift(rules, piece.rows, month, None, statements)
+                sifted = sieve.sift(piece.rows)
                 wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
                 rows, flaws = rows + piece.rows.num_rows, flaws + sum(len(one.rows) for one in sifted.flaws)
     return {"wall": wall, "cpu": cpu, "lines": rows, "findings": flaws, "rules": len(rules.rules)}
