@@ -74,6 +74,15 @@ def table_rules(table: ContractTable, registry: Registry, month: Month | None) -
     return TableRules(table, cells, table.insertion.rules)
 
 
+def repeats_query(relation: str, key: Sequence[str]) -> str:
+    """SQL giving one row when two rows of `relation`, which has the columns of the key, may have the same key.
+
+    What few files have is looked for in the key alone, before all columns are read to choose which row stays.
+    """
+    fingerprint, some = _key_sql(key)
+    return f"SELECT {fingerprint} FROM {relation} WHERE {some} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+
+
 def duplicates_query(relation: str, key: Sequence[str], columns: Sequence[str]) -> str:
     """SQL giving `_member` and `_line` of each row of `relation` but one of those whose keys are equal, not all null.
 
@@ -81,8 +90,7 @@ def duplicates_query(relation: str, key: Sequence[str], columns: Sequence[str]) 
     rows of equal content the choice makes no difference.
     """
     names = [quoted(name) for name in key]
-    fingerprint = f"hash({', '.join(names)})"
-    some = " OR ".join(f"{name} IS NOT NULL" for name in names)
+    fingerprint, some = _key_sql(key)
     content = ", ".join([*(quoted(name) for name in columns), "_member", "_line"])
     return f"""
 WITH keyed AS (SELECT {fingerprint} AS fingerprint FROM {relation} WHERE {some}),
@@ -93,6 +101,12 @@ candidates AS (
 )
 SELECT _member, _line FROM candidates WHERE rank > 1
 """
+
+
+def _key_sql(key: Sequence[str]) -> tuple[str, str]:
+    """The fingerprint of a row's key, and whether any of it is filled."""
+    names = [quoted(name) for name in key]
+    return f"hash({', '.join(names)})", " OR ".join(f"{name} IS NOT NULL" for name in names)
 
 
 def orphans_query(relation: str, fields: Sequence[str], referenced: str, keys: Sequence[str]) -> str:

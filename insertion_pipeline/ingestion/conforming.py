@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.findings import Finding, findings_table
-from insertion_pipeline.contracts.rules import TableRules, duplicates_query, orphans_query, table_rules
+from insertion_pipeline.contracts.rules import TableRules, duplicates_query, orphans_query, repeats_query, table_rules
 from insertion_pipeline.contracts.storage import accepted_schema
 from insertion_pipeline.expressions import columns_of
 from insertion_pipeline.ingestion.accounts import Account, AccountsDoNotBalance, Member
@@ -398,6 +398,9 @@ class _Conforming:
         for key in table.keys:
             held = [name for name in key if name in table.columns]
             if not held:
+                continue
+            keys = self._statements.place("keys", table.accepted.select(key))
+            if not self._statements.run_over_all(repeats_query(keys, key)).num_rows:
                 continue
             columns = [one.name for one in table.contract.stored_fields]
             relation = self._statements.place("survivors", table.accepted)

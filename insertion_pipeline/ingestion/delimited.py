@@ -300,31 +300,48 @@ class _TableReader:
     def _is_plain(self, block: bytes) -> bool:
         """Whether a few counts say of a whole block that it is plain: no cell is quoted, or every cell is.
 
-        As many separators between cells as that many lines need, no quote that is not at the edge of a cell, no line
-        that may be blank: most blocks of most files. A line may still have too many cells where another has too few;
-        Arrow's reader then says so.
+        As many separators between cells as that many lines need, no quote that is not at the edge of a cell, no blank
+        line: most blocks of most files. A line may still have too many cells where another has too few; Arrow's reader
+        then says so.
         """
-        mark, quoting = self._dialect.separator.encode(), self._dialect.quoting
-        lines, width = block.count(b"\n"), self._columns.count
-        if quoting and block.startswith(b'"'):
-            edges = (b'"' + mark + b'"', b'"\n"')
-            is_regular = (
-                not block.startswith(edges)
-                and block.endswith(b'"\n')
-                and not block.endswith(edges[0] + b"\n")
-                and block.count(b'"') == 2 * lines * width
-                and block.count(edges[0]) == lines * (width - 1)
-                and block.count(edges[1]) == lines - 1
-            )
-            begins = (b'"' + mark, b'""', b'" ', b'"\t')
+        data = np.frombuffer(block, np.uint8)
+        ends = np.flatnonzero(data == _NEWLINE)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        is_separator = data == self._separator
+        is_quoted = self._dialect.quoting and data[0] == _QUOTE
+        if is_quoted:
+            is_regular = self._is_quoted_throughout(data, starts, ends, is_separator)
         else:
-            is_regular = not (quoting and b'"' in block) and block.count(mark) == lines * (width - 1)
-            begins = (mark, b" ", b"\t", b"\n")
-        return is_regular and not block.startswith(begins) and not any(b"\n" + begin in block for begin in begins)
+            is_cut = np.count_nonzero(is_separator) == len(ends) * (self._columns.count - 1)
+            is_regular = is_cut and not (self._dialect.quoting and b'"' in block)
+        if not is_regular:
+            return False
+        if not _SILENT[data[starts + 1 if is_quoted else starts]].any():
+            return True
+        visible = (data > _SPACE) & ~is_separator & (data != _QUOTE)
+        return bool(np.logical_or.reduceat(visible, starts).all())
+
+    def _is_quoted_throughout(self, data: Bytes, starts: Positions, ends: Positions, is_separator: Mask) -> bool:
+        """Whether every quote of a block is at the edge of a cell, and every cell begins and ends with one.
+
+        The edges that two cells share (`";"`), those that two lines share, the first and the last quote of the block
+        make up all of its quotes, when no quote belongs to two edges.
+        """
+        is_quote = data == _QUOTE
+        lines, width = len(ends), self._columns.count
+        if np.count_nonzero(is_quote) != 2 * lines * width or not (ends - starts >= 2).all():
+            return False
+        if not (is_quote[starts].all() and is_quote[ends - 1].all()):
+            return False
+        edges = is_quote[:-2] & is_separator[1:-1] & is_quote[2:]
+        if np.count_nonzero(edges) != lines * (width - 1):
+            return False
+        is_shared = (edges[:-2] & edges[2:]).any() or edges[starts].any() or edges[np.maximum(ends - 3, 0)].any()
+        return not is_shared
 
     def _read_plain(self, block: bytes) -> Batch | None:
         """The batch of a plain block; null when its lines have not all as many cells as the header."""
-        count = block.count(b"\n")
+        count = decoding.count_of(_NEWLINE, block)
         try:
             rows = self._cells(block, count)
         except pa.ArrowInvalid:

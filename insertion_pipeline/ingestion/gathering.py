@@ -98,7 +98,7 @@ class Gathered:
 
     def _spill(self, store: Store, rows: pa.Table) -> None:
         self._file = ParquetFile(store.new_file(), store.key)
-        writer = store.lake.parquet_writer(self._file.path, self.schema, key=store.key, durable=False)
+        writer = store.lake.parquet_writer(self._file.path, self.schema, key=store.key, durable=False, bounds=False)
         self._writing = self._stack.enter_context(writer)
         for batch in (*self._batches, rows):
             self._writing.write_table(batch)
