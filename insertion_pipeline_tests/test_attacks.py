@@ -5,6 +5,8 @@ Memory and time are those that the system counted for the reader, whatever else 
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
 import gzip
 import io
 import os
@@ -20,15 +22,19 @@ from pathlib import Path
 import pytest
 import pyzipper
 import xlsxwriter
+from typer.testing import CliRunner
 
+from insertion_pipeline.cli import app
 from insertion_pipeline.contracts.findings import Finding
-from insertion_pipeline.ingestion import allowance, confining
+from insertion_pipeline.ingestion import allowance, confining, content, delimited, deliveries, spreadsheet
 from insertion_pipeline.ingestion.extracts import UnreadableDelivery
 from insertion_pipeline.ingestion.nursery import NURSERY
 from insertion_pipeline.ingestion.reading import pieces, read
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.ingestion.receipts import receipts
+from insertion_pipeline.ingestion.replaying import pages
+from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import Registry, Source
+from insertion_pipeline.registry import Registry, Source, load_registry
 
 MONTH = Month.parse("2026-09")
 MOST_BYTES = 512 << 20
@@ -338,3 +344,83 @@ def test_whoever_stops_taking_pieces_stops_the_reader(registry: Registry, tmp_pa
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert read(path, registry.source("department_list"), month=MONTH).account.accepted == 400_000
+
+
+def test_the_copy_of_a_file_is_cut_in_the_confined_process(
+    registry: Registry, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hands a file back reads the same unknown bytes: they are not parsed beside the keys either."""
+    rows = [("Notice", ""), ("Nom", "Inconnue"), ("MODELE", 12.5), ("ESSAI", dt.datetime(2026, 9, 3))]
+    path = tmp_path / "file"
+    with xlsxwriter.Workbook(path, {"default_date_format": "dd/mm/yyyy"}) as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, ("Prénom", "Date de naissance", *row) if number == 1 else ("", "", *row))
+    text = tmp_path / "text"
+    text.write_bytes(HEADER + b'MODELE;"a;b";21/11/1980\n\n;;x\n')
+    NURSERY.start()
+    for reader in (spreadsheet.sheets_of, delimited.find_header):
+        monkeypatch.setattr(f"{reader.__module__}.{reader.__name__}", lambda *_: pytest.fail("parsed in the parent"))
+    source = registry.source("department_list")
+    ((header, columns, found),) = [
+        (one.header, one.columns, list(one.rows)) for one in pages(path, source, MONTH, lake)
+    ]
+    assert (header, columns["last_name"]) == (2, 2)
+    assert [(line, cells[2:]) for line, cells in found] == [
+        (1, ["Notice", ""]), (2, ["Nom", "Inconnue"]), (3, ["MODELE", 12.5]), (4, ["ESSAI", dt.date(2026, 9, 3)]),
+    ]  # fmt: skip
+    passed_over = [(page.file[0], page.header) for page in pages([text, path], source, MONTH, lake)]
+    assert passed_over == [("1", 1), ("2", 2)]
+    (found,) = [list(page.rows) for page in pages(text, source, MONTH, lake)]
+    assert found[1:] == [(2, ["MODELE", "a;b", "21/11/1980"]), (4, ["", "", "x"])]
+    bomb = tmp_path / "bomb"
+    zip_bomb(bomb)
+    assert list(pages(bomb, source, MONTH, lake)) == []
+
+
+#: What would do harm where texts are pasted into SQL, into a log line, into a terminal or into a page.
+INJECTIONS = (
+    "'); DROP TABLE accepted; --",
+    "\"; COPY (SELECT 1) TO 'PLANTED.csv'; --",
+    "' OR 1=1 UNION SELECT * FROM read_csv('/etc/passwd') --",
+    "$$ || current_setting('home_directory') || $$",
+    "%s%n{0}{password}${jndi:ldap://PLANTED}",
+    "\x1b[2J\x1b[31mPLANTED",
+    "<script>PLANTED</script>",
+)
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_what_is_planted_in_names_values_and_headers_is_text_and_nothing_else(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cells, column titles, the names of a file, of a partner and of a source: kept as they are, run nowhere."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(0)
+    header = ["Mois", "Code de l'ALE", "Nom", "Prénom", "Date de naissance", "Commune de résidence", "Statut",
+              "Heures du mois", text]  # fmt: skip
+    path = tmp_path / (text.replace("/", "_") + "\nINFO dépôt accepté.csv")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [["2026-09", "ALE-52011", text, f"Léa{n}", "01/02/1980", "52011", "DEDA", "12,5", text] for n in (1, 2)]
+        csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL).writerows([header, *rows])
+    home = tmp_path / "home"
+    command = ["--home", str(home), "deliver", str(path), "--partner"]
+    shown = CliRunner().invoke(app, [*command, "ale-namur"])
+    assert shown.exit_code == 1, shown.output
+    assert "\x1b" not in shown.output
+    assert "INFO dépôt accepté" not in [line.strip() for line in shown.output.splitlines()]
+    lake = Lake.open(home)
+    (receipt,) = receipts(lake)
+    assert (receipt.status, receipt.account.accepted, receipt.account.rejected) == ("applied", 2, 0)
+    registry = load_registry(Path(__file__).parents[1] / "data_sources")
+    key = content.existing_data_key(lake, registry.partner("ale-namur"), receipt.sha256)
+    kept = lake.read_parquet(ParquetFile(deliveries.ensure(lake, registry, receipt) / "prestations.parquet", key))
+    assert kept["nom"].to_pylist() == [text, text]
+    assert not list(tmp_path.rglob("PLANTED*"))
+    assert "PLANTED" not in caplog.text
+    for refused in (["ale-namur", "--source", text], [text]):
+        answer = CliRunner().invoke(app, [*command, *refused])
+        assert answer.exit_code == 3
+        assert "\x1b" not in answer.output
+    told = [one.read_bytes() for one in home.rglob("*") if one.is_file() and "sealed" not in one.parts]
+    assert not any(text.encode() in one for one in told), "no clear text of a delivery outside the sealed area"

@@ -134,6 +134,20 @@ class TestSnapshots:
             ("2026-08", 100), ("2026-09", 111), ("2026-10", 120),
         ]  # fmt: skip
 
+    def test_an_older_snapshot_that_comes_late_waits_for_a_confirmation(
+        self, tmp_path: Path, registry: Registry, lake: Lake
+    ) -> None:
+        self.send(tmp_path / "o", registry, lake, OCTOBER, state(SEPTEMBER, 111), state(OCTOBER, 120))
+        late = self.send(tmp_path / "s", registry, lake, SEPTEMBER, state(AUGUST, 100), state(SEPTEMBER, 110))
+        assert (late.status, late.held_for) == ("held", ("older-snapshot",))
+        assert self.hours(lake, registry, AUGUST, SEPTEMBER, OCTOBER) == [("2026-09", 111), ("2026-10", 120)]
+        landing.confirm(late.sha256, "asp", registry, lake)
+        assert self.hours(lake, registry, AUGUST, SEPTEMBER, OCTOBER) == [
+            ("2026-08", 100), ("2026-09", 110), ("2026-10", 120),
+        ]  # fmt: skip
+        alone = self.send(tmp_path / "a", registry, lake, AUGUST.plus(-1), state(AUGUST.plus(-1), 90))
+        assert alone.status == "applied", "it says nothing of a month that a newer one speaks of"
+
     def test_rows_of_months_to_come_are_rejected_alone(self, tmp_path: Path, registry: Registry, lake: Lake) -> None:
         receipt = self.send(
             tmp_path / "s", registry, lake, SEPTEMBER,

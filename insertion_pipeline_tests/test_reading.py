@@ -157,6 +157,19 @@ class TestTheSameTable:
         assert reading.tables["people"]["_line"].to_pylist() == [3, 4, 5, 6]
         assert reading.account == Account(lines=7, blank=1, header_footer=2, accepted=4)
 
+    def test_in_a_workbook_of_the_time_before_xml(self, registry: Registry) -> None:
+        """A BIFF8 file as xlwt writes it: a notice, then texts, a date, numbers where the others have text."""
+        path = Path(__file__).parent / "samples" / "liste.xls"
+        reading = read(path, registry.source("department_list"), month=MONTH)
+        table = reading.tables["beneficiaires"].select(["nir", "last_name", "first_name", "birth_date", "postal_code"])
+        assert [tuple(row.values()) for row in table.to_pylist()] == [
+            ("180117512345612", "MODELE", "Élise", "17/01/1980", "52000"),
+            ("280117512345672", "L’ŒUVRE", "Noël", "17/01/1980", "52100"),
+            ("", "ESSAI", "Zoé", "21/11/1990", "01000"),
+        ]
+        assert reading.account == Account(lines=5, header_footer=2, accepted=3)
+        assert [finding.code for finding in reading.findings] == ["extra-table"]
+
     def test_in_an_opendocument_sheet(self, tmp_path: Path) -> None:
         cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
         lines = ("".join(cell.format(escape(text)) for text in row) for row in [HEADER, *ROWS])

@@ -15,6 +15,7 @@ Time is earned: a reader may work `_PATIENCE_SECONDS` for a start, and more for 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import importlib
 import io
 import json
@@ -25,7 +26,7 @@ import signal
 import socket
 import struct
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -52,6 +53,8 @@ from insertion_pipeline.registry import Source
 
 if TYPE_CHECKING:
     from insertion_pipeline.ingestion.cutting import Task
+    from insertion_pipeline.ingestion.spreadsheet import Cell
+    from insertion_pipeline.ingestion.transcribing import Leaf
 
 #: What a reader may take beyond what the interpreter and its libraries hold (about 100 MB): 512 MB are never reached.
 _MEMORY_BYTES = 384 << 20
@@ -104,6 +107,19 @@ def best(task: Task, candidates: Sequence[Source]) -> str | None:
             name: str | None = header["name"]
             return name
     return None
+
+
+def transcribe(task: Task, source: Source, month: Month | None) -> Iterator[Leaf]:
+    """`transcribing.transcribe` in a confined process: the rows of a leaf are gone through before the next is taken."""
+    from insertion_pipeline.ingestion.transcribing import Leaf
+
+    with _reader(("transcribe", task, (source, month))) as stream:
+        messages = _headers(stream)
+        header = next(messages)
+        while header["kind"] == "leaf":
+            rows = _Rows(messages)
+            yield Leaf(header["file"], header["table"], header["columns"], header["header"], header["lines"], rows)
+            header = rows.following()
 
 
 # -- the parent's side -------------------------------------------------------------------------------------------------
@@ -188,7 +204,7 @@ def _framed(content: bytes) -> bytes:
 # -- the other side ----------------------------------------------------------------------------------------------------
 
 
-_READING = ("cutting", "delimited", "json_elements", "spreadsheet", "xml")
+_READING = ("cutting", "delimited", "json_elements", "spreadsheet", "transcribing", "xml")
 
 
 def serve() -> NoReturn:
@@ -265,14 +281,18 @@ def _limit(task: Task) -> None:
 
 
 def _answer(request: tuple[str, Task, tuple[Any, ...]], connection: socket.socket) -> None:
-    from insertion_pipeline.ingestion import cutting
+    from insertion_pipeline.ingestion import cutting, transcribing
 
     question, task, arguments = request
     if question == "best":
         _send(connection, {"kind": "best", "name": cutting.best(task, *arguments)})
         return
-    for piece in cutting.cut(task, *arguments):
-        _send_piece(connection, piece)
+    if question == "cut":
+        for piece in cutting.cut(task, *arguments):
+            _send_piece(connection, piece)
+    else:
+        for leaf in transcribing.transcribe(task, *arguments):
+            _send_leaf(connection, leaf)
     _send(connection, {"kind": "end"})
 
 
@@ -341,3 +361,77 @@ def _table(content: bytes) -> pa.Table:
     table = pa.ipc.open_stream(io.BytesIO(content)).read_all()
     table.validate(full=True)
     return table
+
+
+# -- leaves as data ----------------------------------------------------------------------------------------------------
+
+#: Rows are sent together up to so many characters.
+_ROWS_CHARACTERS = 1 << 19
+#: The cells of a workbook that JSON has no word for, by the name of their type: as text, and back.
+_TO_TEXT: Mapping[str, Callable[[Any], str]] = {
+    "date": dt.date.isoformat,
+    "datetime": dt.datetime.isoformat,
+    "time": dt.time.isoformat,
+    "timedelta": lambda cell: str(cell.total_seconds()),
+}
+_FROM_TEXT: Mapping[str, Callable[[str], Cell]] = {
+    "date": dt.date.fromisoformat,
+    "datetime": dt.datetime.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "timedelta": lambda text: dt.timedelta(seconds=float(text)),
+}
+
+
+def _send_leaf(connection: socket.socket, leaf: Leaf) -> None:
+    header = {"file": leaf.file, "table": leaf.table, "columns": dict(leaf.columns)}
+    _send(connection, {"kind": "leaf", **header, "header": leaf.header, "lines": leaf.lines})
+    rows: list[tuple[int, list[Any]]] = []
+    size = 0
+    for number, cells in leaf.rows:
+        rows.append((number, [_cell_sent(cell) for cell in cells]))
+        size += sum(len(cell) if isinstance(cell, str) else 8 for cell in cells)
+        if size > _ROWS_CHARACTERS:
+            _send(connection, {"kind": "rows", "rows": rows})
+            allowance.earn(size)
+            rows, size = [], 0
+    _send(connection, {"kind": "rows", "rows": rows})
+
+
+def _cell_sent(cell: Cell) -> Any:
+    kind = type(cell).__name__
+    return {kind: _TO_TEXT[kind](cell)} if kind in _TO_TEXT else cell
+
+
+class _Rows:
+    """The rows of one leaf, as they come; they end where the reader does, however it ended."""
+
+    def __init__(self, messages: Iterator[dict[str, Any]]) -> None:
+        self._messages = messages
+        self._following: dict[str, Any] = {"kind": "end"}
+        self._rows = self._received()
+
+    def __iter__(self) -> Iterator[tuple[int, Sequence[Cell]]]:
+        return self._rows
+
+    def _received(self) -> Iterator[tuple[int, Sequence[Cell]]]:
+        with contextlib.suppress(_Ended, UnreadableDelivery):
+            for message in self._messages:
+                if message["kind"] != "rows":
+                    self._following = message
+                    return
+                for number, cells in message["rows"]:
+                    yield number, [_cell_received(cell) for cell in cells]
+
+    def following(self) -> dict[str, Any]:
+        """What was sent after the rows, those passed over that nobody wanted to see."""
+        for _ in self._rows:
+            pass
+        return self._following
+
+
+def _cell_received(cell: Any) -> Cell:
+    if isinstance(cell, dict):
+        ((kind, text),) = cell.items()
+        return _FROM_TEXT[kind](text)
+    received: Cell = cell
+    return received

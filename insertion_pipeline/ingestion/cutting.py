@@ -51,9 +51,9 @@ def cut(task: Task, source: Source, month: Month | None) -> Pieces:
     Without a month, or for one before the contract, the newest version is used: judging refuses the month by itself.
     Raises `UnreadableDelivery` when the delivery is refused whole.
     """
-    tables = _tables(source, month)
+    tables = tables_of(source, month)
     extracts: list[Extract] = []
-    for number, unpacked in enumerate(_unpacked(task)):
+    for number, unpacked in enumerate(unpacked_files(task)):
         name = task.names[number] if len(task.names) > number else unpacked.name
         told = headers.told_apart(tables, name)
         for piece in _pieces(unpacked, source, told, len(extracts) + 1, task.limits):
@@ -69,7 +69,7 @@ def best(task: Task, candidates: Sequence[Source]) -> str | None:
     Raises `UnreadableDelivery` for a delivery that cannot be opened.
     """
     merits: dict[str, tuple[float, int]] = {}
-    for unpacked in _unpacked(task):
+    for unpacked in unpacked_files(task):
         for source in candidates:
             merit = _merit(unpacked, source, task.limits)
             merits[source.name] = max(merits.get(source.name, (0.0, 0)), merit)
@@ -81,7 +81,8 @@ def best(task: Task, candidates: Sequence[Source]) -> str | None:
 # -- members -----------------------------------------------------------------------------------------------------------
 
 
-def _unpacked(task: Task) -> Iterator[Unpacked]:
+def unpacked_files(task: Task) -> Iterator[Unpacked]:
+    """The files of a delivery out of their wrappings, each gone when the next is taken. Refuses one that is empty."""
     if not any(path.stat().st_size for path in task.paths):
         raise refusal(
             "empty-file",
@@ -133,7 +134,8 @@ def _pieces(
         raise refusal("unsupported-format", "Ce type de fichier ne se lit pas encore.")
 
 
-def _tables(source: Source, month: Month | None) -> tuple[ContractTable, ...]:
+def tables_of(source: Source, month: Month | None) -> tuple[ContractTable, ...]:
+    """The tables of the contract in force; of the newest one without a month, or for one before the first contract."""
     newest = max(source.versions, key=lambda version: version.valid_from)
     if month is None or month < source.first_month:
         return newest.resources
@@ -219,7 +221,7 @@ def _wrong_kind(source: Source, expected: str) -> UnreadableDelivery:
 
 def _merit(unpacked: Unpacked, source: Source, limits: Limits) -> tuple[float, int]:
     """How well one file fits a contract: share of the required columns found, then how many columns of the table."""
-    tables = _tables(source, None)
+    tables = tables_of(source, None)
     is_flow = source.insertion.envelope == "cnaf_xml"
     if unpacked.kind == "xml" or is_flow:
         if not (unpacked.kind == "xml" and is_flow):

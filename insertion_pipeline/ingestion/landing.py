@@ -375,7 +375,7 @@ def _now(lake: Lake) -> str:
 
 
 def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: Source) -> Iterator[str]:
-    """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months` (domain rule 11).
+    """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months`, `older-snapshot` (domain rule 11).
 
     A delta adds to what is there: it may be as small as it likes.
     """
@@ -387,6 +387,8 @@ def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: So
         yield "thin-file"
     if source.insertion.extent == "snapshot" and _drops_old_months(receipt, own):
         yield "drops-old-months"
+    if source.insertion.extent == "snapshot" and _is_older(receipt, own):
+        yield "older-snapshot"
 
 
 @dataclass(frozen=True)
@@ -431,3 +433,16 @@ def _drops_old_months(receipt: Receipt, own: Sequence[Receipt]) -> bool:
     if previous is None or not receipt.months:
         return False
     return any(month not in receipt.months and month < receipt.months[-1] for month in previous.months)
+
+
+def _is_older(receipt: Receipt, own: Sequence[Receipt]) -> bool:
+    """Whether a snapshot would put what was known earlier in the place of what a newer one says of the same months."""
+    return any(
+        one.status == "applied"
+        and one.month is not None
+        and receipt.month is not None
+        and one.month > receipt.month
+        and set(one.rows) & set(receipt.rows)
+        and set(one.months) & set(receipt.months)
+        for one in own
+    )

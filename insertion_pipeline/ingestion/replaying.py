@@ -1,7 +1,8 @@
 """A delivery once more, as its partner wrote it: every line, every column, in its own cells.
 
 Belongs here: the pages of a delivery and their rows, for the copy that is handed back to its depositor. Does not belong
-here: what is wrong in them (`judging`), how a copy looks (`reporting`), keeping anything.
+here: cutting them (`transcribing`, in the confined process), what is wrong in them (`judging`), how a copy looks
+(`reporting`), keeping anything.
 
 A page shows what the partner wrote, columns that the contract does not know included. A flow (XML, JSON) has no lines
 of its own: its page holds one row per unit of account, under the titles of the contract.
@@ -10,25 +11,21 @@ of its own: its page holds one row per unit of account, under the titles of the 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from insertion_pipeline.ingestion import decoding, delimited, envelopes, fluxiae, headers, spreadsheet
-from insertion_pipeline.ingestion.delimited import Dialect, Header
-from insertion_pipeline.ingestion.envelopes import Limits, Unpacked
+from insertion_pipeline.ingestion import confining
+from insertion_pipeline.ingestion.cutting import Task, tables_of
+from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import UnreadableDelivery, label
 from insertion_pipeline.ingestion.reading import read
 from insertion_pipeline.ingestion.spreadsheet import Cell
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Source
-
-#: A record over several lines is looked for no further than this, as in reading.
-_LONGEST_RECORD_LINES = 256
 
 
 @dataclass(frozen=True)
@@ -58,100 +55,29 @@ def pages(
     limits: Limits | None = None,
 ) -> Iterator[Page]:
     """The members that the contract has a table for. What cannot be opened gives no page."""
-    limits = limits or Limits()
-    is_covered = month is not None and month >= source.first_month
-    tables = source.version_for(month if month is not None and is_covered else source.latest_month).resources
     paths = [delivery] if isinstance(delivery, Path) else list(delivery)
     password = archive_password or lake.archive_password
     with lake.sealed_spill() as folder:
+        task = Task(tuple(path.absolute() for path in paths), folder, limits or Limits(), password)
         try:
             if source.insertion.envelope in ("cnaf_xml", "json"):
-                yield from _flow(paths, source, month, folder, limits, password)
+                yield from _flow(task, source, month)
                 return
-            rank = itertools.count(1)
-            for unpacked in envelopes.unpack(paths, folder, limits=limits, password=password):
-                if unpacked.kind == "spreadsheet":
-                    yield from _sheets(unpacked, tables, rank, limits)
-                elif unpacked.kind == "text":
-                    yield from _text(unpacked, source, tables, next(rank), limits)
+            tables = {table.name: table for table in tables_of(source, month)}
+            for leaf in confining.transcribe(task, source, month):
+                yield Page(leaf.file, tables[leaf.table], leaf.columns, leaf.rows, leaf.header, leaf.lines)
         except UnreadableDelivery:
             return
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def _text(
-    unpacked: Unpacked, source: Source, tables: Sequence[ContractTable], rank: int, limits: Limits
-) -> Iterator[Page]:
-    path = unpacked.path
-    told = headers.told_apart(tables, unpacked.name)
-    encoding = decoding.encoding_of(path)
-    first = delimited.beginning(decoding.blocks(path, encoding, limits))
-    if source.insertion.envelope == "fluxiae":
-        view = fluxiae.view_of(first)
-        told = tuple(table for table in told if table.insertion.member == view) or told
-        header = delimited.find_header(first, told, [fluxiae.DIALECT])
-    else:
-        header = delimited.find_header(first, told, [Dialect(mark) for mark in delimited.SEPARATORS])
-    if header is None or header.table is None:
-        return
-    blocks = decoding.blocks(path, encoding, limits)
-    lines = (line for block in blocks for line in block[:-1].split(b"\n"))
-    file = label(rank, header.table)
-    columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)
-    fields = {name: position for position, name in columns.fields.items()}
-    yield Page(file, header.table, fields, _records(lines, header), header.lines)
-
-
-def _records(lines: Iterator[bytes], header: Header) -> Iterator[tuple[int, Sequence[str]]]:
-    """(line, cells) of every record that holds anything; a line whose quotes are wrong is cut at its separators."""
-    waiting: deque[bytes] = deque()
-    dialect, expected, number = header.dialect, len(header.cells), 1
-    while waiting or (waiting := deque(itertools.islice(lines, 1))):
-        line = waiting.popleft()
-        cells, units = line.decode().split(dialect.separator), 1
-        if dialect.quoting and b'"' in line:
-            waiting.extend(itertools.islice(lines, _LONGEST_RECORD_LINES - len(waiting)))
-            run = [line, *itertools.takewhile(lambda one: not _is_whole(one, dialect, expected), waiting)]
-            record, taken = delimited.record_at(run, dialect)
-            if record is not None and (taken == 1 or len(record) == expected):
-                cells, units = record, taken
-        if any(cell.strip() for cell in cells):
-            yield number, cells
-        for _ in range(units - 1):
-            waiting.popleft()
-        number += units
-
-
-def _is_whole(line: bytes, dialect: Dialect, expected: int) -> bool:
-    cells, _ = delimited.record_at([line], dialect)
-    return cells is not None and len(cells) == expected
-
-
-# -- workbooks ---------------------------------------------------------------------------------------------------------
-
-
-def _sheets(unpacked: Unpacked, tables: Sequence[ContractTable], rank: Iterator[int], limits: Limits) -> Iterator[Page]:
-    for sheet, table in spreadsheet.sheets_of(unpacked.path, tables, limits):
-        file = label(next(rank), table)
-        if table is None:
-            continue
-        columns = headers.columns_of(sheet.cells, table, file=file, line=sheet.header + 1)
-        fields = {name: position for position, name in columns.fields.items()}
-        rows = ((number, row) for number, row in enumerate(sheet.rows, start=1) if any(cell != "" for cell in row))
-        yield Page(file, table, fields, rows, sheet.header + 1, len(sheet.rows))
 
 
 # -- flows -------------------------------------------------------------------------------------------------------------
 
 
-def _flow(
-    paths: Sequence[Path], source: Source, month: Month | None, folder: Path, limits: Limits, password: str | None
-) -> Iterator[Page]:
-    reading = read(paths, source, month=month, archive_password=password, limits=limits, spill=folder)
-    version = source.version_for(month if month is not None else source.latest_month)
-    tables = {table.name: table for table in version.resources}
+def _flow(task: Task, source: Source, month: Month | None) -> Iterator[Page]:
+    reading = read(
+        task.paths, source, month=month, archive_password=task.password, limits=task.limits, spill=task.folder
+    )
+    tables = {table.name: table for table in tables_of(source, month)}
     for member in reading.members:
         if member.table is None:
             continue
