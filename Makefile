@@ -28,7 +28,7 @@ demo: .venv/installed
 	$(BIN)/insertion demo
 
 test: .venv/tools
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/tools
 	$(BIN)/ruff check .

@@ -31,6 +31,11 @@ def absent(resource: str, reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest begins, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_main_job")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real samples and references beside the repository."""

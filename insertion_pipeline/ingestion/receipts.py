@@ -146,9 +146,10 @@ def receipts(lake: Lake) -> tuple[Receipt, ...]:
 
 def receipts_after(lake: Lake, sequence: int) -> Iterator[Receipt]:
     """The receipts numbered above `sequence`, in order."""
+    place = str(folder(lake))
     for number in _numbers(lake):
         if number > sequence and (lake.newest_receipt is None or number <= lake.newest_receipt):
-            yield _receipt(folder(lake) / f"{number:08d}.json")
+            yield _receipt(f"{place}/{number:08d}.json")
 
 
 def as_of_now(lake: Lake) -> Lake:
@@ -215,6 +216,6 @@ def _numbers_here(lake: Lake) -> list[int]:
 
 
 @functools.lru_cache(maxsize=100_000)
-def _receipt(path: Path) -> Receipt:
-    """A receipt never changes: it is read once per process."""
-    return Receipt.from_json(json.loads(path.read_bytes()))
+def _receipt(path: str) -> Receipt:
+    """A receipt never changes: it is read once per process. Thousands are asked for by name: no Path for each."""
+    return Receipt.from_json(json.loads(Path(path).read_bytes()))
