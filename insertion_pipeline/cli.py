@@ -372,6 +372,9 @@ def _confirmed(session: Session, partner: str, sha256: str) -> Answer:
 
 def _deposits(session: Session, listings: Sequence[Path]) -> Iterator[Answer]:
     """Deposit what the listings name, in their order. Paths are relative to the listing."""
+    from insertion_pipeline.ingestion.nursery import NURSERY
+
+    NURSERY.start()  # it imports what reading needs while this process imports what judging needs
     from insertion_pipeline import screen
     from insertion_pipeline.ingestion.landing import Deposit, deliver_many
 
@@ -518,9 +521,13 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
 def demo(ctx: typer.Context) -> ExitCode:
     """Déposer tous les exemples, traiter leurs mois, publier, et montrer ce que cela donne."""
     from insertion_pipeline import screen
+    from insertion_pipeline.ingestion.receipts import receipts
+    from insertion_pipeline.orchestration.side_process import side_process
     from insertion_pipeline.orchestration.warming import warm_up
 
     session = _session(ctx)
+    if not receipts(session.lake):  # there will be something to compute: it takes seconds to be ready
+        side_process().start()
     answers = []
     for answer in _deposits(session, _samples(session.registry)):
         answers.append(answer)

@@ -166,7 +166,7 @@ def workbook_with(path: Path, **parts: bytes) -> None:
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
         book.add_worksheet().write_row(0, 0, ["nom", "prenom", "date_naissance"])
     changed = {"xl/worksheets/sheet1.xml": parts.get("sheet"), "xl/sharedStrings.xml": parts.get("strings")}
-    with zipfile.ZipFile(content) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(content) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
         for name in old.namelist():
             replaced = changed.get(name)
             new.writestr(name, old.read(name) if replaced is None else replaced)

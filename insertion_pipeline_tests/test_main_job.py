@@ -280,22 +280,3 @@ def direct_identifiers(home: Home) -> tuple[set[tuple[str, str]], set[str]]:
                         names |= {(surname[-1], given[0]), (given[-1], surname[0])}
                     identifiers |= {number.casefold() for number in numbers if number and len(number) >= 9}
     return names, identifiers
-
-
-def test_the_person_of_the_cnaf_flow_and_of_the_spie_extract_is_one(real_samples: Path, tmp_path: Path) -> None:
-    home = new_home(tmp_path)
-    spie = next((real_samples / "france_travail").glob("*.csv"))
-    cnaf = real_samples / "cnaf_vrsb0801" / "RSABEM.xml"
-    assert home.insertion("deliver", str(cnaf), "--partner", "dep-52").code in (0, 1)
-    assert home.insertion("deliver", str(spie), "--partner", "france-travail", "--month", "2022-02").code in (0, 1)
-    ran = home.insertion("run", "--month", "2022-02", "--json")
-    assert ran.code in (0, 1), ran.errors
-    lake = home.lake()
-    tables = {
-        source: pq.read_table(lake.open_area / "pseudonymised" / source / table / "2022-02.parquet")
-        for source, table in (("cnaf_vrsb0801", "personnes"), ("ft_spie", "demandeurs"))
-    }
-    shared_persons = set(tables["cnaf_vrsb0801"]["person"].to_pylist()) & set(tables["ft_spie"]["person"].to_pylist())
-    assert len(shared_persons) == 1
-    assert tables["cnaf_vrsb0801"].num_rows == 3
-    assert len(set(tables["cnaf_vrsb0801"]["person"].to_pylist())) == 3

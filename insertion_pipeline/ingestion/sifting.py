@@ -38,6 +38,7 @@ _MOST_REMEMBERED = 1 << 16
 #: must be so many times more: it is cheaper otherwise to judge all rules together over them.
 _MOST_COMBINATIONS, _WORTH_COMBINING = 1 << 18, 4
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_TEXTS = pa.table({"raw": pa.array([], pa.string())})
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,15 @@ class Sieve:
         is_rejected = np.zeros(rows.num_rows, np.bool_)
         typed: dict[str, _Column] = {}
         flaws: list[Flaws] = []
+        present = [judged for judged in self._cells if judged.cell.field.name in rows.column_names]
+        asked = [(judged, judged.take(rows[judged.cell.field.name])) for judged in present]
+        self._judge([(judged, texts) for judged, texts in asked if texts is not None])
         for subject, judged in enumerate(self._cells):
             name = judged.cell.field.name
             if name not in rows.column_names:
                 typed[name] = judged.absent(rows.num_rows)
                 continue
-            typed[name], texts, found = judged.judge(rows[name])
+            typed[name], texts, found = judged.judged
             flawed = np.flatnonzero(found)
             for flaw in np.flatnonzero(np.bincount(found[flawed])).tolist() if len(flawed) else ():
                 where = flawed[found[flawed] == flaw]
@@ -131,6 +135,22 @@ class Sieve:
         origin = {"_line": rows["_line"], "_member": rows["_member"], "_month": months}
         columns = {name: column.values for name, column in typed.items()} | origin
         return Sifted(pa.table(columns, schema=self._schema), is_rejected, tuple(flaws))
+
+    def _judge(self, asked: Sequence[tuple[_JudgedCell, pa.Array]]) -> None:
+        """Judge texts; those of all cells with the same rules by one statement."""
+        alike: dict[str, list[tuple[_JudgedCell, pa.Array]]] = {}
+        for judged, texts in asked:
+            alike.setdefault(judged.query, []).append((judged, texts))
+        for query, group in alike.items():
+            together = group[0][1] if len(group) == 1 else pa.concat_arrays([texts for _, texts in group])
+            self._statements.place("cell", pa.table({"raw": together}))
+            found = self._statements.run(query)
+            if found.num_rows != len(together):
+                raise AssertionError(f"{len(together)} texts gave {found.num_rows} values")
+            values, flaws, start = found["value"].combine_chunks(), found["flaw"].to_numpy(), 0
+            for judged, texts in group:
+                judged.learn(values.slice(start, len(texts)), flaws[start : start + len(texts)])
+                start += len(texts)
 
     # -- rules over a row --------------------------------------------------------------------------------------------
 
@@ -185,59 +205,61 @@ class Sieve:
 
 
 class _JudgedCell:
-    """What a contract says of the texts of one column, those that were seen."""
+    """What a contract says of the texts of one column, those that were seen.
+
+    For each batch: `take` its column, `learn` what is asked, then look at what is `judged`.
+    """
 
     def __init__(self, cell: Cell, statements: Statements) -> None:
         self.cell = cell
-        self._statements = statements
+        self.query = cell_query(cell, statements.place("cell", _NO_TEXTS))
         self._kind = arrow_type(cell.field)
         self._texts = pa.array([], pa.string())
         self._values = pa.array([], self._kind)
         self._flaws = np.zeros(0, np.uint8)
+        self._taken = _Column(self._texts, None)
+        self._answer = self._values, self._flaws
 
     def absent(self, count: int) -> _Column:
         """The column of a file that does not have it."""
         return _Column(pa.nulls(1, self._kind), np.zeros(count, np.int64), is_remembered=True)
 
-    def judge(self, column: pa.ChunkedArray) -> tuple[_Column, _Column, npt.NDArray[np.uint8]]:
-        """The values, the texts, and the flaw of each row."""
+    def take(self, column: pa.ChunkedArray) -> pa.Array | None:
+        """The texts of the next batch that must be judged; null when all of them were."""
         whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
         if not pa.types.is_dictionary(whole.type):
-            values, flaws = self._judged(whole)
-            return _Column(values, None), _Column(whole, None), flaws
+            self._taken = _Column(whole, None)
+            return whole
         indices = whole.indices.to_numpy(zero_copy_only=False)
-        places = self._remembered(whole.dictionary)
-        if places is None:
-            values, flaws = self._judged(whole.dictionary)
-            positions = indices.astype(np.int64)
-            return _Column(values, positions), _Column(whole.dictionary, positions), flaws[positions]
-        positions = places[indices]
-        found = self._flaws[positions] if self._flaws.any() else np.zeros(len(positions), np.uint8)
-        return _Column(self._values, positions, is_remembered=True), _Column(self._texts, positions), found
-
-    def _remembered(self, texts: pa.Array) -> Positions | None:
-        """Where each of distinct texts stands among the remembered ones; null when they become too many."""
-        places = pc.index_in(texts, value_set=self._texts)
-        if places.null_count:
-            new = texts.filter(places.is_null())
-            if len(self._texts) + len(new) > _MOST_REMEMBERED:
-                return None
-            values, flaws = self._judged(new)
+        places = pc.index_in(whole.dictionary, value_set=self._texts)
+        new = whole.dictionary.filter(places.is_null())
+        if len(self._texts) + len(new) > _MOST_REMEMBERED:
+            self._taken = _Column(whole.dictionary, indices.astype(np.int64))
+            return whole.dictionary
+        if len(new):
             self._texts = pa.concat_arrays([self._texts, new])
-            self._values = pa.concat_arrays([self._values, values])
-            self._flaws = np.concatenate([self._flaws, flaws])
-            places = pc.index_in(texts, value_set=self._texts)
-        found: Positions = places.to_numpy().astype(np.int64)
-        return found
+            places = pc.index_in(whole.dictionary, value_set=self._texts)
+        self._taken = _Column(self._texts, places.to_numpy().astype(np.int64)[indices], is_remembered=True)
+        return new if len(new) else None
 
-    def _judged(self, texts: pa.Array) -> tuple[pa.Array, npt.NDArray[np.uint8]]:
-        """The value of each text, and its flaw."""
-        place = self._statements.place("cell", pa.table({"raw": texts}))
-        judged = self._statements.run(cell_query(self.cell, place))
-        if judged.num_rows != len(texts):
-            raise AssertionError(f"{len(texts)} texts gave {judged.num_rows} values")
-        value = judged["value"].combine_chunks()
-        return value if value.type == self._kind else value.cast(self._kind), judged["flaw"].to_numpy()
+    def learn(self, values: pa.Array, flaws: npt.NDArray[np.uint8]) -> None:
+        """The value and the flaw of each text that was asked."""
+        typed = values if values.type == self._kind else values.cast(self._kind)
+        if self._taken.is_remembered:
+            self._values = pa.concat_arrays([self._values, typed])
+            self._flaws = np.concatenate([self._flaws, flaws])
+        else:
+            self._answer = typed, flaws
+
+    @property
+    def judged(self) -> tuple[_Column, _Column, npt.NDArray[np.uint8]]:
+        """The values, the texts, and the flaw of each row of the batch that was taken last."""
+        positions = self._taken.positions
+        if positions is not None and self._taken.is_remembered:
+            found = self._flaws[positions] if self._flaws.any() else np.zeros(len(positions), np.uint8)
+            return _Column(self._values, positions, is_remembered=True), self._taken, found
+        values, flaws = self._answer
+        return _Column(values, positions), self._taken, flaws if positions is None else flaws[positions]
 
 
 # -- expressions over a row --------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 #: What is imported while nobody has asked yet. great-expectations waits until it is asked: pandera decides first.
 _LIBRARIES = ("pandas", "pandera.pandas")
+#: Most of its answers are asked for at the end of a run, when the run itself has one thing left to do.
+_POLITENESS = 10
 
 
 class SideProcess:
@@ -46,7 +48,7 @@ class SideProcess:
         """The process, importing its libraries."""
         if self._pool is None:
             spawning = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_the_parent)
+            self._pool = ProcessPoolExecutor(1, mp_context=spawning, initializer=_stand_back)
             # a process that a code server starts for a run would wait for this one before the pool tells it to end
             Finalize(None, self._pool.shutdown, exitpriority=100)
             for library in _LIBRARIES:
@@ -103,8 +105,12 @@ def side_process() -> SideProcess:
 _places: dict[Hashable, tuple[Lake, Registry]] = {}
 
 
-def _end_with_the_parent() -> None:
-    """At once when it asks for it. A parent that is killed says nothing: its end is watched for."""
+def _stand_back() -> None:
+    """Take what the run leaves of the cores; end at once when it asks for it.
+
+    A parent that is killed says nothing: its end is watched for.
+    """
+    os.nice(_POLITENESS)
     atexit.register(os._exit, 0)  # there is nothing to put away; taking the libraries apart takes a second
     parent = multiprocessing.parent_process()
     if parent is not None:
