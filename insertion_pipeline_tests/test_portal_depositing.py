@@ -14,9 +14,9 @@ from python_calamine import CalamineWorkbook
 
 from insertion_pipeline.ingestion.judging import judge
 from insertion_pipeline.ingestion.receipts import receipts
+from insertion_pipeline.ingestion.seats import Seats
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.portal.seats import Seats
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.conftest import REPOSITORY
 from insertion_pipeline_tests.portal_server import Browser, Served, serving

@@ -13,12 +13,11 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +31,7 @@ from insertion_pipeline.ingestion.judging import Judgement, judge
 from insertion_pipeline.ingestion.receipts import Receipt, append, committing
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.ingestion.seats import Seats
 from insertion_pipeline.ingestion.statements import Statements
 from insertion_pipeline.lake import Lake, write_json
 from insertion_pipeline.month import Month, Span
@@ -93,10 +93,11 @@ def deliver(
     `confirm`: the sha256 of these bytes, from the depositor: apply them even if they would be held, or if they were
     replaced since.
     """
-    return _prepared(
-        delivery, partner, source, month, registry, lake,
+    prepared = _prepared(
+        Deposit(delivery, partner, source, month), registry, lake,
         archive_password=archive_password, limits=limits, confirm=confirm, statements=statements,
-    )()  # fmt: skip
+    )  # fmt: skip
+    return prepared()
 
 
 def deliver_many(
@@ -109,21 +110,14 @@ def deliver_many(
 ) -> Iterator[Answer]:
     """Receive deposits: judged side by side, numbered one after the other, in their order."""
     workers = max(min(lake.threads, len(deposits)), 1)
-    with ExitStack() as stack:
-        free: SimpleQueue[Statements] = SimpleQueue()
-        for _ in range(workers):
-            free.put(stack.enter_context(Statements.opened(lake.shared_by(workers))))
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
+    seats = Seats(lake.shared_by(workers), workers)
+    with closing(seats), ThreadPoolExecutor(workers) as pool:
 
         def prepared(one: Deposit) -> Callable[[], Answer]:
-            statements = free.get()
-            try:
+            with seats.taken() as statements:
                 return _prepared(
-                    one.delivery, one.partner, one.source, one.month, registry, lake,
-                    archive_password=archive_password, limits=limits, statements=statements,
-                )  # fmt: skip
-            finally:
-                free.put(statements)
+                    one, registry, lake, archive_password=archive_password, limits=limits, statements=statements
+                )
 
         waiting: deque[Future[Callable[[], Answer]]] = deque()
         try:
@@ -139,10 +133,7 @@ def deliver_many(
 
 
 def _prepared(
-    delivery: Path | Sequence[Path],
-    partner: str,
-    source: str | None,
-    month: Month | None,
+    deposit: Deposit,
     registry: Registry,
     lake: Lake,
     *,
@@ -156,7 +147,8 @@ def _prepared(
     What a delivery is worth depends on its bytes alone, so that several are judged at once; what it replaces and
     whether it is held depend on those before it.
     """
-    bytes_sent = Content.of(delivery)
+    partner, source, month = deposit.partner, deposit.source, deposit.month
+    bytes_sent = Content.of(deposit.delivery)
     confirms = confirm is not None and confirm.lower() == bytes_sent.sha256
     known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
     if known is not None and known.status != "refused":  # what was refused is judged again, and told why again

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
+from insertion_pipeline.ingestion.seats import Seats
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.portal import audit
 from insertion_pipeline.portal.board import Ledger
 from insertion_pipeline.portal.mail import Mail
-from insertion_pipeline.portal.seats import Seats
 from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.portal.store import Store
 from insertion_pipeline.portal.throttling import RequestRate

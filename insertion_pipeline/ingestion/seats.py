@@ -1,10 +1,10 @@
 """How many files are judged at once, and what the next one finds ready.
 
 Belongs here: waiting for a turn, the statements that stay open from one judgement to the next. Does not belong here:
-judging (`ingestion.judging`), refusing who asks too often (`throttling`).
+judging (`judging`), refusing who asks too often (`portal.throttling`).
 
 Opening a database and planning the queries of a source takes longer than judging a small file with them: a seat keeps
-both for whoever comes next. Nothing of a delivery stays behind (`ingestion.statements`).
+both for whoever comes next. Nothing of a delivery stays behind (`statements`).
 """
 
 from __future__ import annotations
