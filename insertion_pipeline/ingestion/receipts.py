@@ -1,7 +1,7 @@
 """What was answered to each deposit, in order, for ever.
 
-Belongs here: the receipt, its JSON, the numbering of receipts, looking them up. Does not belong here: the bytes
-(`content`), which deliveries count for a month (`deliveries`), deciding anything (`landing`).
+Belongs here: the receipt, its JSON, looking receipts up. Does not belong here: numbers and files (`numbered`), the
+bytes (`content`), which deliveries count for a month (`deliveries`), deciding anything (`landing`).
 
 A receipt holds counts, codes and digests: no value, no name that came with a file. Its file appears whole under a
 number that nobody else has (`Lake.claim` never overwrites), and is the commit point of a delivery: what was written
@@ -14,24 +14,20 @@ import contextlib
 import fcntl
 import functools
 import json
-import os
-import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from insertion_pipeline.ingestion import numbered
 from insertion_pipeline.ingestion.accounts import Account
-from insertion_pipeline.lake import Lake, canonical_json
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.remote import Overtaken
 
 T = TypeVar("T")
 
 Status = Literal["applied", "held", "refused", "nothing"]
-
-_NAME = re.compile(r"[0-9]{8}\.json")
 
 
 @dataclass(frozen=True)
@@ -147,14 +143,16 @@ def receipts(lake: Lake) -> tuple[Receipt, ...]:
 def receipts_after(lake: Lake, sequence: int) -> Iterator[Receipt]:
     """The receipts numbered above `sequence`, in order."""
     place = str(folder(lake))
-    for number in _numbers(lake):
+    for number in numbered.taken(lake, folder(lake)):
         if number > sequence and (lake.newest_receipt is None or number <= lake.newest_receipt):
-            yield _receipt(f"{place}/{number:08d}.json")
+            yield _receipt(f"{place}/{numbered.name_of(number)}")
 
 
 def as_of_now(lake: Lake) -> Lake:
     """The lake for one run: it goes on knowing the receipts that are there now, and no later one."""
-    return lake if lake.newest_receipt is not None else replace(lake, newest_receipt=max(_numbers(lake), default=0))
+    if lake.newest_receipt is not None:
+        return lake
+    return replace(lake, newest_receipt=max(numbered.taken(lake, folder(lake)), default=0))
 
 
 def append(lake: Lake, receipt: Receipt) -> Receipt:
@@ -162,21 +160,11 @@ def append(lake: Lake, receipt: Receipt) -> Receipt:
 
     Raises `Overtaken` where another machine gave that number to another receipt meanwhile (`committing`).
     """
-    place = folder(lake)
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    numbered = replace(receipt, sequence=max(_numbers(lake), default=0) + 1)
-    name = f"{numbered.sequence:08d}"
-    partial = place / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-    try:
-        with partial.open("xb") as file:
-            file.write(canonical_json(numbered.to_json()) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if not lake.claim(partial, place / f"{name}.json"):
-            raise Overtaken(name)
-    finally:
-        partial.unlink(missing_ok=True)
-    return numbered
+    number = max(numbered.taken(lake, folder(lake)), default=0) + 1
+    receipt = replace(receipt, sequence=number)
+    if not numbered.take(lake, folder(lake), number, receipt.to_json()):
+        raise Overtaken(numbered.name_of(number))
+    return receipt
 
 
 def committing(lake: Lake, decide: Callable[[tuple[Receipt, ...]], T]) -> T:
@@ -197,22 +185,6 @@ def commit_lock(lake: Lake) -> Iterator[None]:
     with (lake.landing / "receipts.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _numbers(lake: Lake) -> list[int]:
-    numbers = _numbers_here(lake)
-    if lake.remote is None:
-        return numbers
-    lake.fetch_all(folder(lake), after=f"{max(numbers, default=0):08d}.json")
-    return _numbers_here(lake)
-
-
-def _numbers_here(lake: Lake) -> list[int]:
-    try:
-        names = os.listdir(folder(lake))  # noqa: PTH208 (no Path object for each of thousands)
-    except FileNotFoundError:
-        return []
-    return sorted(int(name[:8]) for name in names if _NAME.fullmatch(name))
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -18,9 +18,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -32,10 +29,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.cells import NIR_FORM, NISS_FORM, literal, quoted
+from insertion_pipeline.ingestion import numbered
 from insertion_pipeline.ingestion.conforming import Conformed
 from insertion_pipeline.ingestion.extracts import label
 from insertion_pipeline.ingestion.gathering import Gathered, Tables
-from insertion_pipeline.lake import Lake, canonical_json
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Partner, Source
 from insertion_pipeline.sealing import PersonSpace
@@ -49,7 +47,6 @@ KEY_PURPOSE = "tombstones"
 PERSON_COLUMNS = ("nir", "niss", "birth_name", "used_name", "first_names", "birth_date")
 LOCAL_KEYS_SCHEMA = pa.schema([("source", pa.string()), ("partner", pa.string()), ("key", pa.string())])
 
-_NAME = re.compile(r"[0-9]{8}\.json")
 _BLOCK_BYTES = 64
 _BIRTH_FORMS = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%d/%m/%y", "%Y%m%d", "%Y-%m-%d %H:%M:%S.%g")
 
@@ -112,7 +109,8 @@ def folder(lake: Lake) -> Path:
 
 def load(lake: Lake) -> Tombstones:
     """All tombstones of the home, in order."""
-    return Tombstones(tuple(_read(folder(lake) / f"{number:08d}.json") for number in _numbers(lake)))
+    numbers = numbered.taken(lake, folder(lake))
+    return Tombstones(tuple(_read(folder(lake) / numbered.name_of(number)) for number in numbers))
 
 
 def write(
@@ -153,44 +151,20 @@ def write(
 
 
 def _append(lake: Lake, tombstone: Tombstone) -> Tombstone:
-    place = folder(lake)
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    number = max(_numbers(lake), default=0)
-    while True:
+    number = max(numbered.taken(lake, folder(lake)), default=0) + 1
+    while not numbered.take(lake, folder(lake), number, _stored(tombstone, number)):
         number += 1
-        partial = place / f".{number:08d}.{os.getpid()}.{secrets.token_hex(4)}"
-        content = {
-            "number": number,
-            "space": tombstone.space,
-            "reason": tombstone.reason,
-            "recorded_at": tombstone.recorded_at,
-            "marks": {kind: list(values) for kind, values in tombstone.marks.items()},
-        }
-        try:
-            with partial.open("xb") as file:
-                file.write(canonical_json(content) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if lake.claim(partial, place / f"{number:08d}.json"):  # nobody ever overwrites a tombstone
-                return replace(tombstone, number=number)
-        finally:
-            partial.unlink(missing_ok=True)
+    return replace(tombstone, number=number)
 
 
-def _numbers(lake: Lake) -> list[int]:
-    numbers = _numbers_here(lake)
-    if lake.remote is None:
-        return numbers
-    lake.fetch_all(folder(lake), after=f"{max(numbers, default=0):08d}.json")
-    return _numbers_here(lake)
-
-
-def _numbers_here(lake: Lake) -> list[int]:
-    try:
-        names = os.listdir(folder(lake))  # noqa: PTH208 (asked for at every delivery)
-    except FileNotFoundError:
-        return []
-    return sorted(int(name[:8]) for name in names if _NAME.fullmatch(name))
+def _stored(tombstone: Tombstone, number: int) -> Mapping[str, object]:
+    return {
+        "number": number,
+        "space": tombstone.space,
+        "reason": tombstone.reason,
+        "recorded_at": tombstone.recorded_at,
+        "marks": {kind: list(values) for kind, values in tombstone.marks.items()},
+    }
 
 
 @functools.lru_cache(maxsize=100_000)
