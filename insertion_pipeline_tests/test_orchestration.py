@@ -177,6 +177,13 @@ def test_loading_the_location_computes_and_writes_nothing(tmp_path: Path) -> Non
     assert not home.exists()
 
 
+def test_a_code_server_loads_the_location_whole(location: dg.Definitions) -> None:
+    """What a web server and a daemon ask of it first: every job built, every name standing for one thing."""
+    repository = location.get_repository_def()
+    repository.load_all_definitions()
+    assert {job.name for job in repository.get_all_jobs()} == {"__ASSET_JOB", "monthly", "deadlines"}
+
+
 def test_a_source_flows_from_its_deliveries_to_the_release(location: dg.Definitions) -> None:
     lineage = lineage_of(location)
     assert lineage["deliveries/cnaf_vrsb0801"] == []
@@ -286,8 +293,8 @@ def test_every_morning_says_who_is_late_and_no_run_of_the_months_waits_for_it(
     assert not late.passed
     assert told["department_list", "nobody_is_late"].passed, "due on the fifteenth"
     assert told["release", "is_fresh"].description == "déposé jusqu'à 2026-09, publié jusqu'à —"
-    assert "deadlines" in location.resolve_job_def("deadlines").graph.node_dict
-    assert "deadlines" not in location.resolve_job_def("monthly").graph.node_dict
+    assert "deadlines_of_the_month" in location.resolve_job_def("deadlines").graph.node_dict
+    assert "deadlines_of_the_month" not in location.resolve_job_def("monthly").graph.node_dict
 
 
 # -- what runs by itself -----------------------------------------------------------------------------------------------

@@ -30,12 +30,15 @@ from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import FAMILIES, Registry, load_registry
 from insertion_pipeline.simulation.canonical import PERSON_RECORD_COLUMNS, person_records
 from insertion_pipeline.simulation.country import LOCAL_AGENCIES, write_country
+from insertion_pipeline.simulation.delivering import Deposit
 from insertion_pipeline.simulation.names import MIXES
 from insertion_pipeline.simulation.observing import RATES, observe
+from insertion_pipeline.simulation.outcomes import dsn_outcomes
 from insertion_pipeline.simulation.places import gazetteer
 from insertion_pipeline.simulation.population import CHILD, Population, populate
 from insertion_pipeline.simulation.randomness import Draws
 from insertion_pipeline.simulation.simulating import SAMPLE_SPAN, SimulationReport, simulate, write_samples
+from insertion_pipeline.simulation.situations import Shares, Structure, unfold
 
 BOM = b"\xef\xbb\xbf"
 
@@ -612,6 +615,25 @@ def test_a_country_has_every_department_and_244_agencies(registry: Registry, tmp
     assert {source for partner in country.partners.values() for source in partner.sources} == set(registry.sources)
     sirets = [partner.siret for partner in country.partners.values() if partner.siret]
     assert len(set(sirets)) == len(sirets)
+
+
+def test_outcomes_are_told_where_some_structures_stand_in_no_employment_zone(
+    registry: Registry, tmp_path: Path
+) -> None:
+    country = load_registry(write_country(registry, tmp_path / "data_sources", Month(2026, 9)))
+    everywhere = [Structure(one.code, one.name, one.siret or "", one.territory_code, 0)
+                  for one in country.partners.values() if one.family == "siae" and one.siret]  # fmt: skip
+    span = Span(Month(2026, 9), Month(2026, 9))
+    situations = unfold(people(), span, everywhere, [], Shares())
+    partner = country.partner("gip-mds")
+    deposit = Deposit(country, partner, country.source("dsn_outcomes"), span.first, tmp_path, tmp_path, 1.0)
+    sheet = CalamineWorkbook.from_path(dsn_outcomes(people(), situations, deposit).path).get_sheet_by_name("Sorties")
+    told = {row[3] for row in sheet.to_python()[2:]} - {"ZE_NEUTRE"}
+    places = gazetteer(registry)
+    located = {code for code, zone in zip(places.departments, places.employment_zones, strict=True) if zone}
+    assert {one.territory.rpartition("-")[2] for one in everywhere} - located == {"975", "977", "978"}
+    assert told < set(places.employment_zones)
+    assert len(told) > 90
 
 
 def test_an_empty_population_is_refused(registry: Registry, tmp_path: Path) -> None:

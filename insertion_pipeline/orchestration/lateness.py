@@ -35,7 +35,7 @@ def deadline_checks(sources: Sequence[Source]) -> dg.AssetChecksDefinition:
         "is_fresh", asset=RELEASE, description="La dernière publication va jusqu'au dernier mois déposé."
     )
 
-    @dg.multi_asset_check(name=DEADLINES_JOB, specs=[*specs, fresh])
+    @dg.multi_asset_check(name="deadlines_of_the_month", specs=[*specs, fresh])
     def deadlines_of_the_month(home: Home) -> Iterator[dg.AssetCheckResult]:
         lake, registry = home.lake(), home.registry()
         now, everything = lake.clock.now(), receipts(lake)

@@ -18,9 +18,9 @@ from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.simulation.places import Gazetteer, gazetteer
 
-#: Orders of magnitude of the network: 244 ALE in Wallonia (2023), about 4 000 structures in the ASP's flow.
+#: Orders of magnitude of the network: 244 ALE in Wallonia (2023), about 4 500 structures in the ASP's flow.
 LOCAL_AGENCIES = 244
-STRUCTURES = 4000
+STRUCTURES = 4500
 #: One structure in forty deposits its own monthly file; the others stand in the ASP's bundle only.
 _DEPOSITING_STRUCTURE = 40
 

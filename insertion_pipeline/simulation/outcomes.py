@@ -27,9 +27,10 @@ _SMALLEST_COHORT = 5
 def dsn_outcomes(population: Population, situations: Situations, deposit: Deposit) -> Delivery:
     """The workbook of the quarters whose twelve months have passed: two header rows, the upper one merged."""
     draws, places = population.draws, population.gazetteer
-    towns = {code: number for code, number in zip(places.departments, places.employment_zones, strict=True) if number}
-    zones = sorted({towns[one.territory.rsplit("-", 1)[-1]] for one in situations.structures if "DEP" in one.territory})
-    zones = zones or sorted(set(towns.values()))[:1]
+    zone_of = {code: zone for code, zone in zip(places.departments, places.employment_zones, strict=True) if zone}
+    hiring = {one.territory.rpartition("-")[2] for one in situations.structures if "DEP" in one.territory}
+    zones = sorted({zone_of[code] for code in hiring & zone_of.keys()})  # the northern islands have none
+    zones = zones or sorted(set(zone_of.values()))[:1]
     quarters = _quarters(deposit.month)
     axes = np.meshgrid(*(np.arange(n) for n in (len(quarters), 3, len(_KINDS), len(zones), 2)), indexing="ij")
     quarter, delay, kind, zone, sex = (axis.ravel() for axis in axes)
