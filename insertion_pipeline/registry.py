@@ -380,6 +380,11 @@ class Indicator(_Declared):
         """The groups of sources of which one each must be in."""
         return self.requires_one_of or tuple((source,) for source in self.sources)
 
+    @property
+    def told_breaks(self) -> str:
+        """The breaks of its series as readers are told them: `2025-01 : what changed ; …`."""
+        return " ; ".join(f"{month} : {what}" for month, what in sorted(self.series_breaks.items()))
+
 
 class IndicatorFamily(_Declared):
     """One file of the catalogue."""

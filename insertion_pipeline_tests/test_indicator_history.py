@@ -104,41 +104,71 @@ def test_a_better_sentence_is_not_a_revision(registry: Registry) -> None:
 
 LINKS = pa.Table.from_pylist(
     [
-        {"part": ARDENNES, "part_level": "department", "whole": GRAND_EST, "whole_level": "region"},
-        {"part": HAUTE_MARNE, "part_level": "department", "whole": GRAND_EST, "whole_level": "region"},
+        {"part": part, "part_level": "department", "whole": GRAND_EST, "whole_level": "region"}
+        | {"first_month": "2024-01", "last_month": "2026-10"}
+        for part in (ARDENNES, HAUTE_MARNE)
     ]
+)
+CATALOGUE = pa.table(
+    {
+        "code": ["rsa_part_orientes", "siae_salaries", "emploi_inscrits_fr"],
+        "adds_up_over_territories": [True, False, True],
+        "series_breaks": ["", "", "2025-01 : Inscription automatique"],
+    }
 )
 
 
 def published(month: str, territory: str, over: float, under: float, **given: Any) -> dict[str, Any]:
     row = {"month": month, "territory_code": territory, "indicator_code": "rsa_part_orientes", "breakdown": "total"}
+    row |= {"territory_level": "region" if territory == GRAND_EST else "department"}
     terms = {"numerator": over, "denominator": under, "kind": "ratio", "unit": "%", "status": "published"}
     return row | terms | {"coverage": 1.0} | given
 
 
-def test_a_trend_is_over_the_territories_known_in_both_months(registry: Registry) -> None:
-    table = pa.Table.from_pylist(
-        [
-            published("2026-09", GRAND_EST, 50, 100), published("2026-10", GRAND_EST, 110, 300),
-            published("2026-09", ARDENNES, 50, 100), published("2026-10", ARDENNES, 60, 100),
-            published("2026-10", HAUTE_MARNE, 50, 200),  # had not delivered in September
-        ]
+def trends_of(*rows: dict[str, Any]) -> dict[tuple[str, str, str, int], tuple[float, float, int]]:
+    table = trends.trends(pa.Table.from_pylist(list(rows)), LINKS, CATALOGUE)
+    return {
+        (row["month"], row["territory_code"], row["indicator_code"], row["lag_months"]):
+        (row["value_then"], row["value_now"], row["n_territories"])
+        for row in table.to_pylist()
+    }  # fmt: skip
+
+
+def test_a_trend_is_over_the_territories_known_in_both_months() -> None:
+    found = trends_of(
+        published("2026-09", GRAND_EST, 50, 100, coverage=0.85), published("2026-10", GRAND_EST, 110, 300),
+        published("2026-09", ARDENNES, 50, 100), published("2026-10", ARDENNES, 60, 100),
+        published("2026-10", HAUTE_MARNE, 50, 200),  # had not delivered in September
     )  # fmt: skip
-    rows = {row["territory_code"]: row for row in trends.trends(table, LINKS, registry).to_pylist()}
-    region = rows[GRAND_EST]
     # 36.7 % after 50 % would be a fall; where both months are known it is a rise
-    assert (region["value_then"], region["value_now"], region["n_territories"]) == (50, 60, 1)
-    assert rows[ARDENNES]["value_now"] == 60
+    assert found == {
+        ("2026-10", GRAND_EST, "rsa_part_orientes", 1): (50, 60, 1),
+        ("2026-10", ARDENNES, "rsa_part_orientes", 1): (50, 60, 1),
+    }
 
 
-def test_no_trend_over_a_poor_coverage_nor_across_a_break(registry: Registry) -> None:
+def test_a_territory_wholly_known_in_both_months_is_compared_by_itself_even_if_a_part_is_hidden() -> None:
+    found = trends_of(
+        published("2026-09", GRAND_EST, 50, 200), published("2026-10", GRAND_EST, 61, 183),
+        published("2026-09", ARDENNES, 40, 100), published("2026-10", ARDENNES, 60, 100),
+    )  # fmt: skip
+    assert found["2026-10", GRAND_EST, "rsa_part_orientes", 1] == (25, 33.3, 1)
+
+
+def test_persons_counted_once_per_territory_are_not_summed_over_territories_for_a_trend() -> None:
+    persons = {"indicator_code": "siae_salaries", "kind": "count", "unit": "persons"}
+    parts = [published(month, ARDENNES, 40, 0, **persons) for month in ("2025-10", "2026-10")]
+    whole = [published(month, GRAND_EST, 70, 0, **persons, coverage=0.9) for month in ("2025-10", "2026-10")]
+    assert set(trends_of(*parts, *whole)) == {("2026-10", ARDENNES, "siae_salaries", 12)}
+
+
+def test_no_trend_over_a_poor_coverage_nor_across_a_break() -> None:
     poor = [published(month, ARDENNES, 50, 100, coverage=0.79) for month in ("2026-09", "2026-10")]
     across = [
         published(month, ARDENNES, 50, 100, indicator_code="emploi_inscrits_fr", kind="count", unit="persons")
         for month in ("2024-12", "2025-01", "2025-02")
     ]
-    found = trends.trends(pa.Table.from_pylist([*poor, *across]), LINKS, registry).to_pylist()
-    assert [(row["indicator_code"], row["month"]) for row in found] == [("emploi_inscrits_fr", "2025-02")]
+    assert set(trends_of(*poor, *across)) == {("2025-02", ARDENNES, "emploi_inscrits_fr", 1)}
 
 
 # -- the dictionary ----------------------------------------------------------------------------------------------

@@ -159,7 +159,9 @@ def test_the_workbooks_together_hold_every_row_and_no_formula(published: Release
 
 def test_the_workbook_explains_itself_and_describes_every_column(published: Release) -> None:
     book = CalamineWorkbook.from_path(str(published.folder / "indicateurs.xlsx"))
-    assert book.sheet_names == ["Lisez-moi", "Réseau", "Couverture", "Dictionnaire", "Ventilations", "Colonnes"]
+    assert book.sheet_names == [
+        "Lisez-moi", "Réseau", "Évolutions", "Couverture", "Dictionnaire", "Ventilations", "Colonnes",
+    ]  # fmt: skip
     cover = {row[0]: row[1] for row in book.get_sheet_by_name("Lisez-moi").to_python() if len(row) > 1}
     assert cover["Publication"] == published.release_id
     assert {"Secret statistique", "Statuts", "Couverture", "Peu significatif", "Données brutes"} <= set(cover)

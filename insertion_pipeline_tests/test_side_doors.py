@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 import insertion_pipeline
 from insertion_pipeline.cli import app
 from insertion_pipeline.disclosure import protect
+from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.publication import approving, releasing
@@ -30,7 +31,7 @@ from insertion_pipeline.publication.report import words
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.protected_values import values_of
 
-MONTH = "2026-10"
+MONTH, BEFORE = "2026-10", "2026-09"
 KNOWN, HOURS, SHARE = "reseau_personnes_connues", "siae_heures_formation", "reseau_part_accompagnees"
 #: (indicator, level, territory, numerator, denominator, contributors), before and after the revision.
 FIRST = (
@@ -41,23 +42,30 @@ FIRST = (
     (HOURS, "region", "FR-REG-44", 73_449.0, None, 903), (HOURS, "country", "FR", 73_449.0, None, 903),
     (SHARE, "department", "FR-DEP-54", 31_159, 86_027, 86_027), (SHARE, "country", "FR", 57_731, 157_963, 157_963),
 )  # fmt: skip
+#: The month before, when a department of the region had not delivered: what may be compared is not the whole.
+EARLIER = (
+    (KNOWN, "department", "FR-DEP-08", 4, None, 4), (KNOWN, "department", "FR-DEP-52", 70_121, None, 70_121),
+    (KNOWN, "department", "FR-DEP-54", 85_009, None, 85_009),
+    (KNOWN, "region", "FR-REG-44", 155_134, None, 155_134), (KNOWN, "country", "FR", 155_134, None, 155_134),
+)  # fmt: skip
 REVISED = {
     (KNOWN, "FR-DEP-54"): 86_113, (KNOWN, "FR-REG-44"): 158_049, (KNOWN, "FR"): 158_049, (SHARE, "FR-DEP-54"): 31_223,
     (SHARE, "FR"): 57_795,
 }  # fmt: skip
-HIDDEN = (71_933.0, 8_641.5, 64_807.5)
+HIDDEN = (71_933.0, 8_641.5, 64_807.5, 70_121.0)
 
 
 def rows(registry: Registry, revised: Mapping[tuple[str, str], float]) -> Iterator[dict[str, Any]]:
-    for code, level, territory, numerator, denominator, contributors in FIRST:
+    given = [(MONTH, 1.0, *one) for one in FIRST] + [(BEFORE, 0.9, *one) for one in EARLIER]
+    for month, coverage, code, level, territory, numerator, denominator, contributors in given:
         one = registry.indicators[code]
-        over = float(revised.get((code, territory), numerator))
+        over = float(revised.get((code, territory), numerator) if month == MONTH else numerator)
         under = None if denominator is None else float(revised.get((KNOWN, territory), denominator))
         yield {
-            "month": MONTH, "country": "FR", "territory_level": level, "territory_code": territory, "axis": one.axis,
+            "month": month, "country": "FR", "territory_level": level, "territory_code": territory, "axis": one.axis,
             "indicator_code": code, "breakdown": "total", "modality": "TOTAL", "numerator": over, "denominator": under,
             "value": over if under is None else 100 * over / under, "unit": one.unit, "counted_unit": one.counted_unit,
-            "kind": one.kind, "status": "published", "coverage": 1.0, "n_units_expected": 4, "n_units_received": 4,
+            "kind": one.kind, "status": "published", "coverage": coverage, "n_units_expected": 4, "n_units_received": 4,
             "n_partners_expected": 2, "n_partners_received": 2, "as_of": MONTH, "maturity": "provisoire",
             "contributors": contributors,
         }  # fmt: skip
@@ -74,7 +82,7 @@ def published(lake: Lake, registry: Registry) -> tuple[Release, Release]:
     for digest, revised in (("a" * 64, {}), ("b" * 64, REVISED)):
         earlier = [one.table("indicator_values") for one in made]
         inputs = Inputs(
-            (Month.parse(MONTH),),
+            (Month.parse(BEFORE), Month.parse(MONTH)),
             {MONTH: [f"department_list dep-08 {MONTH} {digest}"]},
             registry.digest,
             follows=made[-1].release_id if made else None,
@@ -122,7 +130,7 @@ def test_what_is_hidden_is_what_the_other_tests_look_for(published: tuple[Releas
         table = one.table("indicator_values").to_pylist()
         shown = {row["numerator"] for row in table if row["status"] == "published"}
         assert not shown & {3.0, *HIDDEN}
-        assert sum(row["status"] == "suppressed" for row in table) == 4
+        assert sum(row["status"] == "suppressed" for row in table) == 6
     assert len(published[1].table("revisions")) == len(REVISED)
 
 
@@ -179,6 +187,22 @@ def test_every_figure_of_the_report_is_one_that_the_attacker_had(
     assert {"158049", "36,6"} <= seen
     assert figures('<td class="number">1\u202f234</td>') == {"1234"}  # and the page would be blamed for another one
     assert "1234" not in allowed
+
+
+def test_trends_are_what_anybody_computes_from_the_numbers_shown(
+    published: tuple[Release, Release], known: set[float]
+) -> None:
+    now = published[1]
+    found = {(row["territory_code"], row["indicator_code"]): row for row in now.table("trends").to_pylist()}
+    assert {place: (row["value_then"], row["value_now"], row["n_territories"]) for place, row in found.items()} == {
+        ("FR-DEP-54", KNOWN): (85_009, 86_113, 1), ("FR-REG-44", KNOWN): (85_009, 86_113, 1),
+        ("FR", KNOWN): (85_009, 86_113, 1),
+    }  # fmt: skip
+    assert {row[name] for row in found.values() for name in ("value_then", "value_now")} <= known
+    again = trends(*(now.table(name) for name in ("indicator_values", "territory_links", "indicators")))
+    assert again.to_pylist() == [
+        {name: row[name] for name in again.column_names} for row in now.table("trends").to_pylist()
+    ]
 
 
 def test_the_revisions_tell_numbers_of_both_releases_only(published: tuple[Release, Release]) -> None:

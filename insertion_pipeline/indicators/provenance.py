@@ -111,7 +111,7 @@ def _rules(registry: Registry, code: str) -> Mapping[str, str]:
         "exclusions": indicator.exclusions.strip(),
         "reference": indicator.reference.strip(),
         "parameters": " ; ".join(f"{name} = {value}" for name, value in sorted(indicator.parameters.items())),
-        "series_breaks": " ; ".join(f"{month} : {what}" for month, what in sorted(indicator.series_breaks.items())),
+        "series_breaks": indicator.told_breaks,
     }
     return {name: text for name, text in told.items() if text}
 

@@ -51,6 +51,9 @@ def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
                     "denominator_quantity": told.get("denominator_quantity"),
                     "parts": " ".join(one.parts),
                     "aliases": " ".join(one.aliases),
+                    "parameters": " ; ".join(f"{name} = {value}" for name, value in sorted(one.parameters.items())),
+                    "status_of_definition": one.status_of_definition,
+                    "series_breaks": one.told_breaks,
                 }
             )
     return tables.INDICATORS.conform(pa.Table.from_pylist(rows, schema=tables.INDICATORS.schema))

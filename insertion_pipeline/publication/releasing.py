@@ -32,6 +32,7 @@ from insertion_pipeline.disclosure.protecting import PARAMETERS
 from insertion_pipeline.identity import decisions
 from insertion_pipeline.indicators import revisions as causes
 from insertion_pipeline.indicators.computing import coverage_path, values_path
+from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.ingestion import tombstones
 from insertion_pipeline.ingestion.deliveries import delivery_digests
 from insertion_pipeline.lake import Lake, SystemClock, canonical_json, in_memory, sha256_of, write_json
@@ -47,7 +48,7 @@ from insertion_pipeline.publication import (
     workbook,
     writing,
 )
-from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES
+from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES, TRENDS
 from insertion_pipeline.registry import Registry
 
 MANIFEST: Final = "MANIFEST.json"
@@ -298,12 +299,14 @@ def _tables(
     values = INDICATOR_VALUES.conform(safe.table.append_column("release_id", stamp))
     grid = cataloguing.coverage(registry, coverage)
     named = [table for table in (values, grid) if len(table)] or [values]
+    indicators = cataloguing.indicators(registry, safe)
+    links = cataloguing.territory_links(safe.knowledge.links)
     return {
         "indicator_values": values,
-        "indicators": cataloguing.indicators(registry, safe),
+        "indicators": indicators,
         "breakdowns": cataloguing.breakdowns(registry, values),
         "territories": cataloguing.territories_named(registry, inputs.months[-1], *named),
-        "territory_links": cataloguing.territory_links(safe.knowledge.links),
+        "territory_links": links,
         "open_sums": cataloguing.open_sums(safe),
         "coverage": grid,
         "revisions": revising.revisions(
@@ -311,6 +314,7 @@ def _tables(
             previous.table("indicator_values") if previous else None,
             functools.partial(_why, registry, inputs, previous),
         ),
+        "trends": TRENDS.conform(trends(values, links, indicators)),
     }
 
 

@@ -134,6 +134,13 @@ INDICATORS: Final = PublishedTable(
             "Indicateurs dont les numérateurs s'additionnent au sien ; code[ventilation=modalité] : une part.",
         ),
         ("aliases", "string", "Anciens codes, conservés un an."),
+        ("parameters", "string", "Paramètres de la définition : nom = valeur."),
+        (
+            "status_of_definition",
+            "string",
+            "Origine : found (texte lu), practice (systèmes existants), to_be_confirmed (à confirmer).",
+        ),
+        ("series_breaks", "string", "Ruptures de série : AAAA-MM : ce qui a changé. Aucune évolution ne les franchit."),
     ),
 )
 
@@ -239,6 +246,29 @@ REVISIONS: Final = PublishedTable(
     ),
 )
 
+TRENDS: Final = PublishedTable(
+    "trends",
+    "Évolutions à champ constant",
+    "Une ligne par mois, territoire (communes exceptées), indicateur et écart en mois. Données brutes, calculées des"
+    " seules valeurs publiées, sur les territoires publiés aux deux mois.",
+    ("month", "territory_code", "indicator_code", "lag_months"),
+    _columns(
+        ("month", "string", "Mois."),
+        ("territory_code", "string", "Territoire."),
+        ("indicator_code", "string", "Indicateur."),
+        ("lag_months", "integer", "Écart en mois : 1 (mois précédent) ou 12 (même mois de l'année précédente)."),
+        ("earlier_month", "string", "Mois auquel on compare."),
+        ("value_then", "number", "Valeur au mois auquel on compare, sur le champ constant, une décimale."),
+        ("value_now", "number", "Valeur au mois, sur le champ constant, une décimale."),
+        ("unit", "string", "Unité des deux valeurs."),
+        (
+            "n_territories",
+            "integer",
+            "Sur combien de territoires : 1 pour le territoire lui-même, sinon ses parties publiées aux deux mois.",
+        ),
+    ),
+)
+
 TABLES: Final = (
-    INDICATOR_VALUES, INDICATORS, BREAKDOWNS, TERRITORIES, TERRITORY_LINKS, OPEN_SUMS, COVERAGE, REVISIONS,
+    INDICATOR_VALUES, INDICATORS, BREAKDOWNS, TERRITORIES, TERRITORY_LINKS, OPEN_SUMS, COVERAGE, REVISIONS, TRENDS,
 )  # fmt: skip

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 
 from insertion_pipeline.disclosure import attacker, small_cells
 from insertion_pipeline.disclosure.equations import composed
+from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
 from insertion_pipeline.publication import approving, sdmx, signing, writing
 from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
-from insertion_pipeline.publication.tables import TABLES, PublishedTable
+from insertion_pipeline.publication.tables import TABLES, TRENDS, PublishedTable
 
 State = Literal["intact", "unsigned", "altered"]
 
@@ -120,6 +121,7 @@ def _contents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _other_formats(folder, read)
     if len(read) == len(TABLES):
         yield from _audit(read)
+        yield from _derived(read)
     certificate = folder / CERTIFICATE
     if certificate.exists() and _json(certificate) != manifest.get("certificate"):
         yield Problem(CERTIFICATE, "différent du certificat du manifeste")
@@ -171,6 +173,13 @@ def _audit(read: Mapping[str, pa.Table]) -> Iterator[Problem]:
         breaches = attacker.audit(connection, values, knowledge).breaches
     if len(breaches):
         yield Problem(file, "valeur masquée recalculable")
+
+
+def _derived(read: Mapping[str, pa.Table]) -> Iterator[Problem]:
+    """What is computed from published values alone is what these values give."""
+    found = TRENDS.conform(trends(read["indicator_values"], read["territory_links"], read["indicators"]))
+    if writing.digest_of(found) != writing.digest_of(read["trends"]):
+        yield Problem("parquet/trends.parquet", "évolutions différentes de celles que donnent les valeurs publiées")
 
 
 def _with_thresholds(read: Mapping[str, pa.Table]) -> pa.Table:

@@ -65,6 +65,8 @@ _NOTES: Final[Mapping[str, str]] = {
     " minimum de chacun.",
     "Données brutes": "Ni corrigées des variations saisonnières, ni redressées de la couverture. La maturité dit si"
     " une valeur peut encore changer.",
+    "Évolutions": "Chaque mois comparé au précédent et au même mois de l'année précédente, sur les seuls territoires"
+    " publiés aux deux mois, jamais à travers une rupture de série.",
     "Définitions": "Feuilles « Dictionnaire », « Ventilations » et « Colonnes ».",
 }
 _VALUE_COLUMNS: Final = (
@@ -73,6 +75,12 @@ _VALUE_COLUMNS: Final = (
     SheetColumn("Ventilation", 26), SheetColumn("Modalité", 26), SheetColumn("Numérateur", 12, "number"),
     SheetColumn("Dénominateur", 13, "number"), SheetColumn("Valeur", 10, "decimal"), SheetColumn("Unité", 11),
     SheetColumn("Statut", 18), SheetColumn("Couverture", 11, "share"), SheetColumn("Maturité", 13),
+)  # fmt: skip
+_TREND_COLUMNS: Final = (
+    SheetColumn("Mois", 9), SheetColumn("Comparé à", 10), SheetColumn("Code du territoire", 18),
+    SheetColumn("Territoire", 30), SheetColumn("Code de l'indicateur", 32), SheetColumn("Indicateur", 48),
+    SheetColumn("Valeur d'alors", 13, "decimal"), SheetColumn("Valeur", 13, "decimal"), SheetColumn("Unité", 11),
+    SheetColumn("Territoires comparés", 19, "number"),
 )  # fmt: skip
 
 
@@ -169,6 +177,8 @@ def _write(
     known = pc.is_in(values["indicator_code"], pa.array(list(registry.indicators), pa.string()))
     if (others := rows.filter(pc.invert(known))).num_rows:
         book.add_table("Autres", _VALUE_COLUMNS, others)
+    if path.name == MAIN_WORKBOOK:
+        book.add_table("Évolutions", _TREND_COLUMNS, _trends(tables["trends"], labels))
     _add_plain(book, "Couverture", tables["coverage"], (9, 8, 20, 36, 20, 20, 20, 18, 10))
     _add_plain(book, "Dictionnaire", tables["indicators"], (34, 48, 80, 40, 40, 10, 10, 12, 16, 30))
     _add_plain(book, "Ventilations", tables["breakdowns"], (24, 24, 40, 40, 12, 10))
@@ -216,6 +226,23 @@ def _rows(values: pa.Table, labels: Labels) -> pa.Table:
         values["maturity"],
     ]
     return pa.table(columns, names=[column.heading for column in _VALUE_COLUMNS])
+
+
+def _trends(compared: pa.Table, labels: Labels) -> pa.Table:
+    """The trends as their sheet shows them, in the order of `_TREND_COLUMNS`."""
+    columns = [
+        compared["month"],
+        compared["earlier_month"],
+        compared["territory_code"],
+        labelled(compared["territory_code"], labels.territories),
+        compared["indicator_code"],
+        labelled(compared["indicator_code"], labels.indicators),
+        compared["value_then"],
+        compared["value_now"],
+        labelled(compared["unit"], UNIT_LABELS),
+        compared["n_territories"].cast(pa.float64()),
+    ]
+    return pa.table(columns, names=[column.heading for column in _TREND_COLUMNS])
 
 
 def _add_plain(book: Book, name: str, table: pa.Table, widths: Sequence[int]) -> None:

@@ -76,6 +76,10 @@ class _Site:
         self._last = self._months[-1] if self._months else ""
         self._territories = {row["territory_code"]: row for row in tables["territories"].to_pylist()}
         self._views = views.load(registry.folder)
+        self._trends = {
+            (row["territory_code"], row["indicator_code"], row["lag_months"]): row
+            for row in tables["trends"].filter(pc.equal(tables["trends"]["month"], self._last)).to_pylist()
+        }
         self._index(values)
 
     def _index(self, values: pa.Table) -> None:
@@ -226,7 +230,6 @@ class _Site:
             return {"code": indicator, "label": self._label(indicator), "status": "ND", "value": None, "coverage": None,
                     "numerator": None, "denominator": None, "unit": "", "before": None, "year": None, "maturity": "",
                     "months": {}}  # fmt: skip
-        last = Month.parse(self._last)
         return {
             "code": indicator,
             "label": self._label(indicator),
@@ -237,18 +240,26 @@ class _Site:
             "denominator": row["denominator"],
             "coverage": row["coverage"],
             "maturity": row["maturity"],
-            "before": _comparable(row, months.get(str(last.plus(-1)))),
-            "year": _comparable(row, months.get(str(last.plus(-12)))),
+            "before": self._compared(code, indicator, 1),
+            "year": self._compared(code, indicator, 12),
             "months": months,
         }
 
+    def _compared(self, code: str, indicator: str, lag: int) -> dict[str, Any] | None:
+        """The earlier value at constant scope; with it the value over that scope, where it is not the whole."""
+        trend = self._trends.get((code, indicator, lag))
+        if trend is None:
+            return None
+        return {"then": trend["value_then"], "now": trend["value_now"] if trend["n_territories"] > 1 else None}
+
     def _series(self, view: views.View, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One chart per unit: the months of the view's indicators, gaps where nothing may be compared."""
+        """One chart per unit: the view's indicators since their last break, gaps where nothing may be compared."""
         if len(self._months) < 2:
             return []
         by_unit: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
-            points = [_point(line["months"].get(month)) for month in self._months]
+            begins = max(self._registry.indicators[line["code"]].series_breaks, default="")
+            points = [_point(line["months"].get(month)) if month >= begins else None for month in self._months]
             if sum(point is not None for point in points) >= 2:
                 by_unit[line["unit"]].append({"name": line["label"], "values": points})
         months = [words.month_of(month) for month in self._months]
@@ -459,13 +470,6 @@ class _Site:
     def _source_title(self, source: str) -> str:
         declared = self._registry.sources.get(source)
         return declared.title if declared else source
-
-
-def _comparable(row: Row, earlier: Row | None) -> float | None:
-    """The earlier value, where both months are covered enough to be compared."""
-    if earlier is None or _point(row) is None:
-        return None
-    return _point(earlier)
 
 
 def _point(row: Row | None) -> float | None:
