@@ -13,7 +13,7 @@ The layers, from the top. A module imports only from layers below its own; `make
     identity                              persons and pseudonyms
     ingestion                             landing, reading, conforming
     contracts                             a source rendered: SQL rules, pandera schema, templates, French messages
-    lake · registry · sealing · remote · expressions · month · settings · logs
+    lake · registry · sealing · remote · expressions · headings · month · settings · logs
 """
 
 __version__ = "0.1.0"

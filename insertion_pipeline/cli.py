@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.judging import Judgement
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
+    from insertion_pipeline.ingestion.replaying import Page
     from insertion_pipeline.ingestion.reporting import About
     from insertion_pipeline.month import Month, Span
     from insertion_pipeline.orchestration.outcomes import RunOutcome
-    from insertion_pipeline.registry import Registry, Source
+    from insertion_pipeline.registry import Partner, Registry, Source
 
 
 _LOG = logging.getLogger("insertion.command")
@@ -293,8 +294,10 @@ def _write_report(session: Session, target: Path, paths: Sequence[Path], judgeme
     from insertion_pipeline.ingestion.replaying import pages
     from insertion_pipeline.ingestion.reporting import write_report
 
-    source = session.contracts.sources.get(judgement.source or "")
-    replayed = pages(paths, source, judgement.month, session.lake) if source is not None else ()
+    who = session.contracts.partners.get(judgement.partner)
+    replayed: Iterable[Page] = ()
+    if who is not None and judgement.source is not None:
+        replayed = pages(paths, session.contracts.source_of(who, judgement.source), judgement.month, session.lake)
     about = _about(session, judgement.source, judgement.partner, paths)
     write_report(target, judgement.to_json(), about, session.lake, replayed)
     return target
@@ -646,13 +649,14 @@ def template(
     source: Annotated[str, typer.Option(help="Type de fichier.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Modèle à écrire : .xlsx ou .csv.", show_default=False)],
     month: Annotated[str | None, typer.Option(help="Mois, AAAA-MM : le format en vigueur ce mois-là.")] = None,
+    partner: Annotated[str | None, typer.Option(help="Partenaire dont les fichiers ont leurs propres titres.")] = None,
 ) -> ExitCode:
     """Écrire le modèle à remplir d'un type de fichier, avec ses listes de valeurs."""
     from insertion_pipeline.contracts.templates import csv_template, workbook_template
     from insertion_pipeline.lake import write_atomically
 
     session = _session(ctx)
-    what, when = _source_in_force(session.registry, source, month)
+    what, when = _source_in_force(session.registry, source, month, partner)
     if what.insertion.envelope not in ("tabular", "delimited"):
         raise WrongUsage(f"« {what.title} » sort d'un logiciel : il n'y a pas de modèle à remplir.")
     if out.suffix.lower() not in (".xlsx", ".csv"):
@@ -676,6 +680,7 @@ def formats(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Dossier à remplir.", show_default=False)],
     month: Annotated[str | None, typer.Option(help="Mois, AAAA-MM : les formats en vigueur ce mois-là.")] = None,
+    partner: Annotated[str | None, typer.Option(help="Les seuls formats de ce partenaire, sous ses titres.")] = None,
 ) -> ExitCode:
     """Écrire la page qui explique chaque type de fichier."""
     from insertion_pipeline.contracts.pages import format_page
@@ -683,21 +688,31 @@ def formats(
 
     session = _session(ctx)
     written = []
-    for name in sorted(session.registry.sources):
-        source, when = _source_in_force(session.registry, name, month)
+    for name in sorted(session.registry.sources if partner is None else _known(session.registry, partner).sources):
+        source, when = _source_in_force(session.registry, name, month, partner)
         written.append(out / f"{name}.md")
         write_atomically(written[-1], format_page(source, session.registry, when).encode())
     return say_written(session, written)
 
 
-def _source_in_force(registry: Registry, name: str, month: str | None) -> tuple[Source, Month]:
-    """A source, and the month for which it is shown: this month when none is asked for."""
+def _known(registry: Registry, partner: str) -> Partner:
+    if partner not in registry.partners:
+        raise WrongUsage(f"Partenaire inconnu : {partner}")
+    return registry.partners[partner]
+
+
+def _source_in_force(
+    registry: Registry, name: str, month: str | None, partner: str | None = None
+) -> tuple[Source, Month]:
+    """A source, as a partner's files have it, and the month for which it is shown: this month when none is asked."""
     from insertion_pipeline.lake import SystemClock
     from insertion_pipeline.month import Month
 
     source = registry.sources.get(name)
     if source is None:
         raise WrongUsage(f"Type de fichier inconnu : {name}. Connus : {', '.join(sorted(registry.sources))}.")
+    if partner is not None:
+        source = registry.source_of(_known(registry, partner), name)
     when = _month(month) or max(Month.of(SystemClock().now().date()), source.latest_month)
     if when < source.first_month:
         raise WrongUsage(

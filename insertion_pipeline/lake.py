@@ -307,9 +307,10 @@ class Lake:
     def connect(self, *, memory_limit_mb: int | None = None, sealed_spill: bool = False) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB, deterministic, without extensions from outside.
 
-        `sealed_spill`: spill into the sealed area (use it wherever identifiers are processed).
+        `sealed_spill`: spill into the sealed area (use it wherever identifiers are processed). DuckDB makes its folder
+        when it first spills, and removes it when the connection is closed.
         """
-        spill = self._new_spill(self.sealed if sealed_spill else self.home)
+        spill = self._unused_spill(self.sealed if sealed_spill else self.home)
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -368,7 +369,8 @@ class Lake:
 
     @contextlib.contextmanager
     def _spilling(self, area: Path) -> Iterator[Path]:
-        folder = self._new_spill(area)
+        folder = self._unused_spill(area)
+        folder.mkdir(mode=0o700)
         try:
             yield folder
         finally:
@@ -381,10 +383,15 @@ class Lake:
                 if not _is_alive(left.name.split("-")[0]):
                     shutil.rmtree(left, ignore_errors=True)
 
-    def _new_spill(self, area: Path) -> Path:
-        folder = area / "spill" / f"{os.getpid()}-{secrets.token_hex(4)}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return folder
+    @staticmethod
+    def _unused_spill(area: Path) -> Path:
+        """A folder that is not there yet, in one that nobody else enters, whoever makes the folder."""
+        spill = area / "spill"
+        area.mkdir(parents=True, exist_ok=True)
+        spill.mkdir(exist_ok=True, mode=0o700)
+        if spill.stat().st_mode & 0o077:  # one of an earlier version
+            spill.chmod(0o700)
+        return spill / f"{os.getpid()}-{secrets.token_hex(4)}"
 
     @contextlib.contextmanager
     def writer_lock(self, *, wait: bool = False, holder: str = "") -> Iterator[None]:

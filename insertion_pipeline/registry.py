@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from insertion_pipeline.expressions import ForbiddenExpression, columns_of
+from insertion_pipeline.headings import comparable
 from insertion_pipeline.month import Month
 
 Family = Literal["ale", "siae", "department", "employment_service"]
@@ -69,6 +71,18 @@ _T = TypeVar("_T", bound=_Declared)
 
 # -- partners ----------------------------------------------------------------------------------------------------
 
+#: Table → field → the titles that a partner's files give to the column, the one that it is shown first.
+Headers = Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+class PartnerOwn(_Declared):
+    """What one partner has of its own: `partners/<code>.yaml`, there for the few that need one.
+
+    `headers`: by source. They come before every name that the contract gives, those of its other columns included.
+    """
+
+    headers: Mapping[str, Headers] = {}
+
 
 class Partner(_Declared):
     """Who delivers. One line of `partners.csv`; lines are never deleted, `until` ends them."""
@@ -84,6 +98,7 @@ class Partner(_Declared):
     until: MonthText | None = None
     siret: str | None = None
     nir: Literal["allowed", "forbidden"] = "allowed"
+    own: PartnerOwn = PartnerOwn()
 
     def expects(self, source: str, month: Month) -> bool:
         """Whether this partner delivers `source` for `month`."""
@@ -126,6 +141,9 @@ class FieldExtension(_Declared):
     repair: tuple[str, ...] = Field(default=(), description="Exact repairs allowed, by name (contracts.repairs).")
     remedy: str | None = Field(default=None, description="What to do, in French, when the value is wrong.")
     header_optional: bool = Field(default=False, description="The column may be absent from the file.")
+    headers: tuple[str, ...] = Field(
+        default=(), description="The titles that one partner gives to the column; a contract declares none."
+    )
 
 
 class ContractField(_Declared):
@@ -152,7 +170,8 @@ class ContractField(_Declared):
 
     @property
     def label(self) -> str:
-        return self.title or self.name
+        """How people know the column: the partner's own title, where the contract is seen as one partner's."""
+        return self.insertion.headers[0] if self.insertion.headers else self.title or self.name
 
 
 class Rule(_Declared):
@@ -230,6 +249,19 @@ class ContractTable(_Declared):
                 return candidate
         raise KeyError(f"table {self.name!r} has no field {name!r}")
 
+    def called(self, headers: Mapping[str, tuple[str, ...]]) -> ContractTable:
+        """The table with a partner's own titles, by field. A title that another field is given is no longer its own."""
+        taken = {comparable(title): name for name, titles in headers.items() for title in titles}
+        fields = []
+        for field in self.fields:
+            names = (field.title, *field.insertion.aliases)
+            kept = [name for name in names if taken.get(comparable(name), field.name) == field.name]
+            title = next(filter(None, kept), field.name)
+            own = field.insertion.model_copy(update={"headers": headers.get(field.name, ())})
+            fields.append(field.model_copy(update={"title": title, "insertion": own}))
+        schema = self.schema_.model_copy(update={"fields": tuple(fields)})
+        return self.model_copy(update={"schema_": schema})
+
 
 class Period(_Declared):
     """How the delivered month and the covered span are known."""
@@ -268,6 +300,11 @@ class SourceVersion(_Declared):
     valid_from: MonthText
     resources: tuple[ContractTable, ...]
 
+    def called(self, headers: Headers) -> SourceVersion:
+        """The version with a partner's own titles."""
+        tables = (table.called(headers[table.name]) if table.name in headers else table for table in self.resources)
+        return self.model_copy(update={"resources": tuple(tables)})
+
 
 class Source(_Declared):
     """What kind of file. One contract file `data_sources/<family>/<source>.yaml`."""
@@ -303,6 +340,13 @@ class Source(_Declared):
             if table.name == name:
                 return table
         raise KeyError(f"{self.name} has no table {name!r}")
+
+    def called_by(self, partner: Partner) -> Source:
+        """The contract as the files of this partner have it: its own titles of columns before those of the contract."""
+        headers = partner.own.headers.get(self.name)
+        if headers is None:
+            return self
+        return self.model_copy(update={"versions": tuple(version.called(headers) for version in self.versions)})
 
 
 # -- indicators --------------------------------------------------------------------------------------------------
@@ -400,12 +444,16 @@ class IndicatorFamily(_Declared):
 
 @dataclass(frozen=True)
 class Nomenclature:
-    """A dated code list: rows of text, one per code and validity period. Column `code` is always there."""
+    """A dated code list: rows of text, one per code and validity period. Column `code` is always there.
+
+    `sha256`: of the file that it was read from.
+    """
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     path: Path
+    sha256: str
 
     def codes(self, month: Month | None = None) -> frozenset[str]:
         """The codes valid in `month` (all of them when it is null)."""
@@ -449,9 +497,24 @@ class Registry:
         """Raises `KeyError` for an unknown source."""
         return self.sources[name]
 
+    def source_of(self, partner: Partner, name: str) -> Source:
+        """The contract of a source as the files of this partner have it: see `Source.called_by`.
+
+        Raises `KeyError` for an unknown source, and `InvalidDataSources` when the partner's own titles do not fit it.
+        """
+        source = self.sources[name]
+        for where, problem in _problems_of_headers(partner.own.headers.get(name, {}), source):
+            raise InvalidDataSources(f"{_own_file(self.folder, partner.code)}: headers.{name}.{where}: {problem}")
+        return source.called_by(partner)
+
     def nomenclature(self, name: str) -> Nomenclature:
         """The code list `nomenclatures/<name>.csv`. Raises `InvalidDataSources` when there is none."""
-        return _nomenclature(self.folder / "nomenclatures" / f"{name}.csv")
+        path = self.folder / "nomenclatures" / f"{name}.csv"
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            raise InvalidDataSources(f"{path}: there is no such nomenclature") from None
+        return _nomenclature(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
     def samples(self) -> Iterator[Path]:
         """The sample deliveries, ordered as `samples/deliveries.csv` of each family orders them."""
@@ -463,6 +526,9 @@ def load_registry(folder: Path) -> Registry:
     """Read and check `data_sources/`. Raises `InvalidDataSources` with the file and the path of what is wrong."""
     glanced = glance(folder)
     sources = {name: glanced.sources[name] for name in glanced.sources}
+    for partner in glanced.partners.values():
+        for name in partner.own.headers:
+            glanced.source_of(partner, name)
     families = tuple(_declared(IndicatorFamily, path) for path in sorted((folder / "indicators").glob("*.yaml")))
     _refuse_duplicate_codes(families, folder / "indicators")
     return dataclasses.replace(glanced, sources=sources, indicator_families=families)
@@ -475,11 +541,12 @@ def glance(folder: Path) -> Registry:
     looking a source up as well.
     """
     sources = _Contracts(folder)
-    partners = _unique(_partners(folder / "partners.csv"), "code", folder / "partners.csv")
-    for partner in partners.values():
+    listed = _unique(_partners(folder / "partners.csv"), "code", folder / "partners.csv")
+    for partner in listed.values():
         for name in partner.sources:
             if name not in sources:
                 raise InvalidDataSources(f"{folder / 'partners.csv'}: {partner.code}: unknown source {name!r}")
+    partners = listed | {one.code: one for one in _with_their_own(folder, listed)}
     return Registry(folder, partners, sources, (), _digest(folder))
 
 
@@ -574,6 +641,46 @@ def _partners(path: Path) -> Iterator[Partner]:
         raise InvalidDataSources(f"{path}: there is no such file") from None
 
 
+def _own_file(folder: Path, code: str) -> Path:
+    return folder / "partners" / f"{code}.yaml"
+
+
+def _with_their_own(folder: Path, partners: Mapping[str, Partner]) -> Iterator[Partner]:
+    """The partners that have something of their own, with it."""
+    for path in sorted((folder / "partners").glob("*.yaml")):
+        if path.stem not in partners:
+            raise InvalidDataSources(f"{path}: no partner of partners.csv has the code {path.stem!r}")
+        partner, own = partners[path.stem], _declared(PartnerOwn, path)
+        for name in own.headers:
+            if name not in partner.sources:
+                raise InvalidDataSources(f"{path}: headers.{name}: {partner.code} does not deliver it")
+        yield partner.model_copy(update={"own": own})
+
+
+def _problems_of_headers(headers: Headers, source: Source) -> Iterator[tuple[str, str]]:
+    """What a partner's own titles say that the contract does not know: (path below the source, what is wrong)."""
+    if headers and source.insertion.envelope not in ("delimited", "tabular", "fluxiae"):
+        yield "", f"a file of {source.name} has no titles of columns"
+    for name, fields in headers.items():
+        tables = [table for version in source.versions for table in version.resources if table.name == name]
+        if not tables:
+            yield name, f"{source.name} has no table {name!r}"
+        known = {field.name for table in tables for field in table.fields}
+        seen: dict[str, str] = {}
+        for field, titles in fields.items():
+            if field not in known:
+                yield f"{name}.{field}", f"the table {name!r} has no field {field!r}"
+            if not titles:
+                yield f"{name}.{field}", "it gives no title"
+            for rank, title in enumerate(titles):
+                key = comparable(title)
+                if not key:
+                    yield f"{name}.{field}.{rank}", f"{title!r} has neither a letter nor a digit"
+                elif key in seen:
+                    yield f"{name}.{field}.{rank}", f"{title!r} is also a title of {seen[key]!r}"
+                seen[key] = field
+
+
 def _unique(partners: Iterable[Partner], attribute: str, path: Path) -> dict[str, Partner]:
     found: dict[str, Partner] = {}
     for partner in partners:
@@ -607,6 +714,9 @@ def _problems(source: Source) -> Iterator[tuple[str, str]]:
 
 def _problems_of_table(table: ContractTable, tables: Mapping[str, ContractTable]) -> Iterator[tuple[str, str]]:
     names = [field.name for field in table.fields]
+    for field in table.fields:
+        if field.insertion.headers:
+            yield f"schema.fields.{field.name}.insertion.headers", "a partner's titles stand in partners/<code>.yaml"
     columns = frozenset(field.name for field in table.stored_fields)
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "schema.fields", f"{name!r} is declared twice"
@@ -663,20 +773,18 @@ def lines_of_indicator(path: Path, code: str) -> list[int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _nomenclature(path: Path) -> Nomenclature:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            columns = tuple(next(reader))
-            rows = tuple(tuple(row) for row in reader)
-    except FileNotFoundError:
-        raise InvalidDataSources(f"{path}: there is no such nomenclature") from None
+def _nomenclature(path: Path, size: int, modified_ns: int, inode: int) -> Nomenclature:
+    """The list as the file was at that size and time: one that is edited under a portal at work is read again."""
+    content = path.read_bytes()
+    reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+    columns = tuple(next(reader, ()))
+    rows = tuple(tuple(row) for row in reader)
     if "code" not in columns:
         raise InvalidDataSources(f"{path}: a nomenclature has a column named code")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(columns):
             raise InvalidDataSources(f"{path}, line {number}: {len(row)} values for {len(columns)} columns")
-    return Nomenclature(path.stem, columns, rows, path)
+    return Nomenclature(path.stem, columns, rows, path, hashlib.sha256(content).hexdigest())
 
 
 def _digest(folder: Path) -> str:

@@ -100,6 +100,8 @@ def show_verdict(answer: Mapping[str, Any], about: About, *, is_deposit: bool = 
         ("Compte", reporting.account_of(answer)),
     ):  # fmt: skip
         told.add_row(title, _set(text, 15, style="bold" if title == "Que faire" else ""))
+    if answer.get("own_titles"):
+        told.add_row("Titres", _set(f"{reporting.own_titles_of(answer)}, comme le partenaire l'a déclaré.", 15))
     for member in answer["members"] if len(answer["members"]) > 1 else ():
         told.add_row("", Text(f"{member['file']} : {reporting.account_of(member)}", style="dim"))
     console.print(Panel(told, title=f"[bold {colour}]{name}[/]", title_align="left", border_style=colour))

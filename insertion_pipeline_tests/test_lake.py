@@ -149,3 +149,21 @@ def test_duckdb_is_offline_and_reproducible(lake: Lake) -> None:
         "autoload_known_extensions": "false",
         "TimeZone": "UTC",
     }
+
+
+@pytest.mark.parametrize("area", ["home", "sealed"])
+def test_what_duckdb_spills_is_behind_a_closed_door_and_gone_with_its_connection(lake: Lake, area: str) -> None:
+    spill = getattr(lake, area) / "spill"
+    with lake.connect(memory_limit_mb=48, sealed_spill=area == "sealed") as connection:
+        assert list(spill.iterdir()) == [], "what never spills leaves nothing"
+        connection.execute("CREATE TABLE wide AS SELECT repeat('x', 60) || range AS text FROM range(900_000)")
+        assert [folder.name.partition("-")[0] for folder in spill.iterdir()] == [str(os.getpid())]
+        assert spill.stat().st_mode & 0o777 == 0o700
+    assert list(spill.iterdir()) == []
+
+
+def test_a_spill_folder_that_others_could_enter_is_closed(lake: Lake) -> None:
+    (lake.sealed / "spill").mkdir(parents=True, mode=0o755)
+    with lake.sealed_spill() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert (lake.sealed / "spill").stat().st_mode & 0o777 == 0o700

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from insertion_pipeline.ingestion.deliveries import contract_digest
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import InvalidDataSources, Registry, glance, load_registry
 
@@ -116,3 +118,20 @@ def test_two_contracts_of_one_name_are_refused(copy: Path) -> None:
     shutil.copy(copy / "department" / "department_list.yaml", copy / "siae" / "department_list.yaml")
     with pytest.raises(InvalidDataSources, match="has the same name"):
         load_registry(copy)
+
+
+def test_a_nomenclature_that_is_edited_is_read_again(copy: Path) -> None:
+    """A portal lives for weeks: the list that judges is the one that lies there, and kept rows know by which one."""
+    declared, path = load_registry(copy), copy / "nomenclatures" / "ale_statuses.csv"
+    before, text = declared.nomenclature("ale_statuses"), path.read_text(encoding="utf-8")
+    ale, partner = declared.source("ale_activity"), declared.partner("ale-namur")
+    digest = contract_digest(declared, ale, partner)
+    assert declared.nomenclature("ale_statuses") is before, "read once while it stays as it is"
+    written = path.stat().st_mtime_ns
+    path.write_text(text.replace("DEDA", "DEDB"), encoding="utf-8")  # of the same size
+    os.utime(path, ns=(written, written + 1))
+    assert "DEDB" in declared.nomenclature("ale_statuses").codes()
+    assert contract_digest(declared, ale, partner) != digest
+    path.unlink()
+    with pytest.raises(InvalidDataSources, match="no such nomenclature"):
+        declared.nomenclature("ale_statuses")

@@ -68,7 +68,7 @@ def _about_table(rules: TableRules) -> Iterator[str]:
         field = cell.field
         cells = (
             field.label, "oui" if field.constraints.required else "non", field.description, expected_form(cell),
-            f"`{field.example}`" if field.example else "", " · ".join((field.name, *field.insertion.aliases)),
+            f"`{field.example}`" if field.example else "", " · ".join(_other_titles(field)),
         )  # fmt: skip
         yield "| " + " | ".join(_cell(text) for text in cells) + " |"
     if discarded := [field.label for field in table.fields if field.insertion.use == "none"]:
@@ -81,6 +81,14 @@ def _about_table(rules: TableRules) -> Iterator[str]:
         for rule in rules.rules:
             told = (f"`{rule.code}`", rule.message, rule.expected, _SEVERITIES[rule.severity])
             yield "| " + " | ".join(_cell(text) for text in told) + " |"
+
+
+def _other_titles(field: ContractField) -> Iterator[str]:
+    """Further titles that name the column: a partner's own, the contract's where the partner has one, the aliases."""
+    yield from field.insertion.headers[1:]
+    if field.insertion.headers and field.title:
+        yield field.title
+    yield from (field.name, *field.insertion.aliases)
 
 
 def _frictionless_field(field: ContractField) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -189,8 +188,9 @@ def rollup(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Mon
     exactly one territory per level of its country. Months between two changes of communes share one table.
     """
     last_day = month.last_day.isoformat()
-    standing = frozenset(until for until in _ends_of_communes(registry.nomenclature("communes")) if until >= last_day)
-    kept = (registry.folder, registry.digest, standing)
+    communes, territories = registry.nomenclature("communes"), registry.nomenclature("territories")
+    standing = frozenset(until for until in _ends_of_communes(communes) if until >= last_day)
+    kept = (communes.sha256, territories.sha256, standing)
     with _ROLLING_UP:
         if kept not in _ROLLUPS:
             with _lists(connection, registry):
@@ -198,8 +198,8 @@ def rollup(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Mon
         return _ROLLUPS[kept]
 
 
-#: The roll-ups already made in this process: declarations, and the communes that have yet to merge.
-_ROLLUPS: dict[tuple[Path, str, frozenset[str]], pa.Table] = {}
+#: The roll-ups already made in this process: the lists, and the communes that have yet to merge.
+_ROLLUPS: dict[tuple[str, str, frozenset[str]], pa.Table] = {}
 #: Months computed side by side need the same one at the same moment.
 _ROLLING_UP = threading.Lock()
 

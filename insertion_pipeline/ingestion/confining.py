@@ -319,7 +319,8 @@ def _send_piece(connection: socket.socket, piece: Piece | Closing) -> None:
         return
     header: dict[str, Any] = {"findings": [asdict(finding) for finding in piece.findings]}
     if isinstance(piece, Opening):
-        header |= {"kind": "opening", "rank": piece.rank, "table": piece.table, "columns": piece.columns}
+        header |= {"kind": "opening", "rank": piece.rank, "table": piece.table}
+        header |= {"columns": piece.columns, "own": piece.own}
     elif isinstance(piece, Extract):
         month = str(piece.stated_month) if piece.stated_month is not None else None
         header |= {"kind": "extract", "rank": piece.rank, "table": piece.table, "account": asdict(piece.account)}
@@ -341,7 +342,7 @@ def _piece(header: dict[str, Any], stream: _Stream) -> Piece | Closing:
         )
     findings = tuple(Finding(**finding) for finding in header["findings"])
     if header["kind"] == "opening":
-        return Opening(header["rank"], header["table"], tuple(header["columns"]), findings)
+        return Opening(header["rank"], header["table"], tuple(header["columns"]), findings, tuple(header["own"]))
     if header["kind"] == "closing":
         return Closing(findings)
     month = Month.parse(header["stated_month"]) if header["stated_month"] is not None else None

@@ -158,7 +158,7 @@ def read_table(
         return
     columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)
     reader = _TableReader(columns, header.dialect, rank, settle, header.lines)
-    yield Opening(rank, header.table.name, tuple(columns.stored.values()), columns.findings)
+    yield Opening(rank, header.table.name, tuple(columns.stored.values()), columns.findings, columns.own)
     skipped = 0
     for block in blocks:
         if skipped < header.lines:

@@ -15,7 +15,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,29 +191,33 @@ def _empty(table: ContractTable) -> str:
 
 
 def contract_digest(registry: Registry, source: Source, partner: Partner) -> str:
-    """What judged a delivery: the contract, its code lists, the partner's permissions, this program's version."""
-    key = (registry.folder, registry.digest, source.name)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = _source_digest(registry, source)
-    return hashlib.sha256(f"{__version__} {_DIGESTS[key]} {partner.nir}".encode()).hexdigest()
+    """What judged a delivery: the contract, its code lists, the partner's own titles and permissions, this program."""
+    whose = partner.code if source.name in partner.own.headers else ""
+    key = (registry.folder, registry.digest, source.name, whose)
+    if key not in _CONTRACTS:
+        _CONTRACTS[key] = _Contract.of(source.called_by(partner))
+    contract = _CONTRACTS[key]
+    lists = " ".join(registry.nomenclature(name).sha256 for name in contract.code_lists)
+    return hashlib.sha256(f"{__version__} {contract.sha256} {lists} {partner.nir}".encode()).hexdigest()
 
 
-#: Digests of contracts already taken, by declarations: a contract is 100 kB of JSON.
-_DIGESTS: dict[tuple[Path, str, str], str] = {}
+@dataclass(frozen=True)
+class _Contract:
+    """A contract of 100 kB of JSON, by its digest, and the code lists that it names."""
+
+    sha256: str
+    code_lists: tuple[str, ...]
+
+    @classmethod
+    def of(cls, source: Source) -> _Contract:
+        tables = [table for version in source.versions for table in version.resources]
+        lists = {field.insertion.code_list for table in tables for field in table.fields}
+        digest = hashlib.sha256(source.model_dump_json(by_alias=True).encode()).hexdigest()
+        return cls(digest, tuple(sorted(name for name in lists if name is not None)))
 
 
-def _source_digest(registry: Registry, source: Source) -> str:
-    digest = hashlib.sha256(source.model_dump_json(by_alias=True).encode())
-    lists = {
-        field.insertion.code_list
-        for version in source.versions
-        for table in version.resources
-        for field in table.fields
-        if field.insertion.code_list is not None
-    }
-    for name in sorted(lists):
-        digest.update(sha256_of(registry.nomenclature(name).path).encode())
-    return digest.hexdigest()
+#: Contracts already gone through, by declarations, and by partner where it has titles of its own.
+_CONTRACTS: dict[tuple[Path, str, str, str], _Contract] = {}
 
 
 def conformed_folder(lake: Lake, source: str, sha256: str, partner: str, month: Month | None) -> Path:

@@ -74,12 +74,16 @@ def no_findings() -> pa.Table:
 
 @dataclass(frozen=True)
 class Opening:
-    """The beginning of a member that the contract has a table for: the columns that it holds and that may be kept."""
+    """The beginning of a member that the contract has a table for: the columns that it holds and that may be kept.
+
+    `own`: the fields, kept or not, that a title of the partner's own declaration told.
+    """
 
     rank: int
     table: str
     columns: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

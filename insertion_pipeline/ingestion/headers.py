@@ -9,36 +9,27 @@ which only the depositor sees, and the message calls it « colonne 7 ».
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.headings import comparable
 from insertion_pipeline.registry import ContractTable
-
-_NUMBER_SIGN = re.compile(r"\bn\s*[°º]", re.IGNORECASE)
-_NOT_WORD = re.compile(r"[^a-z0-9]+")
-
-
-@functools.lru_cache(maxsize=4096)
-def comparable(header: str) -> str:
-    """The form in which headers are compared: no accents, case, punctuation or line breaks; `n°` is `numero`."""
-    spelled = _NUMBER_SIGN.sub("numero ", header.replace("\ufeff", ""))
-    decomposed = unicodedata.normalize("NFKD", spelled.replace("œ", "oe").replace("Œ", "oe"))
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return _NOT_WORD.sub(" ", plain.casefold()).strip()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a file feeds which field of a contract table. Positions are 0-based."""
+    """Which column of a file feeds which field of a contract table. Positions are 0-based.
+
+    `own`: the fields that were found by a title which the partner declared as its own.
+    """
 
     table: ContractTable
     count: int
     fields: Mapping[int, str]
     findings: tuple[Finding, ...]
+    own: tuple[str, ...] = ()
 
     @property
     def stored(self) -> dict[int, str]:
@@ -47,9 +38,18 @@ class Columns:
         return {position: name for position, name in self.fields.items() if name in kept}
 
 
+#: The rank of a title that the partner declared as its own.
+_OWN = -1
+
+
 def _names(table: ContractTable) -> dict[str, tuple[int, str]]:
-    """Comparable header → (rank, field). A field's own name comes first, then its aliases; titles of all come last."""
+    """Comparable header → (rank, field). What the partner calls its columns comes before all that the contract says.
+
+    Then a field's own name comes first, then its aliases; titles of all come last.
+    """
     known: dict[str, tuple[int, str]] = {}
+    for field in table.fields:
+        known |= {comparable(title): (_OWN, field.name) for title in field.insertion.headers}
     aliases = {field.name: (field.name, *field.insertion.aliases) for field in table.fields}
     last = max((len(names) for names in aliases.values()), default=0)
     for rank in range(last):
@@ -66,6 +66,12 @@ def fields_named(header: Sequence[str], table: ContractTable) -> frozenset[str]:
     """The table's fields that the header names."""
     known = _names_of(table)
     return frozenset(known[key][1] for cell in header if (key := comparable(cell)) in known)
+
+
+def field_of(title: str, table: ContractTable) -> str | None:
+    """The table's field that a title names; null for a title that it does not know."""
+    found = _names_of(table).get(comparable(title))
+    return found[1] if found is not None else None
 
 
 def best_table(header: Sequence[str], tables: Sequence[ContractTable]) -> tuple[ContractTable, int] | None:
@@ -136,8 +142,10 @@ def columns_of(header: Sequence[str], table: ContractTable, *, file: str, line: 
         for field in table.fields
         if field.name not in chosen and not field.insertion.header_optional
     )
-    fields = {position: name for name, (_, position) in sorted(chosen.items(), key=lambda item: item[1][1])}
-    return Columns(table, len(header), fields, tuple(findings))
+    ordered = sorted(chosen.items(), key=lambda item: item[1][1])
+    fields = {position: name for name, (_, position) in ordered}
+    own = tuple(name for name, (rank, _) in ordered if rank == _OWN)
+    return Columns(table, len(header), fields, tuple(findings), own)
 
 
 _CACHE: dict[int, tuple[ContractTable, dict[str, tuple[int, str]]]] = {}

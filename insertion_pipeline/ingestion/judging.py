@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,22 @@ REFUSED = 3
 
 
 @dataclass(frozen=True)
+class OwnTitle:
+    """A column that was read because the partner declared its title: both as declared, nothing of the file."""
+
+    table: str
+    field: str
+    title: str
+    contract_title: str
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What a delivery is worth. `conformed` is null when it was refused before its rows could be judged.
 
     `findings`: all of them, rows of `FINDINGS_SCHEMA`. `account` balances; it tells of the rows what they are worth
     by themselves, and rejects all of them when they were not judged. `files`: how findings call each of `members`.
+    `own_titles`: the columns that the partner's own declaration told, where it has one.
     """
 
     verdict: int
@@ -48,6 +59,7 @@ class Judgement:
     members: tuple[Member, ...] = ()
     files: tuple[str, ...] = ()
     conformed: Conformed | None = None
+    own_titles: tuple[OwnTitle, ...] = ()
 
     @property
     def is_refused(self) -> bool:
@@ -66,6 +78,7 @@ class Judgement:
             "blank": self.account.blank,
             "header_footer": self.account.header_footer,
             "members": [_member_json(member, file) for member, file in zip(self.members, self.files, strict=True)],
+            "own_titles": [asdict(one) for one in self.own_titles],
             "findings": self.findings.to_pylist(),
         }
 
@@ -115,7 +128,7 @@ def together(
     Without a source, each file's own content says whether it is a view. What cannot be told is left alone.
     """
     who = registry.partners.get(partner)
-    own = [registry.sources[code] for code in who.sources] if who is not None else []
+    own = [registry.source_of(who, code) for code in who.sources] if who is not None else []
     if len(files) < 2 or not any(_is_bundle(one) for one in own):
         return tuple((path,) for path in files)
     views = [path for path in files if _is_view(path, source, own, registry, lake)]
@@ -202,15 +215,23 @@ def _partner(registry: Registry, code: str) -> Partner:
 
 
 def _source(case: _Case, partner: Partner, name: str | None) -> Source:
-    own = [case.registry.sources[code] for code in partner.sources]
+    own = [case.registry.source_of(partner, code) for code in partner.sources]
     if name is None:
         found = case.recognise(own)
         if found is None:
-            raise _Refused(_not_theirs(own, case.recognise(list(case.registry.sources.values()))))
+            raise _Refused(_not_theirs(own, case.recognise(_every_source(case.registry, partner))))
         return found
     if name not in partner.sources:
         raise _Refused(_not_theirs(own, case.registry.sources.get(name)))
-    return case.registry.source(name)
+    return case.registry.source_of(partner, name)
+
+
+def _every_source(registry: Registry, partner: Partner) -> list[Source]:
+    """All that there are, those that the partner delivers as its files have them."""
+    return [
+        registry.source_of(partner, name) if name in partner.sources else registry.sources[name]
+        for name in registry.sources
+    ]
 
 
 def _not_theirs(own: Sequence[Source], found: Source | None) -> Finding:
@@ -256,7 +277,13 @@ def _month_in_contract(partner: Partner, source: Source, month: Month | None) ->
 
 
 def _judged(case: _Case, partner: Partner, source: Source, month: Month | None) -> Judgement:
-    rows = _without_forbidden(case.pieces(source, month), partner, source)
+    seen: dict[OwnTitle, None] = {}
+    delivery = _noting_own_titles(case.pieces(source, month), source, seen)
+    judgement = _weighed(case, _without_forbidden(delivery, partner, source), partner, source, month)
+    return replace(judgement, own_titles=tuple(seen))
+
+
+def _weighed(case: _Case, rows: Pieces, partner: Partner, source: Source, month: Month | None) -> Judgement:
     if month is None and source.insertion.period.stated_by == "manifest":
         judged: Conformed | Unjudged = count(rows)
     else:
@@ -292,13 +319,30 @@ def _unjudged(case: _Case, partner: Partner, source: Source, month: Month | None
     """The refusal of a delivery whose rows could not be judged: it is another file, or nothing says its month."""
     findings = []
     if "missing-header" in counted.codes:
-        actual = case.recognise(list(case.registry.sources.values()))
-        if actual is not None and actual != source:
+        actual = case.recognise(_every_source(case.registry, partner))
+        if actual is not None and actual.name != source.name:
             findings.append(_another_source(source, actual))
     if not findings and month is None and source.insertion.period.stated_by == "manifest":
         findings.append(_month_missing(source))
     members = tuple(replace(one, account=_nothing_accepted(one.account)) for one in counted.members)
     return _refused(partner, source, month, members, pa.concat_tables([findings_table(findings), counted.findings]))
+
+
+def _noting_own_titles(delivery: Pieces, source: Source, seen: dict[OwnTitle, None]) -> Pieces:
+    """The pieces as they are; what the partner's own declaration told of their columns goes to `seen`, in order."""
+    fields = {
+        (table.name, one.name): one
+        for version in source.versions
+        for table in version.resources
+        for one in table.fields
+        if one.insertion.headers
+    }
+    for piece in delivery:
+        if isinstance(piece, Opening):
+            for name in piece.own:
+                one = fields[piece.table, name]
+                seen.setdefault(OwnTitle(piece.table, name, one.label, one.title))
+        yield piece
 
 
 def _without_forbidden(delivery: Pieces, partner: Partner, source: Source) -> Pieces:

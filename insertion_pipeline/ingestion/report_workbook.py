@@ -31,6 +31,7 @@ from insertion_pipeline.ingestion.reporting import (
     account_of,
     grouped,
     outcome,
+    own_titles_of,
     several,
     spelled,
     told,
@@ -367,6 +368,7 @@ def _verdict_sheet(sheet: Any, styles: _Styles, answer: Answer, about: About, co
         ("Que faire", said.to_do),
         ("Compte des lignes", account_of(answer)),
         *((f"  dont {one['file']}", account_of(one)) for one in _members(answer)),
+        *([("Vos titres", own_titles_of(answer))] if answer.get("own_titles") else []),
         *_legend(answer, copies),
     ]
     row = 4

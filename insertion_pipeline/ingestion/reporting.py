@@ -203,6 +203,12 @@ def spelled(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def own_titles_of(answer: Answer) -> str:
+    """The columns that were read under the partner's own titles: `« N° dossier » est lu comme « Identifiant »`."""
+    titles = answer.get("own_titles", ())
+    return " ; ".join(f"« {one['title']} » est lu comme « {one['contract_title']} »" for one in titles)
+
+
 def typeset(text: str) -> str:
     """The text with French spaces that do not break: a line never begins with `»` or `:`."""
     return re.sub(r"(?<=«) | (?=[»:;!?%])", "\u00a0", text)
@@ -254,6 +260,8 @@ class About:
     def of(cls, source: str | None, partner: str, files: Sequence[Path], registry: Registry) -> About:
         """The names that the declarations give to a source, its columns and a partner."""
         who, what = registry.partners.get(partner), registry.sources.get(source or "")
+        if who is not None and what is not None:
+            what = registry.source_of(who, what.name)
         tables = [table for version in what.versions for table in version.resources] if what is not None else []
         return cls(
             [visible(path.name) for path in files],

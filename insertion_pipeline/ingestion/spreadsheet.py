@@ -234,7 +234,7 @@ def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -
         )
     columns = headers.columns_of(sheet.cells, table, file=file, line=sheet.header + 1)
     findings = [*columns.findings, *headers.guess(table, sheet.candidates, file)]
-    yield Opening(rank, table.name, tuple(columns.stored.values()), tuple(findings))
+    yield Opening(rank, table.name, tuple(columns.stored.values()), tuple(findings), columns.own)
     width = len(sheet.cells)
     outside: list[Finding] = []
     filled = 0

@@ -132,7 +132,13 @@ def answer_of(portal: Portal, receipt: Receipt, *, is_erased: bool = False) -> d
     """
     told = receipt.to_json()
     answer = {name: told[name] for name in ("verdict", "lines", "accepted", "rejected", "blank", "header_footer")}
-    answer |= {"source": receipt.source or None, "period": told["month"], "span": told["span"], "members": []}
+    answer |= {
+        "source": receipt.source or None,
+        "period": told["month"],
+        "span": told["span"],
+        "members": [],
+        "own_titles": [],
+    }
     if is_erased:
         findings = [_remaining(code, count) for code, count in receipt.findings.items()]
     elif receipt.status in ("applied", "held"):

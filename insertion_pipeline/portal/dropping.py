@@ -98,11 +98,12 @@ def _take(portal: Portal, partner: str, path: Path) -> Collected:
 def _write_report(
     portal: Portal, target: Path, upload: Upload, partner: str, receipt: dict[str, Any], findings: Any
 ) -> None:
-    source = portal.registry.sources.get(receipt["source"])
+    who, registry = portal.registry.partner(partner), portal.registry
+    source = registry.source_of(who, receipt["source"]) if receipt["source"] in registry.sources else None
     month = _month(receipt["month"] or "")
     answer = receipt | {"period": receipt["month"], "findings": findings.to_pylist(), "members": []}
     replayed = pages(upload.paths, source, month, portal.lake) if source is not None else ()
-    about = About.of(receipt["source"], partner, upload.paths, portal.registry)
+    about = About.of(receipt["source"], partner, upload.paths, registry)
     write_report(target, answer, about, portal.lake, replayed)
 
 

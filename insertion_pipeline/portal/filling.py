@@ -21,6 +21,7 @@ from insertion_pipeline.contracts.messages import expected_form
 from insertion_pipeline.contracts.rules import table_rules
 from insertion_pipeline.contracts.templates import choices, workbook_template
 from insertion_pipeline.ingestion import content, deliveries
+from insertion_pipeline.ingestion.headers import field_of
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.ingestion.replaying import pages
 from insertion_pipeline.lake import Lake, ParquetFile
@@ -117,14 +118,10 @@ def pasted_grid(source: Source, month: Month, registry: Registry, table: str, te
     mark = "\t" if "\t" in text else ";"
     lines = [line for line in csv.reader(io.StringIO(text), delimiter=mark) if any(cell.strip() for cell in line)]
     contract = next(one for one in source.version_for(month).resources if one.name == table)
-    titles = {
-        _plain(title): field.name
-        for field in contract.stored_fields
-        for title in (field.label, field.name, *field.insertion.aliases)
-    }
-    columns: list[str | None] = [field.name for field in contract.stored_fields]
-    if lines and sum(_plain(cell) in titles for cell in lines[0]) > len(lines[0]) / 2:
-        columns = [titles.get(_plain(cell)) for cell in lines.pop(0)]
+    kept = [field.name for field in contract.stored_fields]
+    columns: list[str | None] = list(kept)
+    if lines and sum(field_of(cell, contract) in kept for cell in lines[0]) > len(lines[0]) / 2:
+        columns = [field_of(cell, contract) for cell in lines.pop(0)]
     added = [
         {name: cell.strip() for name, cell in zip(columns, line, strict=False) if name is not None} for line in lines
     ]
@@ -269,7 +266,3 @@ def _text_of(value: object, field: ContractField) -> str:
     if field.type == "number":
         return str(value).replace(".", field.decimalChar)
     return str(value)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

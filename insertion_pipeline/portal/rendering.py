@@ -23,7 +23,15 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from insertion_pipeline.ingestion.reporting import VERDICTS, account_of, several, spelled, typeset, visible
+from insertion_pipeline.ingestion.reporting import (
+    VERDICTS,
+    account_of,
+    own_titles_of,
+    several,
+    spelled,
+    typeset,
+    visible,
+)
 from insertion_pipeline.portal import accounts, sessions
 from insertion_pipeline.portal.access import Visitor, portal_of
 from insertion_pipeline.portal.reminding import french_day, french_month
@@ -96,6 +104,7 @@ def environment(language: str) -> jinja2.Environment:
         "typeset": _typeset,
         "visible": visible,
         "account": account_of,
+        "own_titles": own_titles_of,
         "size": file_size,
     }
     made.globals |= {

@@ -205,7 +205,7 @@ def _expected_of(request: Request, code: str, source: str, month: str) -> tuple[
     partner, when = own_partner(request, code), month_of(month)
     if when is None or not partner.expects(source, when):
         raise NotFound
-    return partner, portal_of(request).registry.source(source), when
+    return partner, portal_of(request).registry.source_of(partner, source), when
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -235,7 +235,8 @@ def verdict_report(request: Request, name: str, kind: str) -> Response:
     names = [depositing.safe_name(one) for one in verdict.names]
     with verdicts.opened(portal.lake, visitor_of(request).secret, verdict, names) as paths:
         about = _about(request, verdict.source, verdict.partner, verdict.names)
-        return _report(portal, kind, verdict.answer, about, paths, verdict.source, month_of(verdict.month or ""))
+        what = _read_as(portal, verdict.partner, verdict.source)
+        return _report(portal, kind, verdict.answer, about, paths, what, month_of(verdict.month or ""))
 
 
 def _own_verdict(request: Request, name: str) -> verdicts.Verdict:
@@ -305,7 +306,8 @@ def deposit_report(request: Request, sequence: int, kind: str) -> Response:
         return _report(portal, kind, answer, about, (), None, receipt.month)
     try:
         with content.opened(portal.lake, portal.registry.partner(receipt.partner), receipt.sha256) as path:
-            return _report(portal, kind, answer, about, [path], receipt.source, receipt.month)
+            what = _read_as(portal, receipt.partner, receipt.source)
+            return _report(portal, kind, answer, about, [path], what, receipt.month)
     except content.ContentErased:
         return _report(portal, kind, answer, about, (), None, receipt.month)
 
@@ -380,14 +382,20 @@ def _about(request: Request, source: str | None, partner: str, names: Sequence[s
     )
 
 
+def _read_as(portal: Portal, partner: str, source: str | None) -> Source | None:
+    """The contract by which a file of this partner was read."""
+    if source is None or source not in portal.registry.sources:
+        return None
+    return portal.registry.source_of(portal.registry.partner(partner), source)
+
+
 def _report(
-    portal: Portal, kind: str, answer: dict[str, Any], about: About, paths: Sequence[Path], source: str | None,
+    portal: Portal, kind: str, answer: dict[str, Any], about: About, paths: Sequence[Path], what: Source | None,
     month: Month | None,
 ) -> Response:  # fmt: skip
     if kind not in MEDIA_TYPES:
         raise NotFound
-    what = portal.registry.sources.get(source or "")
-    is_replayed = what is not None and kind == "xlsx" and was_read(answer)
+    is_replayed = kind == "xlsx" and was_read(answer)
     replayed = pages(paths, what, month, portal.lake) if what is not None and paths and is_replayed else ()
     with portal.lake.sealed_spill() as spill:
         target = spill / f"rapport.{kind}"
@@ -432,19 +440,29 @@ def formats(request: Request) -> Response:
 
 @router.get("/formats/{source}")
 @open_to(SIGNED_IN)
-def one_format(request: Request, source: str, mois: str = "") -> Response:
-    """What a kind of file is made of, column by column."""
+def one_format(request: Request, source: str, mois: str = "", partenaire: str = "") -> Response:
+    """What a kind of file is made of, column by column; with a partner of one's own, under the titles of its files."""
     portal = portal_of(request)
     what = portal.registry.sources.get(source)
     if what is None:
         raise NotFound
+    partner = own_partner(request, partenaire) if partenaire else _titling(request, source)
+    if partner is not None and source not in partner.own.headers:
+        partner = None
+    if partner is not None:
+        what = portal.registry.source_of(partner, source)
     month = month_of(mois) or Month.of(portal.now.date()).plus(-1)
     month = max(month, what.first_month)
     return page(
         request, "format.html",
         source=what, month=month, tables=described(what, portal.registry, month),
-        can_be_filled=filling.can_be_filled(what),
+        can_be_filled=filling.can_be_filled(what), partner=partner,
     )  # fmt: skip
+
+
+def _titling(request: Request, source: str) -> Partner | None:
+    """The one of the person's partners whose files give this source titles of their own."""
+    return next((one for one in _own_partners(request) if source in one.own.headers), None)
 
 
 @router.get("/modeles/{source}.{kind}")
@@ -459,6 +477,7 @@ def template(request: Request, source: str, kind: str, mois: str = "", partenair
     rows = {}
     if partenaire:
         partner = own_partner(request, partenaire)
+        what = portal.registry.source_of(partner, source)
         flow = portal.ledger().by_flow.get((partner.code, what.name), ())
         rows = filling.rows_to_carry_over(portal.lake, portal.registry, flow, partner, what, month)
     try:

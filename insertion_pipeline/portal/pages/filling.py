@@ -28,6 +28,10 @@ router = APIRouter(include_in_schema=False)
 Marks = Mapping[tuple[str, int, str], list[dict[str, Any]]]
 
 
+#: Deliveries whose bytes are there.
+_KEPT = ("applied", "held")
+
+
 @router.get("/saisir")
 @open_to("depositor")
 def filling_page(request: Request, source: str, mois: str, partenaire: str = "") -> Response:
@@ -48,10 +52,10 @@ def filling_page(request: Request, source: str, mois: str, partenaire: str = "")
 def correct_deposit(request: Request, sequence: int) -> Response:
     """The rows of a delivery, its findings beside them."""
     portal, receipt = portal_of(request), own_receipt(request, sequence)
-    source = portal.registry.sources.get(receipt.source)
-    if source is None or receipt.month is None or receipt.status not in ("applied", "held"):
+    if receipt.source not in portal.registry.sources or receipt.month is None or receipt.status not in _KEPT:
         raise NotFound
     partner = portal.registry.partner(receipt.partner)
+    source = portal.registry.source_of(partner, receipt.source)
     try:
         answer = depositing.answer_of(portal, receipt)
         if not is_small(answer, source):
@@ -71,8 +75,11 @@ def correct_verdict(request: Request, name: str) -> Response:
     portal, secret = portal_of(request), visitor_of(request).secret
     verdict = verdicts.find(portal.lake, secret, name)
     partner = own_partner(request, verdict.partner)
-    source, month = portal.registry.sources.get(verdict.source or ""), month_of(verdict.month or "")
-    if source is None or month is None or not is_small(verdict.answer, source):
+    month, known = month_of(verdict.month or ""), verdict.source or ""
+    if known not in portal.registry.sources or month is None:
+        raise NotFound
+    source = portal.registry.source_of(partner, known)
+    if not is_small(verdict.answer, source):
         raise NotFound
     names = [depositing.safe_name(one) for one in verdict.names]
     try:
@@ -124,7 +131,7 @@ def _filled_of(request: Request, code: str, source: str, month: str) -> tuple[Pa
     partner, when = own_partner(request, code), month_of(month)
     if when is None or not partner.expects(source, when):
         raise NotFound
-    what = portal_of(request).registry.source(source)
+    what = portal_of(request).registry.source_of(partner, source)
     if not filling.can_be_filled(what) or when < what.first_month:
         raise NotFound
     return partner, what, when
