@@ -127,7 +127,7 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     try:
         suppression = suppress(system, unknown | (widths > 0), effort)
     except Impossible as error:
-        raise CannotProtectTable(_named(codes, error.cell)) from error
+        raise CannotProtectTable(_named(codes, error.cells[0])) from error
     hidden = _less_what_is_known(cells, dimensions, values, widths, suppression.hidden, specification)
     inferred = _attack(cells, dimensions, values, hidden, widths, specification)
     narrow = _narrow(inferred, widths)

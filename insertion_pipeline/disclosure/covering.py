@@ -10,6 +10,7 @@ of protecting the table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,11 +24,11 @@ _SLIGHTLY: Final = 1e-6
 
 
 class Impossible(Exception):
-    """Hiding everything that may be hidden is not enough for this cell."""
+    """Hiding everything that may be hidden is not enough for these cells."""
 
-    def __init__(self, cell: int) -> None:
-        super().__init__(f"cell {cell}")
-        self.cell = cell
+    def __init__(self, cells: Sequence[int]) -> None:
+        super().__init__(f"cells {', '.join(map(str, cells))}")
+        self.cells = tuple(cells)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Covering:
         reach = np.bincount(condition, weights=coefficient, minlength=len(cuts.need))
         lost = np.flatnonzero(open_ & (reach < left - _SLIGHTLY))
         if len(lost):
-            raise Impossible(int(cuts.target[lost[0]]))
+            raise Impossible(np.unique(cuts.target[lost]).tolist())
         ties = self._ties(hidden_rows, np.unique(cell))
         count = len(cuts.need)
         matrix = Entries(

@@ -24,7 +24,7 @@ from insertion_pipeline.disclosure import vintages
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
-from insertion_pipeline.disclosure.vintages import Bond, Vintage
+from insertion_pipeline.disclosure.vintages import Bond, Doubt, Vintage
 from insertion_pipeline.registry import Registry
 
 #: Breakdown and modality of a row that is not cut.
@@ -70,11 +70,12 @@ def added_up(
     links: pa.Table,
     sum_width_share: float,
     past: Sequence[Vintage] = (),
+    doubt: Doubt | None = None,
 ) -> AddedUp:
     """The system of cells and equations of `values`, whose rows stand in canonical order, and of earlier releases.
 
     A sensitive count needs an interval as wide as its threshold, a sensitive sum one of `sum_width_share` of itself;
-    what is known already needs none.
+    what is known already needs none. `doubt`, one entry per cell: what is not taken to be known (`vintages`).
     """
     quantities = quantities_of(values, verdicts)
     entries = _entries(values, verdicts, quantities, sum_width_share)
@@ -90,8 +91,11 @@ def added_up(
     derived, rate_line = _complements(entries, cell, keyring.count)
     lines, open_sums = _lines(sums, keyring, truth, derived)
     lines = lines.and_rates(rate_line)
+    doubt = doubt or Doubt.none(keyring.count)
     bonds = [
-        vintages.bond(_shown_then(entries, cell, derived, one), truth, lines.line, lines.cell, lines.sign, TOLERANCE)
+        vintages.bond(
+            _shown_then(entries, cell, derived, one), truth, lines.line, lines.cell, lines.sign, TOLERANCE, doubt
+        )
         for one in past
     ]
     fallen = tuple(_fallen(keyring, lines, one) for one in bonds)

@@ -32,7 +32,7 @@ from insertion_pipeline.disclosure.thresholds import (
     Verdicts,
     texts,
 )
-from insertion_pipeline.disclosure.vintages import Vintage
+from insertion_pipeline.disclosure.vintages import Doubt, Vintage
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Registry
 
@@ -77,6 +77,14 @@ class CannotProtect(Exception):
     """Nothing is left to hide and a sensitive cell still shows: the block that it stands in may not be published."""
 
 
+class _Lost(Exception):
+    """These cells show whatever else is hidden, as far as readers know what they are taken to know."""
+
+    def __init__(self, cells: Sequence[int]) -> None:
+        super().__init__()
+        self.cells = tuple(cells)
+
+
 @dataclass(frozen=True)
 class SafeTable:
     """Values in which nobody can be recognised. Only `protect` makes one, and publication accepts nothing else.
@@ -112,12 +120,7 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
     links = territory_links(registry, values)
-    try:
-        table, knowledge, certificate = _protected(values, verdicts, registry, links, past, past)
-    except CannotProtect:
-        if not past:
-            raise
-        table, knowledge, certificate = _protected(values, verdicts, registry, links, past, ())
+    table, knowledge, certificate = _protected(values, verdicts, registry, links, past)
     return SafeTable(table, knowledge, {**certificate, "withheld": withheld}, maker=_MAKER)
 
 
@@ -127,24 +130,35 @@ def _protected(
     registry: Registry,
     links: pa.Table,
     past: Sequence[Vintage],
-    remembered: Sequence[Vintage],
 ) -> tuple[pa.Table, Knowledge, dict[str, Any]]:
     """The table, what is known of it and its certificate; what `past` releases hid stays hidden in any case.
 
-    `remembered`: those that are one system with this one. Where something had to be hidden that everybody has seen and
-    that has not moved, they cannot be: then the pattern is extended all the same, and the certificate says so.
+    All releases are one system, and the reader is told which numbers have not moved since. Where that alone gives a
+    cell away, numbers around it are hidden again, and he is not told that of them: the certificate counts them.
     """
-    system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, remembered)
-    knowledge = _knowledge(values, verdicts, registry, system, links)
-    frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
-    hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, remembered)
+    doubt: Doubt | None = None
+    given_away: set[int] = set()  # hidden cells that are not sensitive, but must not be known exactly either
+    while True:
+        system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, past, doubt)
+        knowledge = _knowledge(values, verdicts, registry, system, links)
+        frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
+        try:
+            hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past, given_away)
+            break
+        except _Lost as lost:
+            doubt = doubt or Doubt.none(system.system.cell_count)
+            doubt = doubt.grown(system.system, lost.cells) if past else None
+            if doubt is None:
+                raise CannotProtect(_block(system, lost.cells)) from lost
     table = _published(values, _statuses(verdicts, hidden))
     certificate = _certificate(table, verdicts, system, suppression, audit, rounds)
+    hidden_again = (doubt.values if doubt else False) & ~system.system.visible(hidden)
     certificate["over_time"] = {
         "earlier_releases": len(past),
-        "attacked_together": len(remembered),
+        "attacked_together": len(past),
         "rows_that_stay_hidden": int(frozen.sum()),
         "cells_known_from_earlier": int(system.system.known.sum()),
+        "cells_hidden_again": int(np.sum(hidden_again)),
     }
     return table, knowledge, certificate
 
@@ -156,16 +170,20 @@ def _hidden(
     knowledge: Knowledge,
     frozen: Booleans,
     past: Sequence[Vintage],
+    given_away: set[int],
 ) -> tuple[Booleans, attacker.Audit, Suppression, int]:
-    """What to hide, once the attacker finds nothing: hidden cells that have one possible value need room too."""
-    protected = system.system
+    """What to hide, once the attacker finds nothing: hidden cells that have one possible value need room too.
+
+    Those are added to `given_away` as the attacker finds them. Raises `_Lost`.
+    """
+    protected = replace(system.system, widths=_widened(system.system.widths, sorted(given_away)))
     hidden, rounds = (verdicts.statuses == SUPPRESSED) | frozen, 0
     while True:
         rounds += 1
         try:
             suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH)
         except Impossible as error:
-            raise CannotProtect(_block(system, [error.cell])) from error
+            raise _Lost(error.cells) from error
         hidden = suppression.hidden
         table = _published(values, _statuses(verdicts, hidden))
         with in_memory() as connection:
@@ -178,7 +196,8 @@ def _hidden(
         if not exposed:
             return hidden, audit, suppression, rounds
         if (protected.widths[exposed] > 0).all():
-            raise CannotProtect(_block(system, exposed))  # it had room by the protector's own equations
+            raise _Lost(exposed)  # they had room by the protector's own equations
+        given_away.update(exposed)
         protected = replace(protected, widths=_widened(protected.widths, exposed))
 
 
@@ -280,7 +299,7 @@ def _cells(found: pa.Table, system: AddedUp) -> list[int]:
     return [system.cells[key] for key in zip(*columns, strict=True)]
 
 
-def _block(system: AddedUp, cells: list[int]) -> str:
+def _block(system: AddedUp, cells: Sequence[int]) -> str:
     words = {cell: key for key, cell in system.cells.items()}
     quantity, month, territory, breakdown, _ = words[cells[0]]
     return f"{len(cells)} cells cannot be protected; the first: {quantity}, {month}, {territory}, by {breakdown}"

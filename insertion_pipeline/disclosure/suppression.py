@@ -25,6 +25,8 @@ from insertion_pipeline.disclosure.system import System
 #: Cuts of parts of cells are sought until they raise the bound by less than this.
 _STALLED: Final = 1e-4
 _ROUNDS: Final = 200
+#: So many turns of helping several at once may help nobody, before they are helped one by one.
+_PATIENCE: Final = 3
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _protected(
     least: float,
 ) -> tuple[Booleans, Spread]:
     """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen."""
+    stuck = np.zeros(system.cell_count, dtype=bool)  # cells that nothing helped when they were tried by themselves
+    fruitless = 0  # turns in which helping several at once helped nobody
     for turn in range(_ROUNDS):
         by_cuts = turn < effort.growing_rounds
         patience = turn - effort.growing_rounds
@@ -138,12 +142,22 @@ def _protected(
             covering.add(cuts)
             hidden = covering.cheapest(hidden, effort.gap, effort.nodes, effort.together).hidden
             continue
-        some = wanting[turn % len(wanting) :][:1]
-        if len(wanting) > effort.alone:
-            tossed = coin(wanting, turn)
-            some = wanting[tossed] if tossed.any() else wanting
+        hopeful = wanting[~stuck[wanting]]
+        if not len(hopeful):
+            break
+        some = hopeful[turn % len(hopeful) :][:1]
+        if len(hopeful) > effort.alone and fruitless < _PATIENCE:
+            tossed = coin(hopeful, turn)
+            some = hopeful[tossed] if tossed.any() else hopeful
+        before = hidden
         hidden = detoured(system, hidden, spread, some, prices)
-    raise Impossible(int(wanting[0]))
+        if (hidden > before).any() or not spread.narrow[some].all():
+            stuck[:], fruitless = False, 0
+        elif len(some) == 1:
+            stuck[some] = True
+        else:
+            fruitless += 1
+    raise Impossible(wanting.tolist())
 
 
 def _thinned(system: System, base: Booleans, hidden: Booleans, effort: Effort) -> Booleans:

@@ -5,7 +5,9 @@ Belongs here: the rows of earlier releases beside those of now. Does not belong 
 
 Rule: what was hidden or left out stays so, and what was shown and has not moved since is no secret any more, so that
 hiding it protects nothing. A number that moved is another number; the sums of the earlier release still bind what did
-not move.
+not move. That is the strongest reader, told of every hidden number whether it moved; nothing that is published tells
+him. Where he alone leaves no way to protect a cell, a number beside it is hidden again and counted as one that may
+have moved (`Doubt`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
+from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, PUBLISHED, SHOWN, SUPPRESSED, numbers
 from insertion_pipeline.lake import in_memory
 
@@ -97,30 +100,82 @@ def ever_shown(past: Sequence[Vintage], rows: int) -> Booleans:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """What no reader is told, one entry per cell: where nothing else can protect a cell, others count as moved too."""
+
+    values: Booleans  # what was shown of it may be another number now
+    sums: Booleans  # what it summed to, or was a part of, may not hold any more
+
+    @classmethod
+    def none(cls, count: int) -> Doubt:
+        """The strongest reader: somebody told him of each of `count` cells whether it has moved."""
+        return cls(np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
+
+    def grown(self, system: System, lost: Sequence[int]) -> Doubt | None:
+        """The same and what stands around the cells that are `lost`; null where nothing is left to doubt.
+
+        First what is known in their equations, then the sums of then that they stand in, then what is known further
+        and further around.
+        """
+        reached = around = self._around(system, np.array(lost))
+        while True:
+            fresh = reached & system.known & ~self.values
+            if fresh.any():
+                return Doubt(self.values | fresh, self.sums)
+            if (around & ~self.sums).any():
+                return Doubt(self.values, self.sums | around)
+            further = self._around(system, np.flatnonzero(reached))
+            if (further == reached).all():
+                return None
+            reached = further
+
+    @staticmethod
+    def _around(system: System, cells: Integers) -> Booleans:
+        """`cells` and those that stand in an equation with one of them."""
+        among = np.zeros(system.cell_count, dtype=bool)
+        among[cells] = True
+        lines = np.zeros(system.line_count, dtype=bool)
+        lines[system.line[among[system.line_cell]]] = True
+        among[system.line_cell[lines[system.line]]] = True
+        return among
+
+
+@dataclass(frozen=True)
 class Bond:
     """What of an earlier release still binds the cells of now."""
 
-    known: Booleans  # one per cell: it was shown and has not moved
-    moved: Booleans  # one per cell: it was shown, and is another number now
+    known: Booleans  # one per cell: it was shown, has not moved, and the reader may take that for granted
+    moved: Booleans  # one per cell: it was shown, and is another number now, or may be for all that the reader knows
     fallen: Booleans  # one per equation: it does not hold between what was shown then and what is true now
     line: Integers  # one entry per (equation of then that binds what it hid, cell that it hid), equations from 0 …
     line_cell: Integers  # … the cell
     line_sign: Numbers  # … its coefficient: the signed sum of the movements is zero
 
 
-def bond(shown: Numbers, truth: Numbers, line: Integers, line_cell: Integers, line_sign: Numbers, same: float) -> Bond:
+def bond(
+    shown: Numbers,
+    truth: Numbers,
+    line: Integers,
+    line_cell: Integers,
+    line_sign: Numbers,
+    same: float,
+    doubt: Doubt,
+) -> Bond:
     """What follows from cells that were `shown` with these values (NaN: hidden), equations being as they are now.
 
     An equation of then says more than it does now where a cell that was shown has moved: what it hid sums to what it
-    summed to then, unless some of that has moved as well.
+    summed to then, unless some of that has moved as well. `doubt`: what the reader cannot
+    take for granted.
     """
     told = ~np.isnan(shown)
     moved = told & (np.abs(np.where(told, shown, 0.0) - truth) > same * np.maximum(1.0, np.abs(truth)))
+    moved |= told & doubt.values
     count = int(line[-1]) + 1 if len(line) else 0
     then = np.where(told, shown, truth)[line_cell]
     left = np.bincount(line, weights=line_sign * then, minlength=count)
     size = np.bincount(line, weights=np.abs(then), minlength=count)
     fallen = np.abs(left) > same * np.maximum(1.0, size)
+    fallen[line[doubt.sums[line_cell]]] = True
     touched = np.bincount(line, weights=moved[line_cell], minlength=count) > 0
     entries = np.flatnonzero((touched & ~fallen)[line] & ~told[line_cell])
     _, number = np.unique(line[entries], return_inverse=True)
