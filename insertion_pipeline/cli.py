@@ -34,6 +34,7 @@ from insertion_pipeline.commands import (
     releases,
     review,
     rights,
+    runs,
     suppressing,
 )
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say, say_written
@@ -180,6 +181,7 @@ app.command()(protection.protection)
 app.add_typer(portal.commands, name="portal")
 app.add_typer(rights.commands)
 app.add_typer(drifting.commands)
+app.add_typer(runs.commands)
 app.add_typer(suppressing.commands)
 app.add_typer(review.commands, name="review")
 app.add_typer(keys.commands, name="keys")

@@ -19,6 +19,7 @@ import duckdb
 from insertion_pipeline.identity import ledger
 from insertion_pipeline.lake import HOME_VERSION, HomeTooNew, version_of
 from insertion_pipeline.migrating import pending
+from insertion_pipeline.orchestration.metrics import read_all
 from insertion_pipeline.registry import InvalidDataSources, load_registry
 from insertion_pipeline.settings import Settings
 
@@ -48,6 +49,7 @@ def examine(settings: Settings) -> list[Examined]:
         *_home(settings),
         *_keys(settings),
         *_ledger(settings),
+        *_runs(settings),
         *_space(settings),
     ]
 
@@ -114,6 +116,19 @@ def _ledger(settings: Settings) -> Iterator[Examined]:
     )
     state = "suivi, sans rupture" if broken is None else f"rompu à la ligne {broken}"
     yield Examined("Journal des personnes", broken is None, state, remedy)
+
+
+def _runs(settings: Settings) -> Iterator[Examined]:
+    """How the last run that ended went."""
+    runs = read_all(settings.home / "runs")
+    if not runs:
+        yield Examined("Dernier run", True, "aucun encore")
+        return
+    newest = runs[0]
+    is_well = newest.outcome == "success"
+    state = f"{newest.began[:16].replace('T', ' ')} UTC, {newest.seconds:.0f} s, {newest.peak_memory_mb or '?'} Mo"
+    remedy = "" if is_well else f"« insertion runs {newest.run_id[:8]} » dit quelle étape, Dagster dit pourquoi."
+    yield Examined("Dernier run", is_well, state if is_well else f"en échec, {state}", remedy)
 
 
 def _space(settings: Settings) -> Iterator[Examined]:

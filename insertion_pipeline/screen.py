@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.reporting import About, Group
     from insertion_pipeline.migrating import Migration
+    from insertion_pipeline.orchestration.metrics import RunMetrics
     from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.preserving import Backup
     from insertion_pipeline.publication.explaining import Explained
@@ -287,6 +288,38 @@ def show_run(ran: RunOutcome) -> None:
     for one in ran.checks:
         if not one.passed:
             console.print(f"[yellow]![/] {one.asset}, {one.check} : {one.description}")
+
+
+def show_runs(runs: Sequence[RunMetrics], page: Path) -> None:
+    """The runs of a home, newest first, and where their page is."""
+    table = grid("Run", "Début (UTC)", "Mois", "Issue", "Durée", "Mémoire", "Étape la plus longue",
+                 numbers=("Durée", "Mémoire"))  # fmt: skip
+    for run in runs:
+        slowest = f"{run.slowest.step}, {number(run.slowest.seconds, 's')}" if run.slowest else "—"
+        table.add_row(
+            run.run_id[:8], run.began[:16].replace("T", " "), "..".join(dict.fromkeys(run.months)),
+            _issue(run.outcome), number(run.seconds, "s"), number(run.peak_memory_mb, "Mo"), slowest,
+        )  # fmt: skip
+    console.print(table if runs else "Aucun run terminé dans cette base.")
+    console.print(Text(str(page), style="dim"))
+
+
+def show_run_steps(run: RunMetrics) -> None:
+    """One run, step by step, and the checks that did not pass."""
+    table = grid("Étape", "Issue", "Durée", "Lignes", "Constats", "Mémoire",
+                 numbers=("Durée", "Lignes", "Constats", "Mémoire"))  # fmt: skip
+    for step in run.steps:
+        table.add_row(
+            step.step, _issue(step.outcome), number(step.seconds, "s"), number(step.rows), number(step.findings),
+            number(step.peak_memory_mb, "Mo"),
+        )  # fmt: skip
+    console.print(table)
+    for check in run.failed_checks:
+        console.print(f"[yellow]![/] {check}")
+
+
+def _issue(outcome: str) -> Text:
+    return Text("terminée", style="green") if outcome == "success" else Text("en échec", style="red")
 
 
 def show_demo(answers: Sequence[Answer], ran: RunOutcome, registry: Registry) -> None:

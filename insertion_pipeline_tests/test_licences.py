@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from insertion_pipeline_tests.licences import ALLOWED, changed_files, is_allowed, licence_of, locked, refused
+from insertion_pipeline_tests import licences
+from insertion_pipeline_tests.licences import ALLOWED, READ, changed_files, is_allowed, licence_of, locked, refused
 
 
 def installed(folder: Path, headers: str, files: dict[str, bytes], *, hashes: dict[str, str] | None = None) -> Path:
@@ -69,11 +70,20 @@ def test_a_distribution_that_was_changed_is_seen(tmp_path: Path) -> None:
 
 
 def test_what_is_locked_and_not_installed_is_refused() -> None:
-    (one,) = refused(["no-such-thing-at-all"])
+    (one,) = refused({"no-such-thing-at-all": "1"})
     assert one.reason == "locked, and not installed here"
 
 
-def test_both_locks_are_read(tmp_path: Path) -> None:
+def test_what_was_read_elsewhere_answers_for_its_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(licences, "READ", {("somewhere-else", "1.0"): "MIT", ("a-strict-one", "1.0"): "GPL-3.0-only"})
+    assert list(refused({"somewhere-else": "1.0"})) == []
+    assert [one.name for one in refused({"somewhere-else": "1.1", "a-strict-one": "1.0"})] == [
+        "somewhere-else", "a-strict-one"
+    ]  # fmt: skip
+
+
+def test_every_lock_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.lock").write_text('duckdb==2.0.0 \\\n    --hash=sha256:00\nnever==1 ; python_version < "3"\n')
-    assert locked([tmp_path / "a.lock"]) == ["duckdb"]
-    assert {"duckdb", "pytest"} <= set(locked())
+    assert locked([tmp_path / "a.lock"]) == {"duckdb": "2.0.0"}
+    assert {"duckdb", "pytest", "pyspark"} <= set(locked())
+    assert set(READ) <= set(locked().items()), "what is not locked any more need not be remembered"

@@ -22,6 +22,7 @@ import pytest
 from insertion_pipeline.identity import records
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
+from insertion_pipeline.orchestration.metrics import read_all
 from insertion_pipeline.registry import FAMILIES, Registry, load_registry
 from insertion_pipeline_tests.artefacts import shown_texts
 from insertion_pipeline_tests.conftest import REPOSITORY
@@ -125,6 +126,16 @@ def test_the_demo_ends_with_a_release(demo: tuple[Home, Outcome]) -> None:
     assert len({row["territory_level"] for row in published}) >= 4
     assert {row["month"] for row in published} == {"2026-09", "2026-10"}
     assert {row["country"] for row in published} == {"FR", "BE"}
+
+
+def test_what_the_run_took_stands_outside_of_the_release(demo: tuple[Home, Outcome]) -> None:
+    home, outcome = demo
+    (run,) = read_all(home.folder / "runs")
+    assert (run.run_id, run.outcome) == (outcome.answer["run_id"], "success")
+    told = {step.step: step for step in run.steps}
+    assert {"conformed__fluxiae", "identity", "facts", "indicator_values", "release"} <= set(told)
+    assert (told["conformed__fluxiae"].rows or 0) > 1000
+    assert (run.peak_memory_mb or 0) > 100
 
 
 def test_each_family_and_the_network_have_three_indicators(demo: tuple[Home, Outcome], registry: Registry) -> None:

@@ -18,6 +18,7 @@ from pydantic import PrivateAttr
 
 from insertion_pipeline.ingestion.receipts import as_of_now
 from insertion_pipeline.lake import Lake
+from insertion_pipeline.orchestration.metering import metered
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
 
@@ -66,7 +67,7 @@ def registry_of(folder: Path) -> Registry:
 
 
 class Writer(dg.ConfigurableResource["Writer"]):
-    """The home in the hands of its one writer: locked from the first step of a run to its last.
+    """The home in the hands of its one writer: locked, and metered, from the first step of a run to its last.
 
     `holds_lock_already`: the command line took the lock before starting the run. `newest_receipt`: the last receipt
     that it planned with. Otherwise a run knows those that are there when it begins.
@@ -80,14 +81,16 @@ class Writer(dg.ConfigurableResource["Writer"]):
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Writer]:
         self._known = self.newest_receipt
-        if self.holds_lock_already:
-            yield self
-            return
-        lake = self.lake()
-        run = context.run.run_id if context.run is not None else "?"
-        with lake.writer_lock(wait=True, holder=f"Dagster, run {run}"):
-            lake.empty_spill()
-            self._known = as_of_now(lake).newest_receipt
+        run = context.run
+        with contextlib.ExitStack() as held:
+            if not self.holds_lock_already:
+                lake = self.lake()
+                named = run.run_id if run is not None else "?"
+                held.enter_context(lake.writer_lock(wait=True, holder=f"Dagster, run {named}"))
+                lake.empty_spill()
+                self._known = as_of_now(lake).newest_receipt
+            if run is not None and context.instance is not None:
+                held.enter_context(metered(self.lake().runs, run, context.instance))
             yield self
 
     def lake(self) -> Lake:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dagster._core.errors import DagsterAssetCheckFailedError
 
-from insertion_pipeline.lake import Lake, write_json
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Span
 from insertion_pipeline.orchestration import grid
 from insertion_pipeline.orchestration.event_log import instance_of
@@ -68,8 +68,7 @@ def run_months(
     """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
     `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock, and a lake that knows no
-    later receipt than the plan did. Durations are left in `runs/<run_id>/steps.json`. Raises `RunFailed` when a
-    blocking check stops the run, and whatever a step raises.
+    later receipt than the plan did. Raises `RunFailed` when a blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     folder = dagster_home(lake)
@@ -91,7 +90,6 @@ def run_months(
         raise RunFailed(f"contrôle bloquant non tenu à l'étape {steps.current}, run {run_id}") from None
     finally:
         side_process().forget(run_id)
-        write_json(lake.runs / run_id / "steps.json", steps.seconds)
     return run_id, tuple(_outcome(evaluation) for evaluation in result.get_asset_check_evaluations())
 
 
@@ -106,13 +104,12 @@ def _outcome(evaluation: AssetCheckEvaluation) -> CheckOutcome:
 
 
 class _Steps:
-    """Listens to a run: which step is at work, how long each one took, how many are left."""
+    """Listens to a run: which step is at work, how many are left."""
 
     def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
         self.on_progress = on_progress
         self.planned: set[str] = set()
-        self.began: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}
+        self.ended: set[str] = set()
         self.current = ""
 
     def listen(self, entry: EventLogEntry) -> None:
@@ -121,11 +118,10 @@ class _Steps:
             return
         self.planned.add(event.step_key)
         if event.is_step_start:
-            self.began[event.step_key] = entry.timestamp
             self.current = event.step_key
         elif event.is_step_success or event.is_step_failure:
-            self.seconds[event.step_key] = round(entry.timestamp - self.began[event.step_key], 3)
+            self.ended.add(event.step_key)
         else:
             return
         if self.on_progress is not None:
-            self.on_progress(Progress(len(self.seconds), len(self.planned), self.current))
+            self.on_progress(Progress(len(self.ended), len(self.planned), self.current))
