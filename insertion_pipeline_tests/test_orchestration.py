@@ -184,6 +184,15 @@ def test_a_code_server_loads_the_location_whole(location: dg.Definitions) -> Non
     assert {job.name for job in repository.get_all_jobs()} == {"__ASSET_JOB", "monthly", "deadlines"}
 
 
+@pytest.mark.parametrize("asset", ["conformed/siae_monthly", "indicator_values", "release"])
+def test_what_a_condition_asks_for_by_itself_is_a_job_with_its_own_checks(location: dg.Definitions, asset: str) -> None:
+    key = dg.AssetKey.from_user_string(asset)
+    alone = location.get_repository_def().get_maybe_subset_job_def("__ASSET_JOB", asset_selection={key})
+    checks_of_it = {one for one in location.resolve_asset_graph().asset_check_keys if one.asset_key == key}
+    assert alone.asset_layer.selected_asset_keys == {key}
+    assert alone.asset_layer.asset_graph.asset_check_keys == checks_of_it
+
+
 def test_a_source_flows_from_its_deliveries_to_the_release(location: dg.Definitions) -> None:
     lineage = lineage_of(location)
     assert lineage["deliveries/cnaf_vrsb0801"] == []

@@ -22,7 +22,10 @@ _WARN = dg.AssetCheckSeverity.WARN
 
 
 def deadline_checks(sources: Sequence[Source]) -> dg.AssetChecksDefinition:
-    """One check per source, with the names of those who are late, and one of the release, all in one step."""
+    """One check per source, with the names of those who are late, and one of the release, all in one step.
+
+    A run that makes the release by itself asks for that one alone.
+    """
     specs = [
         dg.AssetCheckSpec(
             "nobody_is_late",
@@ -35,13 +38,13 @@ def deadline_checks(sources: Sequence[Source]) -> dg.AssetChecksDefinition:
         "is_fresh", asset=RELEASE, description="La dernière publication va jusqu'au dernier mois déposé."
     )
 
-    @dg.multi_asset_check(name="deadlines_of_the_month", specs=[*specs, fresh])
-    def deadlines_of_the_month(home: Home) -> Iterator[dg.AssetCheckResult]:
-        lake, registry = home.lake(), home.registry()
+    @dg.multi_asset_check(name="deadlines_of_the_month", specs=[*specs, fresh], can_subset=True)
+    def deadlines_of_the_month(context: dg.AssetCheckExecutionContext, home: Home) -> Iterator[dg.AssetCheckResult]:
+        lake, registry, asked = home.lake(), home.registry(), context.selected_asset_check_keys
         now, everything = lake.clock.now(), receipts(lake)
         month = deadlines.collected_month(now.date())
         late = deadlines.late(registry, everything, month, now)
-        for source in sources:
+        for source in (one for one in sources if dg.AssetCheckKey(delivery_key(one.name), "nobody_is_late") in asked):
             own = [one for one in late if one.source.name == source.name]
             records = [
                 dg.TableRecord({"partner": one.partner.name, "due": one.due.isoformat(), "days": one.days})
@@ -55,10 +58,11 @@ def deadline_checks(sources: Sequence[Source]) -> dg.AssetChecksDefinition:
                 description=f"{month} : {len(own)} en retard" if own else f"{month} : personne en retard",
                 metadata={"late": dg.MetadataValue.table(records)} if records else {},
             )
-        yield _freshness(
-            max((one.month for one in everything if one.counts and one.month is not None), default=None),
-            max((Month.parse(one.months[-1]) for one in releasing.releases(lake)), default=None),
-        )
+        if fresh.key in asked:
+            yield _freshness(
+                max((one.month for one in everything if one.counts and one.month is not None), default=None),
+                max((Month.parse(one.months[-1]) for one in releasing.releases(lake)), default=None),
+            )
 
     return deadlines_of_the_month
 
