@@ -33,6 +33,7 @@ from insertion_pipeline.orchestration.resources import Home, Writer
 from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
+from insertion_pipeline_tests.portal_server import serving
 
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2026-01", fmt="%Y-%m", end_date="2026-12")
 DELIVERIES, CONFORMED, FACTS = (dg.AssetKey([name, "siae_monthly"]) for name in ("deliveries", "conformed", "facts"))
@@ -260,8 +261,12 @@ def test_the_columns_of_a_contract_are_shown(location: dg.Definitions, registry:
 # -- the grid fills ----------------------------------------------------------------------------------------------------
 
 
-def tick(location: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"home": location.resources["home"]})
+def tick(
+    location: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None, home: Home | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    """One look of the sensor at the home of the location, or at another."""
+    resources = {"home": home or location.resources["home"]}
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
     return location.resolve_sensor_def("deliveries")(context)
 
 
@@ -273,6 +278,30 @@ def test_the_sensor_reports_each_receipt_once(location: dg.Definitions, instance
     assert (event.asset_key.path, str(event.partition)) == (["deliveries", "siae_monthly"], "2026-09|siae-10")
     assert result.cursor == "1"
     assert isinstance(tick(location, instance, result.cursor), dg.SkipReason)
+
+
+def test_a_deposit_in_the_portal_fills_its_cell_and_asks_for_its_month_alone(
+    location: dg.Definitions, tmp_path: Path, registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    home = Home.of(Settings(home=tmp_path / "home"))
+    before = dg.evaluate_automation_conditions(defs=location, instance=instance)
+    (sample,) = (registry.folder / "siae" / "samples" / "2026-09" / "siae-10").iterdir()
+    with serving(tmp_path / "home", registry) as portal:
+        portal.person("marie@exemple.fr", ("depositor", "siae-10"))
+        deposited = portal.signed_in("marie@exemple.fr").deposit(sample, partenaire="siae-10", mois="2026-09")
+        assert "Dépôt reçu" in deposited.text
+    found = tick(location, instance, None, home)
+    assert isinstance(found, dg.SensorResult)
+    (event,) = found.asset_events
+    assert isinstance(event, dg.AssetMaterialization)
+    assert (event.asset_key, str(event.partition)) == (DELIVERIES, "2026-09|siae-10")
+    (receipt,) = receipts(home.lake())
+    assert event.metadata["sha256"].value == receipt.sha256
+    instance.report_runless_asset_event(event)  # what the daemon does with the events of a sensor
+    after = dg.evaluate_automation_conditions(defs=location, instance=instance, cursor=before.cursor)
+    keys = location.resolve_asset_graph().get_all_asset_keys()
+    asked = {key: months for key in keys if (months := after.get_requested_partitions(key))}
+    assert asked == {CONFORMED: {"2026-09"}}
 
 
 def test_a_run_knows_the_deliveries_that_were_there_when_it_began(tmp_path: Path, registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import statistics
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import argon2
+import httpx
 import pyotp
 import pytest
 import sqlalchemy as sql
@@ -161,6 +163,39 @@ def test_an_invitation_works_once_and_a_forgotten_password_can_be_replaced(regis
         expired = accounts.new_link(portal.portal.store, portal.portal.now, 2, "reset")
         portal.clock.moment += timedelta(hours=2)
         assert portal.browser().get(f"/mot-de-passe/{expired}").status_code == 404
+
+
+def test_a_forgotten_password_is_answered_alike_whoever_asks_and_whatever_the_mail_server_does(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with socket.socket() as silent:  # it takes the connection and never says a word
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        with serving(tmp_path / "home", registry, smtp_host="127.0.0.1", smtp_port=port) as portal:
+            portal.person("zoe@exemple.fr", ("depositor", "siae-09"))
+            told = []
+            for email in ("zoe@exemple.fr", "personne@exemple.fr"):
+                browser = portal.browser()
+                browser.client.timeout = httpx.Timeout(15)  # mail waits for twenty seconds
+                answer = browser.post("/mot-de-passe-oublie", "/mot-de-passe-oublie", {"email": email})
+                told.append((answer.status_code, re.sub(r'value="\w+"', "", answer.text)))
+            silent.close()  # whoever waits for it is told at once
+    assert told[0] == told[1]
+    assert told[0][0] == 200
+
+
+def test_an_invitation_that_does_not_leave_is_told(registry: Registry, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        port = closed.getsockname()[1]
+        with serving(tmp_path / "home", registry, smtp_host="127.0.0.1", smtp_port=port) as portal:
+            portal.person("zoe@exemple.fr", ("administrator", ""))
+            fields = {"email": "neuf@exemple.fr", "role": "analyst"}
+            answer = portal.signed_in("zoe@exemple.fr").post("/comptes", "/comptes", fields)
+    assert answer.status_code == 503
+    assert "neuf@exemple.fr" in answer.text
+    assert "est pas partie" in answer.text
 
 
 def _link_in_mail(portal: Served, path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from babel.messages.pofile import read_po
 
-from insertion_pipeline.identity import reviewing
+from insertion_pipeline.identity import reviewing, scoring
 from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import sha256_of, write_json
-from insertion_pipeline.portal import audit, messages, rendering
+from insertion_pipeline.portal import audit, languages, messages
+from insertion_pipeline.portal.pages import reviewer
 from insertion_pipeline.publication import approving, releasing
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.portal_server import Served, serving
@@ -165,6 +169,13 @@ def test_a_reviewer_sees_levels_first_values_on_demand_and_decides(
         assert lea.get("/revue/fr/nobody").status_code == 404
 
 
+def test_reviewers_have_a_word_for_every_comparison_and_level_of_the_model() -> None:
+    levels = {level for one in scoring._COMPARISONS.values() for level in one}
+    assert set(reviewer.LEVELS) == levels | {"else"}
+    assert set(reviewer.COMPARISONS) == set(scoring._COMPARISONS)
+    assert set(reviewer.REASONS) == set(reviewing.STATES)
+
+
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
@@ -172,10 +183,42 @@ def test_the_catalogue_of_words_is_up_to_date() -> None:
     assert messages.TEMPLATE.read_bytes() == messages.gathered(), "run `make messages`"
 
 
-def test_another_language_is_a_catalogue_beside_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locale").mkdir()
-    (tmp_path / "locale" / "nl.po").write_text('msgid "Connexion"\nmsgstr "Aanmelden"\n', encoding="utf-8")
-    monkeypatch.setattr(rendering, "_HERE", tmp_path)
-    dutch = rendering.translations("nl")
-    assert dutch.gettext("Connexion") == "Aanmelden"
-    assert dutch.gettext("Mot de passe") == "Mot de passe"
+@pytest.mark.parametrize("language", ["nl", "de"])
+def test_a_catalogue_says_everything_that_the_template_says(language: str) -> None:
+    wanted = {one.id: one for one in read_po(io.BytesIO(messages.gathered())) if one.id}
+    catalogue = read_po(io.BytesIO((languages.LOCALE / f"{language}.po").read_bytes()), locale=language)
+    said = {one.id: one for one in catalogue if one.id}
+    assert said.keys() == wanted.keys(), "add to the catalogue what `make messages` has added to the template"
+    for key, one in said.items():
+        sentences = [one.string] if isinstance(one.string, str) else list(one.string)
+        assert all(sentences), key
+        assert not one.fuzzy, key
+        for sentence in sentences:  # the plural may leave no value out; the singular may say "one"
+            names = set(re.findall(r"%\((\w+)\)s", sentence))
+            assert names <= {*re.findall(r"%\((\w+)\)s", f"{key}"), "num"}, key
+        assert set(re.findall(r"%\((\w+)\)s", sentences[-1])) == set(re.findall(r"%\((\w+)\)s", f"{key}")), key
+
+
+def test_a_reader_is_answered_in_a_language_that_the_portal_offers(tmp_path: Path, registry: Registry) -> None:
+    with serving(tmp_path / "home", registry, languages=("nl", "de")) as portal:
+        portal.person("marie@exemple.fr", ("depositor", "ale-charleroi"))
+        marie = portal.signed_in("marie@exemple.fr")
+        assert '<html lang="fr">' in marie.get("/attendu?mois=2026-10").text
+        marie.client.headers["accept-language"] = "en, de-BE;q=0.9, fr;q=0.5"
+        german = marie.get("/attendu?mois=2026-10").text
+        assert '<html lang="de">' in german
+        assert "Oktober 2026" in german
+        assert "Dienstag, 10. November 2026" in german
+        dutch = marie.get("/langue/nl?suite=/attendu?mois=2026-10")
+        assert (dutch.url.path, '<html lang="nl">' in dutch.text) == ("/attendu", True)
+        assert "oktober 2026" in dutch.text
+        assert "Pagina niet gevonden" in marie.get("/nulle-part").text
+        assert marie.get("/langue/nl?suite=//ailleurs.fr").url.path == "/attendu"
+        assert marie.get("/langue/en").status_code == 404
+
+
+def test_a_portal_in_one_language_speaks_it_to_everybody(tmp_path: Path, registry: Registry) -> None:
+    with serving(tmp_path / "home", registry, language="nl") as portal:
+        page = portal.browser().client.get("/connexion", headers={"accept-language": "fr"}).text
+    assert '<html lang="nl">' in page
+    assert "/langue/" not in page

@@ -11,6 +11,7 @@ import os
 import smtplib
 import socket
 import socketserver
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -416,30 +417,37 @@ def test_a_file_in_the_shared_folder_becomes_the_same_delivery(portal: Portal, t
 # -- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
-def test_the_portal_remembers_in_postgresql_as_in_sqlite(tmp_path: Path, registry: Registry) -> None:
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The address of a real PostgreSQL. Started by root it runs as a user of its own, who must reach its folder."""
     pgserver = pytest.importorskip("pgserver")
-    database = pgserver.get_server(tmp_path / "pg", cleanup_mode="stop")
-    url = database.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    try:
-        with serving(tmp_path / "home", registry, database_url=url) as portal:
-            portal.person("a@exemple.fr", ("depositor", "siae-07"))
-            browser = portal.browser()
-            assert browser.sign_in("a@exemple.fr").url.path == "/attendu"
-            assert browser.deposit(OCTOBER, partenaire="siae-07", mois="2026-10").url.path == "/depots/1"
-            threads = [
-                threading.Thread(target=portal.portal.note, args=("portal", "act", str(number))) for number in range(10)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert list(audit.altered(portal.portal.store)) == []
-            assert len(audit.lines(portal.portal.store)) >= 12
-            with pytest.raises(Exception, match="append only"), portal.portal.store.writing() as connection:
-                connection.exec_driver_sql("UPDATE audit SET actor = 'x'")
-        assert not (tmp_path / "home" / "portal").exists()
-    finally:
-        database.cleanup()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        Path(folder).chmod(0o755)
+        database = pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
+        try:
+            yield database.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            database.cleanup()
+
+
+def test_the_portal_remembers_in_postgresql_as_in_sqlite(tmp_path: Path, registry: Registry, postgresql: str) -> None:
+    with serving(tmp_path / "home", registry, database_url=postgresql) as portal:
+        portal.person("a@exemple.fr", ("depositor", "siae-07"))
+        browser = portal.browser()
+        assert browser.sign_in("a@exemple.fr").url.path == "/attendu"
+        assert browser.deposit(OCTOBER, partenaire="siae-07", mois="2026-10").url.path == "/depots/1"
+        threads = [
+            threading.Thread(target=portal.portal.note, args=("portal", "act", str(number))) for number in range(10)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list(audit.altered(portal.portal.store)) == []
+        assert len(audit.lines(portal.portal.store)) >= 12
+        with pytest.raises(Exception, match="append only"), portal.portal.store.writing() as connection:
+            connection.exec_driver_sql("UPDATE audit SET actor = 'x'")
+    assert not (tmp_path / "home" / "portal").exists()
 
 
 def test_requests_beyond_the_rate_are_told_to_wait(tmp_path: Path, registry: Registry) -> None:

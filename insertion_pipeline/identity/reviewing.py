@@ -64,8 +64,8 @@ STATES: Mapping[str, str] = {
 }  # fmt: skip
 COMPARISONS: Mapping[str, str] = {
     "surname": "nom", "given": "prénom", "birth": "naissance", "sex": "sexe", "birth_place": "lieu de naissance",
-    "residence": "résidence", "address": "adresse", "contact": "contact", "number": "numéro",
-    "france_travail_id": "id. France Travail", "household": "foyer",
+    "residence": "résidence", "address": "adresse", "email": "adresse électronique", "phone": "téléphone",
+    "number": "numéro", "france_travail_id": "id. France Travail", "household": "foyer",
 }  # fmt: skip
 
 

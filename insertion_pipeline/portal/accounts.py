@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.engine import Connection, RowMapping
 
 from insertion_pipeline.portal import store
+from insertion_pipeline.portal.languages import Sentence
 from insertion_pipeline.portal.store import Store, digest_of, new_secret, written
 from insertion_pipeline.sealing import Keyring
 
@@ -39,7 +40,11 @@ _NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
 
 
 class PasswordRefused(ValueError):
-    """The new password is too short or too long. The message is French."""
+    """The new password is too short or too long. `sentence` tells its owner."""
+
+    def __init__(self, sentence: Sentence) -> None:
+        super().__init__(str(sentence))
+        self.sentence = sentence
 
 
 @dataclass(frozen=True)
@@ -257,7 +262,10 @@ def check_password(password: str) -> None:
     """Raises `PasswordRefused`."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise PasswordRefused(
-            f"Choisissez un mot de passe d'au moins {SHORTEST_PASSWORD} caractères : une phrase convient très bien."
+            Sentence(
+                "Choisissez un mot de passe d'au moins %(count)s caractères : une phrase convient très bien.",
+                {"count": SHORTEST_PASSWORD},
+            )
         )
 
 

@@ -36,6 +36,7 @@ from insertion_pipeline.portal.access import (
 )
 from insertion_pipeline.portal.antivirus import AntivirusAbsent
 from insertion_pipeline.portal.context import Portal
+from insertion_pipeline.portal.languages import Sentence, marked
 from insertion_pipeline.portal.pages import administrator, analyst, animator, depositor, entering, filling, reviewer
 from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.portal.settings import PortalSettings
@@ -190,22 +191,22 @@ def _last_answer(request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(4)
     where = traceback.extract_tb(error.__traceback__)[-1]
     _LOG.error("failed: %s at %s:%s (%s)", type(error).__name__, Path(where.filename).name, where.lineno, reference)
-    return _answer(request, 500, "Erreur de notre côté", f"Réessayez. Si cela dure, citez la référence {reference}.")
+    told = Sentence("Réessayez. Si cela dure, citez la référence %(reference)s.", {"reference": reference})
+    return _answer(request, 500, marked("Erreur de notre côté"), told)
 
 
 def _refusal(request: Request, refused: TooMany) -> Response:
-    return _answer(request, 429, "Trop de demandes", _too_many(refused), {"Retry-After": str(refused.seconds)})
-
-
-def _too_many(refused: TooMany) -> str:
     minutes = -(-refused.seconds // 60)
-    return f"Patientez {minutes} minute{'s' if minutes > 1 else ''}, puis recommencez."
+    told = Sentence("Attendez %(minutes)s min, puis recommencez.", {"minutes": minutes})
+    return _answer(request, 429, marked("Trop de demandes"), told, {"Retry-After": str(refused.seconds)})
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def _answer(request: Request, status: int, title: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _answer(
+    request: Request, status: int, title: str, message: str | Sentence, headers: dict[str, str] | None = None
+) -> Response:
     """JSON under `/api`, a page elsewhere."""
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": f"{title}. {message}"}, status_code=status, headers=headers)
@@ -217,14 +218,22 @@ def _answer(request: Request, status: int, title: str, message: str, headers: di
 def _answer_errors(app: FastAPI) -> None:
     """One answer per exception that routes and the gate raise."""
     told: dict[type[Exception], tuple[int, str, str]] = {
-        NotFound: (404, "Page introuvable", "Elle n'existe pas, ou votre compte n'y donne pas accès."),
-        verdicts.NoSuchVerdict: (404, "Verdict effacé", "Un test n'est gardé qu'une demi-heure. Recommencez-le."),
-        Forbidden: (403, "Formulaire périmé", "Rechargez la page, puis recommencez : rien n'a été envoyé."),
-        ScopeMissing: (403, "Jeton insuffisant", "Ce jeton ne permet pas cette opération."),
+        NotFound: (404, *_HTTP[404]),
+        verdicts.NoSuchVerdict: (
+            404,
+            marked("Verdict effacé"),
+            marked("Un test n'est gardé qu'une demi-heure. Recommencez-le."),
+        ),
+        Forbidden: (
+            403,
+            marked("Formulaire périmé"),
+            marked("Revenez en arrière, rechargez la page, puis recommencez : rien n'a été enregistré."),
+        ),
+        ScopeMissing: (403, marked("Jeton insuffisant"), marked("Ce jeton ne permet pas cette opération.")),
         AntivirusAbsent: (
             503,
-            "Antivirus indisponible",
-            "Rien n'est accepté sans lui. Réessayez dans quelques minutes.",
+            marked("Antivirus indisponible"),
+            marked("Rien n'est accepté sans lui. Réessayez dans quelques minutes."),
         ),
     }
     for kind, (status, title, message) in told.items():
@@ -245,7 +254,7 @@ def _answer_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         told = error.detail if isinstance(error, HTTPException) and status in _TOLD_BY_ROUTES else ""
-        title, message = _HTTP.get(status, ("Demande refusée", "Revenez à l'accueil et recommencez."))
+        title, message = _HTTP.get(status, _REFUSED)
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
         return _answer(request, status, title, told or message, headers)
 
@@ -255,7 +264,8 @@ def _answer_errors(app: FastAPI) -> None:
             if isinstance(error, RequestValidationError)
             else []
         )
-        return _answer(request, 422, "Demande mal formée", f"Vérifiez : {', '.join(where)}.")
+        told = Sentence("Vérifiez : %(fields)s.", {"fields": ", ".join(where)})
+        return _answer(request, 422, _HTTP[400][0], told)
 
     app.add_exception_handler(Unauthorised, unauthorised)
     app.add_exception_handler(MustSignIn, must_sign_in)
@@ -268,11 +278,15 @@ def _answer_errors(app: FastAPI) -> None:
 #: Statuses that a route gives with a sentence of its own.
 _TOLD_BY_ROUTES = frozenset({409, 422})
 _HTTP = {
-    404: ("Page introuvable", "Elle n'existe pas, ou votre compte n'y donne pas accès."),
-    405: ("Page introuvable", "Cette adresse ne s'utilise pas ainsi."),
-    413: ("Envoi trop volumineux", "Compressez le fichier (zip) ou déposez-le en plusieurs fois."),
-    400: ("Demande mal formée", "Rechargez la page, puis recommencez."),
+    400: (marked("Demande mal formée"), marked("Rechargez la page, puis recommencez.")),
+    404: (marked("Page introuvable"), marked("Elle n'existe pas, ou votre compte n'y donne pas accès.")),
+    405: (marked("Page introuvable"), marked("Cette adresse ne s'utilise pas ainsi.")),
+    413: (
+        marked("Envoi trop volumineux"),
+        marked("Rien n'a été déposé. Compressez le fichier (zip) ou déposez-le en plusieurs fois."),
+    ),
 }
+_REFUSED = (marked("Demande refusée"), marked("Revenez à l'accueil et recommencez."))
 
 
 def _told(status: int, title: str, message: str) -> Callable[[Request, Any], Awaitable[Response]]:

@@ -27,6 +27,7 @@ from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.month import Month
 from insertion_pipeline.portal import antivirus, throttling
 from insertion_pipeline.portal.context import Portal
+from insertion_pipeline.portal.languages import Sentence, marked
 
 _LONGEST_NAME = 100
 #: What reading a delivery again raises when its bytes are past their retention.
@@ -34,11 +35,11 @@ GONE = (content.ContentErased, deliveries.CannotRebuild)
 
 
 class UploadRefused(Exception):
-    """The upload cannot be judged at all: no file, too many, too large, infected. The message is French."""
+    """The upload cannot be judged at all: no file, too many, too large, infected. `sentence` tells its depositor."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code: str, text: str, **values: object) -> None:
+        self.code, self.sentence = code, Sentence(text, values)
+        super().__init__(str(self.sentence))
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ def received(portal: Portal, files: Sequence[tuple[str, BinaryIO]]) -> Iterator[
     """The files of an upload, written to the spill while the block lasts. Raises `UploadRefused`."""
     settings = portal.settings
     if not files:
-        raise UploadRefused("no-file", "Choisissez un fichier avant de continuer.")
+        raise UploadRefused("no-file", marked("Choisissez un fichier avant de continuer."))
     if len(files) > settings.files_at_once:
-        raise UploadRefused("too-many-files", f"Déposez au plus {settings.files_at_once} fichiers à la fois.")
+        most = settings.files_at_once
+        raise UploadRefused("too-many-files", marked("Déposez au plus %(most)s fichiers à la fois."), most=most)
     with portal.lake.sealed_spill() as spill:
         paths, size = [], 0
         for rank, (name, stream) in enumerate(files):
@@ -67,9 +69,8 @@ def received(portal: Portal, files: Sequence[tuple[str, BinaryIO]]) -> Iterator[
                 shutil.copyfileobj(stream, target, 1 << 20)
             size += paths[-1].stat().st_size
         if size > settings.upload_bytes:
-            raise UploadRefused(
-                "too-large", f"Le dépôt dépasse {megabytes(settings.upload_bytes)}. Compressez-le (zip)."
-            )
+            told = marked("Le dépôt dépasse %(limit)s. Compressez-le (zip), ou déposez-le en plusieurs fois.")
+            raise UploadRefused("too-large", told, limit=megabytes(settings.upload_bytes))
         yield Upload(tuple(paths), tuple(name for name, _ in files), size)
 
 
@@ -115,10 +116,11 @@ def _one_delivery(portal: Portal, upload: Upload, partner: str, source: str | No
     if portal.settings.clamd is not None:
         for path in upload.paths:
             if antivirus.is_infected(path, portal.settings.clamd):
-                raise UploadRefused("malware", "L'antivirus refuse ce fichier. Rien n'en est gardé.")
+                raise UploadRefused("malware", marked("L'antivirus refuse ce fichier. Rien n'en est gardé."))
     found = together(upload.paths, partner, source, portal.registry, portal.lake)
     if len(found) > 1:
-        raise UploadRefused("several-deliveries", "Ces fichiers ne vont pas ensemble : déposez-les l'un après l'autre.")
+        told = marked("Ces fichiers ne vont pas ensemble : déposez-les l'un après l'autre.")
+        raise UploadRefused("several-deliveries", told)
     return found[0]
 
 

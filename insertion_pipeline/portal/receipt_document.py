@@ -9,7 +9,7 @@ import io
 
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.ingestion.reporting import VERDICTS, account_of
-from insertion_pipeline.portal.reminding import french_month
+from insertion_pipeline.portal.languages import french_month
 from insertion_pipeline.registry import Registry
 
 _STATUS = {

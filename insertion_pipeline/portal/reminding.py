@@ -21,6 +21,7 @@ from insertion_pipeline.portal import accounts, board, store
 from insertion_pipeline.portal.accounts import Account
 from insertion_pipeline.portal.board import Cell
 from insertion_pipeline.portal.context import Portal
+from insertion_pipeline.portal.languages import french_day, french_month
 from insertion_pipeline.portal.store import written
 from insertion_pipeline.registry import Partner
 
@@ -102,23 +103,6 @@ def reminders_left(portal: Portal, account: Account, month: Month) -> int:
             )
         ).scalar_one()
     return max(0, MOST_REMINDERS - had)
-
-
-def french_month(month: Month) -> str:
-    """`octobre 2026`."""
-    return f"{_MONTHS[month.month - 1]} {month.year}"
-
-
-def french_day(day: date) -> str:
-    """`lundi 16 novembre 2026`."""
-    return f"{_WEEKDAYS[day.weekday()]} {'1er' if day.day == 1 else day.day} {_MONTHS[day.month - 1]} {day.year}"
-
-
-_MONTHS = (
-    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
-    "décembre",
-)  # fmt: skip
-_WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 
 
 def _remind(portal: Portal, partner: Partner, month: Month, cells: Sequence[Cell], occasion: str, day: date) -> int:

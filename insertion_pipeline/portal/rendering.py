@@ -1,40 +1,27 @@
-"""Pages as HTML: Jinja, French typography, message catalogues.
+"""Pages as HTML: Jinja, French typography, the words of states.
 
-Belongs here: the template environment, its filters, the words of states. Does not belong here: what a page shows.
-
-Templates are written in French, which is also the key of each message; another language is a catalogue under `locale/`.
+Belongs here: the template environment, its filters. Does not belong here: what a page shows, in which language
+(`languages`).
 """
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import jinja2
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
-from babel.support import NullTranslations, Translations
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from insertion_pipeline.ingestion.reporting import (
-    VERDICTS,
-    account_of,
-    own_titles_of,
-    several,
-    spelled,
-    typeset,
-    visible,
-)
-from insertion_pipeline.portal import accounts, sessions
+from insertion_pipeline.ingestion.reporting import VERDICTS, account_of, own_titles_of, spelled, typeset, visible
+from insertion_pipeline.month import Month
+from insertion_pipeline.portal import accounts, languages, sessions
 from insertion_pipeline.portal.access import Visitor, portal_of
-from insertion_pipeline.portal.reminding import french_day, french_month
+from insertion_pipeline.portal.languages import Sentence
 
 _HERE = Path(__file__).parent
 
@@ -71,16 +58,34 @@ def page(
     portal = portal_of(request)
     visitor: Visitor = getattr(request.state, "visitor", Visitor(""))
     secret = visitor.secret
-    template = environment(portal.settings.language).get_template(name)
-    html = template.render(
-        request=request,
-        account=visitor.account,
-        form_token=sessions.form_token(secret) if secret else "",
-        language=portal.settings.language,
-        settings=portal.settings,
-        **values,
+    language = language_of(request)
+    html = (
+        environment(language)
+        .get_template(name)
+        .render(
+            request=request,
+            account=visitor.account,
+            form_token=sessions.form_token(secret) if secret else "",
+            language=language,
+            here=_here(request),
+            settings=portal.settings,
+            **values,
+        )
     )
     return HTMLResponse(html, status_code=status, headers=dict(headers or {}) | {"Cache-Control": "no-store"})
+
+
+def language_of(request: Request) -> str:
+    """The language that whoever asks reads."""
+    cookie, accepted = request.cookies.get(languages.COOKIE, ""), request.headers.get("accept-language", "")
+    return languages.chosen(cookie, accepted, portal_of(request).settings.offered_languages)
+
+
+def _here(request: Request) -> str:
+    """Where to come back to: the page being read, or the first one after a form."""
+    if request.method != "GET":
+        return "/"
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
 @functools.cache
@@ -94,22 +99,25 @@ def environment(language: str) -> jinja2.Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
-    made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
+    catalogue = languages.translations(language)
+    made.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
     made.filters |= {
-        "month": french_month,
-        "day": french_day,
-        "short_day": lambda day: day.strftime("%d/%m/%Y"),
-        "moment": french_moment,
+        "month": lambda month: languages.month_name(Month.parse(str(month)), language),
+        "day": functools.partial(languages.day_name, language=language),
+        "moment": lambda text, zone="Europe/Paris": languages.moment_name(text, language, zone),
+        "told": lambda said: (said if isinstance(said, Sentence) else Sentence(said)).within(catalogue),
         "spelled": spelled,
         "typeset": _typeset,
         "visible": visible,
         "account": account_of,
         "own_titles": own_titles_of,
         "size": file_size,
+        "quantity": quantity,
     }
     made.globals |= {
-        "STATES": STATES, "STATUSES": STATUSES, "VERDICTS": VERDICTS, "ROLES": ROLES, "several": several,
+        "STATES": STATES, "STATUSES": STATUSES, "VERDICTS": VERDICTS, "ROLES": ROLES, "LANGUAGES": languages.NAMES,
         "SHORTEST_PASSWORD": accounts.SHORTEST_PASSWORD,
+        "in_french": "" if language == "fr" else Markup(' lang="fr"'),
     }  # fmt: skip
     return made
 
@@ -120,29 +128,23 @@ def _typeset(text: str) -> str:
     return Markup(plain) if isinstance(text, Markup) else plain  # noqa: S704 (it was escaped before, or is escaped next)
 
 
-def translations(language: str) -> NullTranslations:
-    """The catalogue of a language; French is what the templates say."""
-    path = _HERE / "locale" / f"{language}.po"
-    if language == "fr" or not path.is_file():
-        return NullTranslations()
-    binary = io.BytesIO()
-    with path.open("rb") as file:
-        write_mo(binary, read_po(file, locale=language))
-    binary.seek(0)
-    return Translations(binary)
-
-
-def french_moment(text: str, zone: str = "Europe/Paris") -> str:
-    """A stored time as a partner reads it: `22/11/2026 à 11:32`."""
-    return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%d/%m/%Y à %H:%M")
-
-
 def file_size(size: int) -> str:
     """`12 ko`."""
     for unit, least in (("Go", 1 << 30), ("Mo", 1 << 20), ("ko", 1 << 10)):
         if size >= least:
             return f"{size / least:.0f}\u00a0{unit}"
     return f"{size}\u00a0octets"
+
+
+#: What follows a published value; a share's sign stands close to it too.
+_UNITS = {"%": "%", "hours": "h", "days": "j", "etp": "ETP", "eur": "€"}
+
+
+def quantity(value: float, unit: str) -> str:
+    """`1 234,5 h`."""
+    whole, _, tenth = f"{value:.1f}".partition(".")
+    number = spelled(int(whole)) + (f",{tenth}" if tenth != "0" else "")
+    return f"{number}\u00a0{_UNITS[unit]}" if unit in _UNITS else number
 
 
 def parsed_day(text: str) -> date | None:

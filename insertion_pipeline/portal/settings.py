@@ -23,7 +23,10 @@ class PortalSettings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="postgresql+psycopg://…; SQLite in the home if unset."
     )
-    language: Literal["fr", "nl", "de"] = "fr"
+    language: Literal["fr", "nl", "de"] = Field(default="fr", description="What the portal speaks.")
+    languages: tuple[Literal["fr", "nl", "de"], ...] = Field(
+        default=(), description="Languages that its pages offer besides, by a link and to browsers that ask for them."
+    )
 
     trusted_proxies: str = Field(
         default="", description="Addresses of the reverse proxies whose X-Forwarded-For is believed, comma-separated."
@@ -68,6 +71,11 @@ class PortalSettings(BaseSettings):
     @property
     def is_https(self) -> bool:
         return self.public_url.startswith("https://")
+
+    @property
+    def offered_languages(self) -> tuple[str, ...]:
+        """The portal's own language, then those offered besides."""
+        return tuple(dict.fromkeys((self.language, *self.languages)))
 
     @property
     def origin(self) -> str:

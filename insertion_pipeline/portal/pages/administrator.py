@@ -23,6 +23,7 @@ from insertion_pipeline.portal.access import (
     visitor_of,
 )
 from insertion_pipeline.portal.accounts import ROLES, Grant
+from insertion_pipeline.portal.languages import marked
 from insertion_pipeline.portal.rendering import page, parsed_day
 from insertion_pipeline.portal.sessions import verdict_key
 
@@ -57,7 +58,7 @@ def set_absence(request: Request, form: Form = Depends(form_of)) -> Response:
     """Say when one is away."""
     begins, ends = parsed_day(form.text("du")), parsed_day(form.text("au"))
     if begins is not None and ends is not None and ends < begins:
-        return _account(request, problem="L'absence finit avant de commencer.", status=422)
+        return _account(request, problem=marked("L'absence finit avant de commencer."), status=422)
     accounts.set_absence(portal_of(request).store, account_of(request).number, begins, ends)
     return RedirectResponse("/compte", status_code=303)
 
@@ -72,7 +73,7 @@ def make_token(request: Request, form: Form = Depends(form_of)) -> Response:
     if partner not in account.partners:
         raise NotFound
     if not label or not chosen or not days.isdecimal():
-        return _account(request, problem="Donnez un nom au jeton, une durée, et au moins un droit.", status=422)
+        return _account(request, problem=marked("Donnez un nom au jeton, une durée, et au moins un droit."), status=422)
     secret = tokens.make(portal.store, portal.now, account.number, partner, label, chosen, int(days))
     portal.note(account.actor, "token made", partner, scopes=sorted(chosen))
     return _account(request, secret=secret)
@@ -118,7 +119,7 @@ def set_second_factor(request: Request, form: Form = Depends(form_of)) -> Respon
     """Keep the second factor once a first code fits, and show its recovery codes, this once."""
     portal, account, secret = portal_of(request), account_of(request), _offered_secret(request)
     if accounts.fits(secret, form.text("code", 12), portal.now) is None:
-        return _second_factor(request, "Ce code ne convient pas. Attendez le suivant, puis recopiez-le.", 422)
+        return _second_factor(request, marked("Ce code ne convient pas. Attendez le suivant, puis recopiez-le."), 422)
     codes = accounts.set_totp(portal.store, portal.lake.keyring, account.number, secret)
     portal.note(account.actor, "second factor set")
     return page(request, "recovery_codes.html", codes=codes)
@@ -141,7 +142,7 @@ def accounts_page(request: Request) -> Response:
     return _accounts(request)
 
 
-def _accounts(request: Request, *, link: str = "", problem: str = "", status: int = 200) -> Response:
+def _accounts(request: Request, *, problem: str = "", status: int = 200) -> Response:
     portal = portal_of(request)
     partners = sorted(portal.registry.partners.values(), key=lambda one: one.name)
     territories = [
@@ -152,7 +153,7 @@ def _accounts(request: Request, *, link: str = "", problem: str = "", status: in
     return page(
         request, "accounts.html", status,
         everyone=accounts.everyone(portal.store), partners=partners, territories=territories, roles=ROLES,
-        link=link, problem=problem,
+        problem=problem,
     )  # fmt: skip
 
 
@@ -164,11 +165,17 @@ def invite(request: Request, form: Form = Depends(form_of)) -> Response:
     email, role, scope = form.text("email", 320), form.text("role"), form.text("portee")
     grant = next((Grant(one, _scope_of(one, scope, request)) for one in ROLES if one == role), None)
     if "@" not in email or grant is None or grant.scope == "?":
-        told = "Donnez une adresse, un rôle, et pour un dépôt le partenaire, pour l'animation le territoire."
+        told = marked("Donnez une adresse, un rôle, et pour un dépôt le partenaire, pour l'animation le territoire.")
         return _accounts(request, problem=told, status=422)
     account, secret = accounts.invite(portal.store, portal.now, email, form.text("nom", 120) or email, [grant])
-    reminding.send_link(portal, account, "invitation", secret)
     portal.note(account_of(request).actor, "invitation", account.actor, role=role, scope=grant.scope)
+    try:
+        reminding.send_link(portal, account, "invitation", secret)
+    except OSError:
+        told = marked(
+            "L'accès est ouvert, mais l'invitation n'est pas partie : la messagerie ne répond pas. Renvoyez-la."
+        )
+        return _accounts(request, problem=told, status=503)
     return RedirectResponse("/comptes", status_code=303)
 
 

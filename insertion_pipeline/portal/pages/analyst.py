@@ -7,6 +7,7 @@ here: which releases a person may see (`publishing`).
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -23,6 +24,15 @@ _REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
 )
+
+
+_OTHERS = "Descriptions et preuves"
+#: Files of a release as an analyst looks for them, by how their names begin.
+SHELVES: Mapping[str, tuple[str, ...]] = {
+    "Pour lire": ("indicateurs.xlsx", "report/", "communes/"),
+    "Tables": ("csv/", "parquet/", "insertion.duckdb", "sdmx/"),
+    _OTHERS: (),
+}
 
 
 @router.get("/publications")
@@ -42,11 +52,15 @@ def releases_page(request: Request) -> Response:
 def release_page(request: Request, release_id: str) -> Response:
     """What a release holds, and its files."""
     release = _seen(request, release_id)
-    files = [
-        (name, (release.folder / name).stat().st_size, digest)
-        for name, digest in sorted(release.manifest["files"].items())
-    ]
-    return page(request, "release.html", release=release, files=files)
+    shelves: dict[str, list[tuple[str, int, str]]] = {label: [] for label in SHELVES}
+    for name, digest in sorted(release.manifest["files"].items()):
+        shelves[_shelf_of(name)].append((name, (release.folder / name).stat().st_size, digest))
+    shown = [(label, files) for label, files in shelves.items() if files]
+    return page(request, "release.html", release=release, shelves=shown)
+
+
+def _shelf_of(name: str) -> str:
+    return next((label for label, beginnings in SHELVES.items() if name.startswith(beginnings)), _OTHERS)
 
 
 @router.get("/publications/{release_id}/rapport")

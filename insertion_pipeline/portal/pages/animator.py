@@ -38,7 +38,7 @@ def board_page(request: Request, mois: str = "", etat: str = "", famille: str = 
     portal = portal_of(request)
     ledger, today = portal.ledger(), portal.now.date()
     last = month_of(mois) or deadlines.collected_month(today)
-    months = [last.plus(-back) for back in reversed(range(_MONTHS_SHOWN))]
+    months = [last.plus(-back) for back in range(_MONTHS_SHOWN)]
     rows, counted = [], Counter[str]()
     for partner in _own(request, last):
         day = deadlines.today(partner, portal.now)

@@ -37,6 +37,7 @@ from insertion_pipeline.portal.access import (
 from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.depositing import Upload, UploadRefused
 from insertion_pipeline.portal.formats import NoTemplate, described, template_of
+from insertion_pipeline.portal.languages import Sentence
 from insertion_pipeline.portal.receipt_document import pdf_of
 from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.registry import Partner, Source
@@ -98,7 +99,7 @@ def deposit_page(request: Request, partenaire: str = "", source: str = "", mois:
 
 
 def _deposit_form(
-    request: Request, partner: Partner, source: str, month: str, problem: str = "", status: int = 200
+    request: Request, partner: Partner, source: str, month: str, problem: str | Sentence = "", status: int = 200
 ) -> Response:
     portal = portal_of(request)
     sources = [portal.registry.sources[name] for name in partner.sources]
@@ -125,7 +126,7 @@ def deposit(request: Request, form: Form = Depends(form_of)) -> Response:
             return RedirectResponse(judged(request, upload, asked), status_code=303)
     except UploadRefused as refused:
         portal.note(account_of(request).actor, "upload refused", partner.code, code=refused.code)
-        return _deposit_form(request, partner, source, month, str(refused), 422)
+        return _deposit_form(request, partner, source, month, refused.sentence, 422)
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,20 @@ def verdict_page(request: Request, name: str) -> Response:
         base=f"/verdicts/{name}", kind=verdict.kind, receipt=None,
         minutes=portal_of(request).settings.verdict_minutes, can_correct=can_correct,
     )  # fmt: skip
+
+
+@router.post("/verdicts/{name}/deposer")
+@open_to("depositor")
+def deposit_tested(request: Request, name: str) -> Response:
+    """Receive the file that was tested, as it was tested."""
+    portal, secret, verdict = portal_of(request), visitor_of(request).secret, _own_verdict(request, name)
+    asked = Asked(
+        portal.registry.partner(verdict.partner), verdict.source, month_of(verdict.month or ""), is_test=False
+    )
+    names = [depositing.safe_name(one) for one in verdict.names]
+    with verdicts.opened(portal.lake, secret, verdict, names) as paths:
+        upload = Upload(tuple(paths), verdict.names, sum(path.stat().st_size for path in paths))
+        return RedirectResponse(judged(request, upload, asked), status_code=303)
 
 
 @router.get("/verdicts/{name}/rapport.{kind}")

@@ -9,8 +9,9 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.background import BackgroundTask
 
-from insertion_pipeline.portal import accounts, oidc, reminding, sessions, throttling
+from insertion_pipeline.portal import accounts, languages, oidc, reminding, sessions, throttling
 from insertion_pipeline.portal.access import (
     EVERYONE,
     SIGNED_IN,
@@ -26,6 +27,7 @@ from insertion_pipeline.portal.access import (
 )
 from insertion_pipeline.portal.accounts import Account, PasswordRefused
 from insertion_pipeline.portal.context import Portal
+from insertion_pipeline.portal.languages import Sentence, marked
 from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.portal.store import new_secret
 from insertion_pipeline.portal.throttling import TooMany
@@ -38,6 +40,7 @@ _HOMES = {
 }  # fmt: skip
 #: How long a login with the provider may take.
 _LOGIN_SECONDS = 600
+_LANGUAGE_SECONDS = 365 * 24 * 3600
 
 
 @router.get("/")
@@ -66,11 +69,11 @@ def sign_in(request: Request, form: Form = Depends(form_of)) -> Response:
         account = _verified(request, portal, email, form.raw("mot_de_passe", 1024))
     except TooMany as refused:
         portal.note("portal", "sign-in throttled")
-        told = "Trop d'essais. Patientez un quart d'heure, ou demandez un nouveau mot de passe."
+        told = marked("Trop d'essais. Patientez un quart d'heure, ou demandez un nouveau mot de passe.")
         headers = {"Retry-After": str(refused.seconds)}
         return _with_form(request, "sign_in.html", 429, headers, suite=suite, email=email, problem=told)
     if account is None:
-        problem = "L'adresse ou le mot de passe ne convient pas."
+        problem = marked("L'adresse ou le mot de passe ne convient pas.")
         return _with_form(request, "sign_in.html", 401, suite=suite, email=email, problem=problem)
     return _enter(request, account, suite, is_complete=not account.has_second_factor)
 
@@ -109,7 +112,7 @@ def second_factor(request: Request, form: Form = Depends(form_of)) -> Response:
     if not _second_factor_fits(portal, account, form.text("code", 40)):
         throttling.count_failure(portal.store, portal.now, who, _address(request))
         portal.note(account.actor, "second factor failed")
-        told = "Ce code ne convient pas. Attendez le suivant, puis recopiez-le."
+        told = marked("Ce code ne convient pas. Attendez le suivant, puis recopiez-le.")
         return page(request, "second_factor.html", 401, suite=_ours(form.text("suite")), problem=told)
     throttling.forgive(portal.store, who)
     throttling.forgive(portal.store, account.email)
@@ -124,6 +127,21 @@ def _second_factor_fits(portal: Portal, account: Account, code: str) -> bool:
         return False
     portal.note(account.actor, "recovery code used")
     return True
+
+
+@router.get("/langue/{code}")
+@open_to(EVERYONE)
+def choose_language(request: Request, code: str, suite: str = "") -> Response:
+    """Keep the language that a reader chose, and return to the page."""
+    settings = portal_of(request).settings
+    if code not in settings.offered_languages:
+        raise NotFound
+    answer = RedirectResponse(_ours(suite) or "/", status_code=303)
+    answer.set_cookie(
+        languages.COOKIE, code, max_age=_LANGUAGE_SECONDS, httponly=True, samesite="lax", path="/",
+        secure=settings.is_https,
+    )  # fmt: skip
+    return answer
 
 
 @router.post("/deconnexion")
@@ -156,13 +174,26 @@ def forgotten(request: Request, form: Form = Depends(form_of)) -> Response:
     who = f"forgotten {accounts.normalised(email)}"
     throttling.refuse_after_failures(portal.store, portal.now, who, _address(request))
     throttling.count_failure(portal.store, portal.now, who, _address(request))
+    answer = page(request, "forgotten.html", sent=True)
+    if portal.settings.smtp_host is None:
+        _send_reset(portal, email)
+    else:  # a mail server takes its time, or is not there: the answer must not tell who has an account
+        answer.background = BackgroundTask(_send_reset, portal, email)
+    return answer
+
+
+def _send_reset(portal: Portal, email: str) -> None:
+    """Send the link to whom it belongs, if anybody."""
     account = accounts.by_email(portal.store, email)
-    if account is not None and not account.is_disabled:
-        reminding.send_link(
-            portal, account, "reset", accounts.new_link(portal.store, portal.now, account.number, "reset")
-        )
+    if account is None or account.is_disabled:
+        return
+    secret = accounts.new_link(portal.store, portal.now, account.number, "reset")
+    try:
+        reminding.send_link(portal, account, "reset", secret)
+    except OSError as error:  # its owner asks again; the reason names nobody
+        portal.note(account.actor, "password link not sent", reason=type(error).__name__)
+    else:
         portal.note(account.actor, "password link sent")
-    return page(request, "forgotten.html", sent=True)
 
 
 @router.get("/invitation/{secret}")
@@ -184,8 +215,8 @@ def _choose(request: Request, kind: str, secret: str) -> Response:
     holder = accounts.holder_of_link(portal.store, portal.now, secret, kind)
     if holder is None:
         return page(
-            request, "error.html", 404, title="Lien périmé",
-            message="Ce lien a déjà servi ou a expiré. Demandez-en un autre : « Mot de passe oublié ».",
+            request, "error.html", 404, title=marked("Lien périmé"),
+            message=marked("Ce lien a déjà servi ou a expiré. Demandez-en un autre : « Mot de passe oublié »."),
         )  # fmt: skip
     return _with_form(request, "choose_password.html", holder=holder, kind=kind, secret=secret, problem="")
 
@@ -199,12 +230,14 @@ def choose_password(request: Request, form: Form = Depends(form_of)) -> Response
     if holder is None:
         raise NotFound
     password = form.raw("mot_de_passe", 1024)
-    problem = "" if password == form.raw("confirmation", 1024) else "Les deux saisies diffèrent."
+    problem: str | Sentence = (
+        "" if password == form.raw("confirmation", 1024) else marked("Les deux saisies diffèrent.")
+    )
     if not problem:
         try:
             accounts.check_password(password)
         except PasswordRefused as refused:
-            problem = str(refused)
+            problem = refused.sentence
     if problem:
         return page(request, "choose_password.html", 422, holder=holder, kind=kind, secret=secret, problem=problem)
     if not accounts.use_link(portal.store, portal.now, secret):

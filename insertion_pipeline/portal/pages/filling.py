@@ -17,7 +17,8 @@ from insertion_pipeline.month import Month
 from insertion_pipeline.portal import depositing, filling, verdicts
 from insertion_pipeline.portal.access import Form, NotFound, form_of, open_to, own_partner, portal_of, visitor_of
 from insertion_pipeline.portal.depositing import UploadRefused
-from insertion_pipeline.portal.filling import Grid, TooManyRows
+from insertion_pipeline.portal.filling import Column, Grid, Sheet, TooManyRows
+from insertion_pipeline.portal.languages import Sentence, marked
 from insertion_pipeline.portal.pages.depositor import Asked, is_small, judged, month_of, own_receipt
 from insertion_pipeline.portal.rendering import page
 from insertion_pipeline.registry import Partner, Source
@@ -106,13 +107,16 @@ def filled_in(request: Request, form: Form = Depends(form_of)) -> Response:
         if action == "ajouter":
             return _grid_page(request, partner, grid, more=about)
     except TooManyRows:
-        told = f"Une page tient {filling.MOST_ROWS} lignes. Au-delà, remplissez le modèle et déposez le fichier."
+        told = Sentence(
+            "Une page tient %(most)s lignes. Au-delà, remplissez le modèle et déposez le fichier.",
+            {"most": filling.MOST_ROWS},
+        )
         grid = filling.empty_grid(source, month, portal.registry)
         return _grid_page(request, partner, grid, problem=told, status=422)
     if grid.is_empty:
-        told = "Aucune ligne n'est remplie. Rien à déclarer ? Choisissez « Néant »."
+        empty = marked("Aucune ligne n'est remplie. Rien à déclarer ? Choisissez « Néant ».")
         grid = filling.empty_grid(source, month, portal.registry)
-        return _grid_page(request, partner, grid, problem=told, status=422)
+        return _grid_page(request, partner, grid, problem=empty, status=422)
     name, body = f"saisie-{source.name}-{month}.xlsx", filling.file_of(grid, portal.registry)
     asked = Asked(partner, source.name, month, is_test=action == "tester")
     try:
@@ -121,7 +125,7 @@ def filled_in(request: Request, form: Form = Depends(form_of)) -> Response:
                 return RedirectResponse(judged(request, upload, asked), status_code=303)
             answer = depositing.check(portal, upload, partner.code, source.name, month).to_json()
     except UploadRefused as refused:
-        return _grid_page(request, partner, grid, problem=str(refused), status=422)
+        return _grid_page(request, partner, grid, problem=refused.sentence, status=422)
     findings = answer["findings"]
     return _grid_page(request, partner, grid, _marks(grid, findings), judged_findings=findings)
 
@@ -158,13 +162,32 @@ def _grid_page(
     carried_from: Month | None = None,
     judged_findings: list[dict[str, Any]] | None = None,
     more: str = "",
-    problem: str = "",
+    problem: str | Sentence = "",
     status: int = 200,
 ) -> Response:
     general = [one for one in judged_findings or [] if one["line"] is None]
+    found = marks or {}
+    first_marked = next(
+        (
+            f"{sheet.name}.{rank}.{column.name}"
+            for sheet in grid.sheets
+            for rank in range(len(sheet.rows))
+            for column in sheet.columns
+            if (sheet.name, rank, column.name) in found
+        ),
+        "",
+    )
     return page(
         request, "filling.html", status,
-        partner=partner, grid=grid, marks=marks or {}, carried_from=carried_from, general=general,
+        partner=partner, grid=grid, marks=found, first_marked=first_marked,
+        shown_columns=lambda sheet: _marked_first(sheet, found),
+        carried_from=carried_from, general=general,
         is_judged=judged_findings is not None, more=more, problem=problem, most=filling.MOST_ROWS,
-        marked=sum(len(found) for found in (marks or {}).values()),
+        marked=sum(map(len, found.values())),
     )  # fmt: skip
+
+
+def _marked_first(sheet: Sheet, marks: Marks) -> list[Column]:
+    """The columns with something to correct, then the others: nobody scrolls to find what is marked."""
+    marked = {column for table, _, column in marks if table == sheet.name}
+    return sorted(sheet.columns, key=lambda column: column.name not in marked)

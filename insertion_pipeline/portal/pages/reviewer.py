@@ -22,12 +22,25 @@ router = APIRouter(include_in_schema=False)
 _SPACES: tuple[Space, ...] = ("fr", "be")
 _PAIRS_SHOWN = 20
 
-#: How two records compare in one trait; the other levels of the model are shades of alike.
+#: How two records compare in one trait: a word for every level of the model.
 LEVELS = {
     "exact": "identique", "else": "différent", "null": "absent d'un côté", "swapped": "inversé", "crossed": "croisé",
     "close": "très proche", "near": "proche", "part": "en partie", "first": "premier seul", "other": "autre prénom",
-    "year": "année seule", "two_of_three": "deux sur trois", "department": "même département",
-    "email": "même adresse électronique", "phone": "même téléphone",
+    "year": "année seule", "in_email": "lisible dans l'adresse électronique", "two_of_three": "deux sur trois",
+    "department": "même département", "words": "mêmes mots", "some": "des mots en commun",
+    "spelt": "identique, et faite du nom",
+}  # fmt: skip
+#: What is compared, as a reviewer calls it.
+COMPARISONS = {
+    "surname": "Nom", "given": "Prénom", "birth": "Naissance", "sex": "Sexe", "birth_place": "Lieu de naissance",
+    "residence": "Résidence", "address": "Adresse", "email": "Adresse électronique", "phone": "Téléphone",
+    "number": "Numéro", "france_travail_id": "Identifiant France Travail", "household": "Foyer",
+}  # fmt: skip
+#: Why a pair is left to a person.
+REASONS = {
+    "grey": "Le modèle hésite.", "guarded": "Un garde-fou retient cette réunion.",
+    "vetoed": "Les deux fiches ont des numéros différents.", "refused": "Cette réunion contredirait d'autres fiches.",
+    "linked": "Réunie par le modèle, à contrôler.",
 }  # fmt: skip
 #: The values that a look shows, in this order.
 TRAITS = {
@@ -45,7 +58,7 @@ def queue_page(request: Request, espace: str = "fr") -> Response:
     portal, space = portal_of(request), _space(espace)
     return page(
         request, "review.html",
-        space=space, spaces=_SPACES, backlog=reviewing.backlog(portal.lake, space), states=reviewing.STATES,
+        space=space, spaces=_SPACES, backlog=reviewing.backlog(portal.lake, space), reasons=REASONS,
         pairs=reviewing.queue(portal.lake, space, limit=_PAIRS_SHOWN),
     )  # fmt: skip
 
@@ -98,7 +111,7 @@ def _pair(
         raise NotFound from None
     return page(
         request, "pair.html",
-        shown=shown, sides=sides, states=reviewing.STATES, comparisons=reviewing.COMPARISONS, levels=LEVELS,
+        shown=shown, sides=sides, reasons=REASONS, comparisons=COMPARISONS, levels=LEVELS,
         traits=TRAITS, occupied=occupied,
     )  # fmt: skip
 

@@ -29,7 +29,7 @@
       const request = new XMLHttpRequest();
       request.upload.addEventListener("progress", (step) => {
         if (step.lengthComputable) bar.value = Math.round((100 * step.loaded) / step.total);
-        if (bar.value >= 100) { bar.removeAttribute("value"); text.textContent = "Fichier reçu, contrôle en cours…"; }
+        if (bar.value >= 100) { bar.removeAttribute("value"); text.textContent = panel.dataset.received; }
       });
       request.addEventListener("load", () => {
         if (request.responseURL && !request.responseURL.endsWith("/deposer")) { window.location.assign(request.responseURL); return; }
@@ -40,7 +40,7 @@
       request.addEventListener("error", () => {
         buttons.forEach((button) => { button.disabled = false; });
         bar.hidden = true;
-        text.textContent = "La connexion est coupée. Rien n'a été déposé : recommencez.";
+        text.textContent = panel.dataset.cut;
       });
       request.open("POST", form.getAttribute("action")); // `form.action` is the button of that name
       request.send(body);
