@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -26,6 +26,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from insertion_pipeline.expressions import ForbiddenExpression, columns_of
 from insertion_pipeline.headings import comparable
 from insertion_pipeline.month import Month
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Family = Literal["ale", "siae", "department", "employment_service"]
 FAMILIES: tuple[Family, ...] = ("ale", "siae", "department", "employment_service")
@@ -466,6 +469,15 @@ class Nomenclature:
             begins, ends = row.get("valid_from", ""), row.get("valid_until", "")
             if month is None or ((not begins or begins[:7] <= str(month)) and (not ends or str(month) <= ends[:7])):
                 yield row
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """The rows as text columns, empty cells as empty text."""
+        import pyarrow as pa
+
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        named = zip(self.columns, columns, strict=True)
+        return pa.table({name: pa.array(values, pa.string()) for name, values in named})
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,11 @@ from insertion_pipeline.settings import silence_telemetry
 silence_telemetry()
 
 #: Fixtures that several files of tests share, but not all.
-pytest_plugins = ["insertion_pipeline_tests.indicator_rows", "insertion_pipeline_tests.reviewed_home"]
+pytest_plugins = [
+    "insertion_pipeline_tests.department_home",
+    "insertion_pipeline_tests.indicator_rows",
+    "insertion_pipeline_tests.reviewed_home",
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

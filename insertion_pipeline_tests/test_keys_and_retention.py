@@ -13,15 +13,12 @@ from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.sealing import Keyring, SealBroken
-from insertion_pipeline_tests.test_rights import HER_ROWS, OCTOBER, OTHER_ROWS, Home, listing
+from insertion_pipeline_tests.department_home import OCTOBER, Home
 
 
 @pytest.fixture
-def home(tmp_path: Path, registry: Registry) -> Home:
-    made = Home(tmp_path / "home", registry)
-    made.deliver(listing(tmp_path / "list.csv", *HER_ROWS, *OTHER_ROWS))
-    made.run()
-    return made
+def home(department: Home) -> Home:
+    return department
 
 
 def pseudonyms(home: Home) -> set[str]:

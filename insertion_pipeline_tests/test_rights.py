@@ -9,75 +9,29 @@ from pathlib import Path
 import pytest
 
 from insertion_pipeline import doctoring
-from insertion_pipeline.identity import ledger, pseudonymising, resolving, rights
-from insertion_pipeline.identity.identifiers import nir_key
+from insertion_pipeline.identity import ledger, rights
 from insertion_pipeline.identity.register import Register
 from insertion_pipeline.identity.rights import Request, SeveralPersons, UnclearRequest
-from insertion_pipeline.ingestion import deliveries, landing
 from insertion_pipeline.lake import Lake, ParquetFile
-from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import Settings
 from insertion_pipeline_tests.artefacts import shown_texts
-
-SEPTEMBER, OCTOBER = Month(2026, 9), Month(2026, 10)
-HERS = "2800452121001" + nir_key("2800452121001")
-ANOTHERS = "2800454395002" + nir_key("2800454395002")
-HEADER = "Identifiant dans le SI*;Prénom*;Nom*;Date de naissance*;NIR;Droits RSA"
-HER_ROWS = (f"77001;Zéphirine;VALBRUNOT;05/04/1980;{HERS};rsa_clos",)
-OTHER_ROWS = (
-    f"77002;Zéphirine;VALBRUNOT;05/04/1980;{ANOTHERS};rsa_clos",
-    "77003;Paul;ESSAI;01/02/1970;;rsa_clos",
+from insertion_pipeline_tests.department_home import (
+    HER_ROWS,
+    HERS,
+    OCTOBER,
+    OTHER_ROWS,
+    SEPTEMBER,
+    Home,
+    listing,
 )
+
 HER = Request("fr", nir=HERS)
 
 
-def listing(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join([HEADER, *lines, ""]), encoding="utf-8")
-    return path
-
-
-class Home:
-    """A home that delivers a department's list and resolves it, without the rest of the night."""
-
-    def __init__(self, folder: Path, registry: Registry) -> None:
-        self.folder, self.registry = folder, registry
-        self.lake = Lake.open(folder)
-
-    def deliver(self, path: Path, month: Month = OCTOBER) -> None:
-        assert landing.deliver(path, "dep-52", "department_list", month, self.registry, self.lake).receipt.counts
-
-    def run(self, *months: Month) -> None:
-        told = months or (OCTOBER,)
-        resolution = resolving.resolve(self.lake, self.registry, told)
-        pseudonymising.pseudonymise_months(self.lake, self.registry, resolution, "department_list", told)
-
-    def known(self) -> list[str]:
-        """What is known of whom: the partner's own ids of the persons in the pseudonymised table and in identity."""
-        connection = self.lake.connect(sealed_spill=True)
-        rows = deliveries.conformed_rows(
-            self.lake, connection, self.registry, "department_list", "beneficiaires", [SEPTEMBER, OCTOBER]
-        )
-        found = connection.execute(f"SELECT DISTINCT department_internal_id FROM {rows} ORDER BY 1").fetchall()
-        connection.close()
-        return [str(one) for (one,) in found]
-
-    def persons(self) -> int:
-        file = resolving.persons_file(self.lake, "fr")
-        return len(set(self.lake.read_parquet(file)["person_id"].to_pylist()))
-
-    def pseudonymised(self) -> int:
-        file = pseudonymising.pseudonymised_file(self.lake, "department_list", "beneficiaires", OCTOBER)
-        return self.lake.read_parquet(file).num_rows
-
-
 @pytest.fixture
-def home(tmp_path: Path, registry: Registry) -> Home:
-    made = Home(tmp_path / "home", registry)
-    made.deliver(listing(tmp_path / "list.csv", *HER_ROWS, *OTHER_ROWS))
-    made.run()
-    assert (made.persons(), made.pseudonymised()) == (3, 3)
-    return made
+def home(department: Home) -> Home:
+    return department
 
 
 def test_who_was_erased_stays_away_whatever_is_delivered_rebuilt_or_restored(

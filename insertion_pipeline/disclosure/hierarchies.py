@@ -42,7 +42,7 @@ def territory_links(registry: Registry, values: pa.Table) -> pa.Table:
     if len(pc.unique(used["territory_code"])) < 2:
         return LINKS_SCHEMA.empty_table()
     months = sorted(pc.unique(used["month"]).to_pylist())
-    ends = pc.unique(territories.as_arrow(registry.nomenclature("communes"))["valid_until"]).to_pylist()
+    ends = pc.unique(registry.nomenclature("communes").table["valid_until"]).to_pylist()
     changes = sorted({end[:7] for end in ends if end})
     chains = pa.Table.from_pylist(
         [

@@ -126,16 +126,16 @@ def resolve(
     chosen = tuple(sorted(set(months)))
     with lake.connect(sealed_spill=True) as connection:
         gather(connection, lake, registry, chosen, rows)
-        communes = _communes(registry)
+        communes = registry.nomenclature("communes").table
 
-        def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality]:
+        def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality | None]:
             with connection.cursor() as cursor:
                 return _resolve_space(cursor, lake, communes, space, str(chosen[-1]))
 
         with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
             results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
     spaces = {space: counts for space, (counts, _) in results.items()}
-    told = [report for _, report in results.values() if report.records]
+    told = [report for _, report in results.values() if report is not None]
     quality.keep(lake, told)
     write_page(lake, told, MeasuredQuality.load())
     watched = {name: value for report in told for name, value in report.metadata().items()}
@@ -210,7 +210,8 @@ def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Mont
 
 def _resolve_space(
     connection: duckdb.DuckDBPyConnection, lake: Lake, communes: pa.Table, space: Space, month: str
-) -> tuple[SpaceQuality, MonthlyQuality]:
+) -> tuple[SpaceQuality, MonthlyQuality | None]:
+    """Write a space's identity tables; its counts, and the figures of the month where there is anybody."""
     connection.execute(SQL_MACROS)
     columns = ", ".join(
         f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
@@ -219,8 +220,10 @@ def _resolve_space(
         f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
         params={"space": space},
     ).to_arrow_table()
-    linked = linkage.link_space(canonical, space, lake, decisions=decisions.constraints(lake, space, canonical))
     register = Register.opened(lake, space).without_erased()
+    if len(canonical) == 0:
+        return _nobody(lake, space), None
+    linked = linkage.link_space(canonical, space, lake, decisions=decisions.constraints(lake, space, canonical))
     named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
     key = lake.identity_key(space)
     connection.register("linked", named)
@@ -253,6 +256,22 @@ def _resolve_space(
         before=quality.before(lake, space, month),
     )
     return counts, report
+
+
+def _nobody(lake: Lake, space: Space) -> SpaceQuality:
+    """Write the identity tables of a space without a record."""
+    folder, key = _folder(lake, space), lake.identity_key(space)
+    for name, schema in (
+        ("persons", PERSONS_SCHEMA),
+        ("residences", RESIDENCES_SCHEMA),
+        ("review", REVIEW_SCHEMA),
+        ("review_records", PERSON_SCHEMA),
+        ("pairs", linkage.PAIRS_SCHEMA),
+    ):
+        lake.write_parquet(folder / f"{name}.parquet", schema.empty_table(), key=key)
+    counts = SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})
+    write_json(folder / "quality.json", asdict(counts))
+    return counts
 
 
 def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:
@@ -352,15 +371,6 @@ SELECT review.*, coalesce(twice, 0) AS months_counted_twice, coalesce(more, 0) A
 FROM review LEFT JOIN counted USING (record_id_l, record_id_r)
 ORDER BY weight DESC, record_id_l, record_id_r
 """
-
-
-def _communes(registry: Registry) -> pa.Table:
-    """The rows of the nomenclature."""
-    communes = registry.nomenclature("communes")
-    columns = zip(*communes.rows, strict=True)
-    return pa.table(
-        {name: pa.array(values, pa.string()) for name, values in zip(communes.columns, columns, strict=True)}
-    )
 
 
 def _register_communes(connection: duckdb.DuckDBPyConnection, communes: pa.Table) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from insertion_pipeline.indicators.territories import OUTSIDE, UNKNOWN, as_arrow
+from insertion_pipeline.indicators.territories import OUTSIDE, UNKNOWN
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
@@ -200,7 +200,7 @@ def _answered_for(connection: duckdb.DuckDBPyConnection, registry: Registry, rol
         for known, known_places, answer in _ANSWERED:
             if known is rollup and known_places == places:
                 return answer
-        connection.register("communes", as_arrow(registry.nomenclature("communes")))
+        connection.register("communes", registry.nomenclature("communes").table)
         answer = connection.sql(_ANSWERED_FOR).to_arrow_table()
         connection.unregister("communes")
         _ANSWERED.append((rollup, places, answer))

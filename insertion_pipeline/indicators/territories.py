@@ -172,15 +172,6 @@ _ABBREVIATIONS: Mapping[Level, str] = {
 }
 
 
-@functools.lru_cache(maxsize=8)
-def as_arrow(nomenclature: Nomenclature) -> pa.Table:
-    """The rows of a nomenclature as text columns, empty cells as empty text."""
-    columns = list(zip(*nomenclature.rows, strict=True)) or [()] * len(nomenclature.columns)
-    return pa.table(
-        {name: pa.array(values, pa.string()) for name, values in zip(nomenclature.columns, columns, strict=True)}
-    )
-
-
 def rollup(connection: duckdb.DuckDBPyConnection, registry: Registry, month: Month) -> pa.Table:
     """Which territories count a place in `month`: one row per (leaf, level, territory) of `ROLLUP_SCHEMA`.
 
@@ -226,8 +217,8 @@ def _lists(connection: duckdb.DuckDBPyConnection, registry: Registry) -> Iterato
     levels = [(country, level, _ABBREVIATIONS[level]) for country, names in LEVELS.items() for level in names]
     names = ("country", "level", "abbreviation")
     tables = {
-        "communes": as_arrow(registry.nomenclature("communes")),
-        "territories": as_arrow(registry.nomenclature("territories")),
+        "communes": registry.nomenclature("communes").table,
+        "territories": registry.nomenclature("territories").table,
         "levels": pa.table({name: [row[rank] for row in levels] for rank, name in enumerate(names)}),
     }
     for name, table in tables.items():
