@@ -264,8 +264,8 @@ def test_nothing_outside_the_sealed_area_names_a_person(demo: tuple[Home, Outcom
     words[Path("stderr")] = _WORD.findall(outcome.errors.casefold())
     assert any(path.suffix == ".db" for path in words), "Dagster's own storage is looked through too"
     for path, found in words.items():
-        assert not identifiers & set(found), path
-        assert not names & set(pairwise(found)), path
+        assert identifiers.isdisjoint(found), path
+        assert names.isdisjoint(pairwise(found)), path
 
 
 _WORD = re.compile(r"[\w@.+-]+")
