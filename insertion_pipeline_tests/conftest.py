@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from insertion_pipeline.doctoring import FREE_SPACE_GB
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import silence_telemetry
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 #: No test outlives a power cut: where the machine has memory for what they write, none waits for a disk.
 _MEMORY = Path("/dev/shm")
-if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 2**30:
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 1.1e9 * FREE_SPACE_GB:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
