@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+import typer.testing
 
 from insertion_pipeline.doctoring import FREE_SPACE_GB
 from insertion_pipeline.lake import Lake
@@ -14,6 +16,9 @@ from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import silence_telemetry
 
 silence_telemetry()
+
+#: A command that is called makes all the others too: once for all the calls of a process will do (56 ms each).
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 #: Fixtures that several files of tests share, but not all.
 pytest_plugins = [

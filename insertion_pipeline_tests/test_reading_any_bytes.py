@@ -138,7 +138,7 @@ def test_a_few_seconds_of_search_find_nothing(tmp_path: Path) -> None:
         "-m",
         "insertion_pipeline_tests.fuzzing.readers",
         "--seconds",
-        "4",
+        "2",
         "--corpus",
         str(tmp_path),
     ]
