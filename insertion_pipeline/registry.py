@@ -393,6 +393,11 @@ class Indicator(_Declared):
         default=(),
         description="Indicators whose numerators sum to this one's; `code[breakdown=modality]`: a part of one.",
     )
+    balance: tuple[str, ...] = Field(
+        default=(),
+        description="What its numerator is the sum of over time: `code`, `-code` taken off, `code@1` one month before,"
+        " `code@year` every month of the year so far.",
+    )
     threshold: int = Field(default=5, ge=1)
     minimum_denominator: int = 30
     sensitivity: Literal["ordinary", "sensitive"] = "ordinary"

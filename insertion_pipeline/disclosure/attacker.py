@@ -76,8 +76,9 @@ class Knowledge:
     links: pa.Table
     #: quantity, month, territory_code, breakdown, modality, along: sums known not to hold
     open_sums: pa.Table
-    #: whole_quantity, part_quantity, part_breakdown, part_modality, along: quantities that sum to another one, cut like
-    #: it, or, where a breakdown is named, by one modality each to a whole that is not cut
+    #: whole_quantity, part_quantity, part_breakdown, part_modality, sign, months_before, along: quantities that sum to
+    #: another one, cut like it, or, where a breakdown is named, by one modality each to a whole that is not cut; of the
+    #: same month, of so many before, or of every month of the `year` so far
     compositions: pa.Table
 
 
@@ -196,26 +197,38 @@ cut AS (
         AND whole.breakdown = 'total' AND whole.modality = 'TOTAL'
 ),
 composed AS (
-    SELECT whole.cell AS whole, part.cell AS part, compositions.along
+    SELECT compositions.*, part.cell AS part, whole.cell AS whole,
+        part.month AS part_month, whole.month AS whole_month,
+        datediff('month', (part.month || '-01')::DATE, (whole.month || '-01')::DATE)::VARCHAR AS months
     FROM compositions
-    JOIN cell AS part ON part.quantity = compositions.part_quantity
-    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity AND whole.month = part.month
-        AND whole.territory_code = part.territory_code AND whole.breakdown = part.breakdown
-        AND whole.modality = part.modality
-    WHERE compositions.part_breakdown = ''
+    JOIN cell AS part ON part.quantity = compositions.part_quantity AND (
+        compositions.part_breakdown = ''
+        OR (part.breakdown = compositions.part_breakdown AND part.modality = compositions.part_modality))
+    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity
+        AND whole.territory_code = part.territory_code
+        AND whole.breakdown = CASE compositions.part_breakdown WHEN '' THEN part.breakdown ELSE 'total' END
+        AND whole.modality = CASE compositions.part_breakdown WHEN '' THEN part.modality ELSE 'TOTAL' END
+        AND (part.month = whole.month OR compositions.months_before <> '0')
 ),
-united AS (
-    SELECT whole.cell AS whole, part.cell AS part, compositions.along
-    FROM compositions
-    JOIN cell AS part ON part.quantity = compositions.part_quantity
-        AND part.breakdown = compositions.part_breakdown AND part.modality = compositions.part_modality
-    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity AND whole.month = part.month
-        AND whole.territory_code = part.territory_code AND whole.breakdown = 'total' AND whole.modality = 'TOTAL'
-    WHERE compositions.part_breakdown <> ''
+timely AS (
+    SELECT * FROM composed
+    WHERE CASE months_before WHEN 'year' THEN part_month <= whole_month AND part_month[:4] = whole_month[:4]
+        ELSE months = months_before END
+),
+size AS (
+    SELECT along, bool_or(months_before <> '0') AS is_over_time,
+        count(*) FILTER (months_before <> 'year') AS once, count(*) FILTER (months_before = 'year') AS monthly
+    FROM compositions GROUP BY along
+),
+complete AS (  -- over months, a sum that lacks a part says nothing
+    SELECT along, whole FROM timely JOIN size USING (along)
+    GROUP BY along, whole, is_over_time, once, monthly, whole_month
+    HAVING NOT is_over_time OR count(*) = once + monthly * whole_month[6:7]::INTEGER
 ),
 sums AS (
-    SELECT * FROM territorial UNION ALL SELECT * FROM cut
-    UNION ALL SELECT * FROM composed UNION ALL SELECT * FROM united
+    SELECT *, 1.0 AS sign FROM territorial
+    UNION ALL SELECT *, 1.0 FROM cut
+    UNION ALL SELECT whole, part, along, sign FROM timely JOIN complete USING (along, whole)
 ),
 binding AS (
     SELECT sums.* FROM sums
@@ -225,7 +238,7 @@ binding AS (
         AND open_sums.modality = total.modality AND open_sums.along = sums.along
 ),
 signed AS (
-    SELECT along, whole, part AS cell, 1.0 AS sign FROM binding
+    SELECT along, whole, part AS cell, sign FROM binding
     UNION ALL
     SELECT DISTINCT along, whole, whole, -1.0 FROM binding
     UNION ALL

@@ -39,15 +39,24 @@ OPEN_SUMS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("quantity", "month", "territory_code", "breakdown", "modality", "along")]
 )
 #: One row per quantity that is a part of another one: cut in the same way, or, of a whole that is not cut, at one
-#: modality of a breakdown of its own (empty otherwise).
+#: modality of a breakdown of its own (empty otherwise). `sign` is -1 where it is taken off. `months_before`: how long
+#: before the whole (`0`, `1` …), or `year`: in every month of its year up to it.
 COMPOSITIONS_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("whole_quantity", "part_quantity", "part_breakdown", "part_modality", "along")]
+    [
+        *((name, pa.string()) for name in ("whole_quantity", "part_quantity", "part_breakdown", "part_modality")),
+        ("sign", pa.float64()),
+        ("months_before", pa.string()),
+        ("along", pa.string()),
+    ]
 )
 #: In tables of what an earlier release said: its numbers, and the lines denominator = numerator + others.
 VALUE: Final = "value"
 RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
-_PART: Final = re.compile(r"(?P<code>\w+)(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?")
+_PART: Final = re.compile(
+    r"(?P<minus>-?)(?P<code>\w+)(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
+)
+_SAME_MONTH, _WHOLE_YEAR = "0", "year"
 
 
 @dataclass(frozen=True)
@@ -156,30 +165,40 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
 def compositions(registry: Registry, quantities: Mapping[tuple[str, str], str]) -> pa.Table:
     """Which quantities sum to which, by the word of the catalogue: one row per part (`COMPOSITIONS_SCHEMA`)."""
     numerators = {code: quantity for (code, term), quantity in quantities.items() if term == _NUMERATOR}
-    return composed({code: one.parts for code, one in sorted(registry.indicators.items())}, numerators)
+    declared = sorted(registry.indicators.items())
+    return composed(
+        {code: one.parts for code, one in declared}, {code: one.balance for code, one in declared}, numerators
+    )
 
 
-def composed(parts: Mapping[str, Sequence[str]], numerators: Mapping[str, str]) -> pa.Table:
+def composed(
+    parts: Mapping[str, Sequence[str]], balances: Mapping[str, Sequence[str]], numerators: Mapping[str, str]
+) -> pa.Table:
     """One row per part of each indicator all of whose parts have a quantity (`COMPOSITIONS_SCHEMA`).
 
-    A part is the code of an indicator, or `code[breakdown=modality]`: disjoint combinations and their unions.
+    A part is the code of an indicator, or `code[breakdown=modality]`: disjoint combinations and their unions. In a
+    balance it may be taken off (`-code`) and be of another month: `code@1` one month before, `code@year` all of the
+    year so far.
     """
     rows = []
-    for code, named in parts.items():
-        split = [_PART.fullmatch(one) for one in named]
-        if not split or code not in numerators or not all(one and one["code"] in numerators for one in split):
-            continue
-        rows += [
-            {
-                "whole_quantity": numerators[code],
-                "part_quantity": numerators[one["code"]],
-                "part_breakdown": one["breakdown"] or "",
-                "part_modality": one["modality"] or "",
-                "along": f"parts of {code}",
-            }
-            for one in split
-            if one
-        ]
+    for name, lists in (("parts", parts), ("balance", balances)):
+        for code, named in lists.items():
+            split = [_PART.fullmatch(one) for one in named]
+            if not split or code not in numerators or not all(one and one["code"] in numerators for one in split):
+                continue
+            rows += [
+                {
+                    "whole_quantity": numerators[code],
+                    "part_quantity": numerators[one["code"]],
+                    "part_breakdown": one["breakdown"] or "",
+                    "part_modality": one["modality"] or "",
+                    "sign": -1.0 if one["minus"] else 1.0,
+                    "months_before": one["before"] or _SAME_MONTH,
+                    "along": f"{name} of {code}",
+                }
+                for one in split
+                if one
+            ]
     return pa.Table.from_pylist(rows, schema=COMPOSITIONS_SCHEMA)
 
 
@@ -307,22 +326,23 @@ class _CellKeys:
 
 @dataclass(frozen=True)
 class _Sums:
-    """One entry per part of a sum: its cell, the cell of the whole, and which of `names` it adds up along."""
+    """One entry per part of a sum: its cell, the cell of the whole, which of `names` it adds up along, its sign."""
 
     part: Integers
     whole: Integers
     along: Integers
+    sign: Numbers
     names: tuple[str, ...]
 
 
 def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table, composed: pa.Table) -> _Sums:
     quantity, month, territory, breakdown, modality = keys.parts
     *_, breakdowns, modalities = keys.names
-    found: list[tuple[Integers, Integers, Integers]] = []
+    found: list[tuple[Integers, Integers, Integers, Numbers]] = []
 
-    def add(at: Integers, whole: Integers, along: Integers) -> None:
+    def add(at: Integers, whole: Integers, along: Integers, sign: float = 1.0) -> None:
         there = whole >= 0
-        found.append((at[there], whole[there], along[there]))
+        found.append((at[there], whole[there], along[there], np.full(int(there.sum()), sign)))
 
     relations = _relations(keys, links)
     for rank, whole_of in enumerate(relations.values()):
@@ -337,27 +357,66 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
         whole = keys.find(quantity[at], month[at], territory[at], np.full_like(at, uncut), np.full_like(at, every))
         add(at, whole, len(relations) + breakdown[at])
     first = len(relations) + len(breakdowns)
-    composition_names = sorted(set(composed["along"].to_pylist()))
-    at_quantity = {name: position for position, name in enumerate(keys.names[0])}
-    for row in composed.to_pylist():
-        if not {row["part_quantity"], row["whole_quantity"]} <= at_quantity.keys():
+    names = sorted(set(composed["along"].to_pylist()))
+    for rank, name in enumerate(names):
+        for part, whole, sign in _composed(keys, [row for row in composed.to_pylist() if row["along"] == name]):
+            add(part, whole, np.full_like(part, first + rank), sign)
+    nothing, none = np.zeros(0, dtype=np.int64), np.zeros(0)
+    part, whole, along, signs = (
+        np.concatenate(columns) for columns in zip((nothing, nothing, nothing, none), *found, strict=True)
+    )
+    return _Sums(part, whole, along, signs, (*("<".join(levels) for levels in relations), *breakdowns, *names))
+
+
+def _composed(keys: _CellKeys, parts: list[dict[str, Any]]) -> list[tuple[Integers, Integers, float]]:
+    """The parts of one composition with their wholes, and their sign; over months, only where all parts are there."""
+    quantity, _, territory, breakdown, modality = keys.parts
+    quantities, months, _, breakdowns, modalities = keys.names
+    found: list[tuple[Integers, Integers, float]] = []
+    for row in parts:
+        if not {row["part_quantity"], row["whole_quantity"]} <= set(quantities):
             continue  # an indicator without a single cell this time: nothing shows it
-        at = np.flatnonzero(quantity == at_quantity[row["part_quantity"]])
-        above = np.full_like(at, at_quantity[row["whole_quantity"]])
-        cut, kind = breakdown[at], modality[at]
+        at = np.flatnonzero(quantity == quantities.index(row["part_quantity"]))
+        cut, kind = breakdown, modality
         if row["part_breakdown"]:
             if not (
                 {row["part_breakdown"], UNCUT} <= set(breakdowns) and {row["part_modality"], TOTAL} <= set(modalities)
             ):
                 continue
             own = (cut == breakdowns.index(row["part_breakdown"])) & (kind == modalities.index(row["part_modality"]))
-            at, above = at[own], above[own]
-            cut, kind = np.full_like(at, breakdowns.index(UNCUT)), np.full_like(at, modalities.index(TOTAL))
-        whole = keys.find(above, month[at], territory[at], cut, kind)
-        add(at, whole, np.full_like(at, first + composition_names.index(row["along"])))
-    empty = np.zeros(0, dtype=np.int64)
-    part, whole, along = (np.concatenate(columns) for columns in zip((empty,) * 3, *found, strict=True))
-    return _Sums(part, whole, along, (*("<".join(levels) for levels in relations), *breakdowns, *composition_names))
+            at = at[own[at]]
+            cut = np.full_like(cut, breakdowns.index(UNCUT))
+            kind = np.full_like(kind, modalities.index(TOTAL))
+        at, when = _later(keys, at, row["months_before"])
+        above = np.full_like(at, quantities.index(row["whole_quantity"]))
+        whole = keys.find(above, when, territory[at], cut[at], kind[at])
+        found.append((at[whole >= 0], whole[whole >= 0], row["sign"]))
+    if all(row["months_before"] == _SAME_MONTH for row in parts):
+        return found
+    expected = np.zeros(keys.count, dtype=np.int64)
+    for row in parts:
+        in_year = np.array([int(month[5:7]) for month in months], dtype=np.int64)[keys.parts[1]]
+        expected += in_year if row["months_before"] == _WHOLE_YEAR else 1
+    there = np.bincount(
+        np.concatenate([np.zeros(0, np.int64), *(whole for _, whole, _ in found)]), minlength=keys.count
+    )
+    complete = there == expected
+    return [(at[complete[whole]], whole[complete[whole]], sign) for at, whole, sign in found]
+
+
+def _later(keys: _CellKeys, cells: Integers, months_before: str) -> tuple[Integers, Integers]:
+    """`cells` and, for each, the month of the whole that it is a part of; once for each where there are several."""
+    month = keys.parts[1][cells]
+    if months_before == _SAME_MONTH:
+        return cells, month
+    ordinal = np.array([int(name[:4]) * 12 + int(name[5:7]) - 1 for name in keys.names[1]], dtype=np.int64)
+    apart = ordinal[None, :] - ordinal[:, None]  # months from a part to a whole
+    if months_before == _WHOLE_YEAR:
+        fits = (apart >= 0) & (ordinal[None, :] // 12 == ordinal[:, None] // 12)
+    else:
+        fits = apart == int(months_before)
+    at, whole = np.nonzero(fits[month])
+    return cells[at], whole.astype(np.int64)
 
 
 def _relations(keys: _CellKeys, links: pa.Table) -> dict[tuple[str, str], Integers]:
@@ -426,12 +485,12 @@ def _lines(sums: _Sums, keys: _CellKeys, truth: Numbers, derived: Integers) -> t
     base = len(truth) + 1
     unique, line = np.unique(sums.along * base + sums.whole, return_inverse=True)
     whole = (unique % base).astype(np.int64)
-    summed = np.bincount(line, weights=truth[sums.part], minlength=len(unique))
+    summed = np.bincount(line, weights=sums.sign * truth[sums.part], minlength=len(unique))
     holds = np.abs(summed - truth[whole]) <= TOLERANCE * np.maximum(1.0, np.abs(summed))
     renumbered, kept = np.cumsum(holds) - 1, holds[line]
     lines = np.concatenate([renumbered[line[kept]], renumbered[holds]]).astype(np.int64)
     cells = np.concatenate([sums.part[kept], whole[holds]]).astype(np.int64)
-    signs = np.concatenate([np.ones(int(kept.sum())), -np.ones(int(holds.sum()))])
+    signs = np.concatenate([sums.sign[kept], -np.ones(int(holds.sum()))])
     order = np.lexsort((cells, lines))
     words = keys.words(whole[~holds])
     along = np.array(sums.names, dtype=object)[unique // base] if len(unique) else np.zeros(0, dtype=object)

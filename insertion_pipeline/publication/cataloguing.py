@@ -50,6 +50,7 @@ def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
                     "numerator_quantity": told.get("numerator_quantity"),
                     "denominator_quantity": told.get("denominator_quantity"),
                     "parts": " ".join(one.parts),
+                    "balance": " ".join(one.balance),
                     "aliases": " ".join(one.aliases),
                     "parameters": " ; ".join(f"{name} = {value}" for name, value in sorted(one.parameters.items())),
                     "status_of_definition": one.status_of_definition,

@@ -133,6 +133,11 @@ INDICATORS: Final = PublishedTable(
             "string",
             "Indicateurs dont les numérateurs s'additionnent au sien ; code[ventilation=modalité] : une part.",
         ),
+        (
+            "balance",
+            "string",
+            "Sa somme au fil des mois : -code retranché, code@1 du mois précédent, code@year de l'année jusque-là.",
+        ),
         ("aliases", "string", "Anciens codes, conservés un an."),
         ("parameters", "string", "Paramètres de la définition : nom = valeur."),
         (

@@ -217,7 +217,11 @@ def _knowledge(read: Mapping[str, pa.Table]) -> attacker.Knowledge:
 
 def _compositions(indicators: list[dict[str, Any]]) -> pa.Table:
     quantities = {row["code"]: row["numerator_quantity"] for row in indicators if row["numerator_quantity"]}
-    return composed({row["code"]: (row["parts"] or "").split() for row in indicators}, quantities)
+    parts, balances = (
+        {row["code"]: (row.get(name) or "").split() for row in sorted(indicators, key=lambda row: row["code"])}
+        for name in ("parts", "balance")
+    )
+    return composed(parts, balances, quantities)
 
 
 def _json(path: Path) -> Any:
