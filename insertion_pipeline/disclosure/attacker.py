@@ -29,7 +29,9 @@ _SAME = 1e-6
 APART = 0.01
 
 #: One row per hidden cell. Its interval holds `low` and `high`: all of it where that is narrower than `need`.
-#: `solution` is its only possible value, null when there are more.
+#: `solution` is its only possible value, null when there are more. `whole_low` and `whole_high`: what was seen of it
+#: among the solutions in which all counts are whole numbers, null where it is no count; `is_exact_in_whole`: it was
+#: asked about by integer programs.
 FINDINGS_SCHEMA = pa.schema(
     [
         ("quantity", pa.string()),
@@ -43,6 +45,9 @@ FINDINGS_SCHEMA = pa.schema(
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("solution", pa.float64()),
+        ("whole_low", pa.float64()),
+        ("whole_high", pa.float64()),
+        ("is_exact_in_whole", pa.bool_()),
     ]
 )
 
@@ -96,6 +101,22 @@ class Audit:
         return self.cells.filter(pc.and_(pc.greater(need, APART), pc.less(width, pc.subtract(need, _SAME))))
 
     @property
+    def narrow_in_whole(self) -> pa.Table:
+        """Sensitive counts that are known more closely than they need by who knows that counts are whole numbers."""
+        return self.cells.filter(pc.and_(self._wants_in_whole, self.cells["is_exact_in_whole"]))
+
+    @property
+    def undecided_in_whole(self) -> int:
+        """How many sensitive counts were neither seen to be wide enough among whole numbers, nor asked about."""
+        return int(pc.sum(pc.and_not(self._wants_in_whole, self.cells["is_exact_in_whole"])).as_py() or 0)
+
+    @property
+    def _wants_in_whole(self) -> pa.ChunkedArray:
+        width, need = pc.subtract(self.cells["whole_high"], self.cells["whole_low"]), self.cells["need"]
+        wants = pc.and_(pc.greater(need, APART), pc.less(width, pc.subtract(need, _SAME)))
+        return pc.fill_null(wants, False)
+
+    @property
     def breaches(self) -> pa.Table:
         """Cells that the table gives away, judged without knowing the truth.
 
@@ -114,18 +135,20 @@ class Audit:
 _CELLS = """
 CREATE OR REPLACE TEMP TABLE term_cell AS
 WITH received AS (  -- what is not there counts for nothing in any sum
-    SELECT * FROM published JOIN indicators USING (indicator_code)
+    SELECT *, kind = 'count' OR (unit = '%' AND counted_unit IN ('persons', 'structures')) AS is_whole
+    FROM published JOIN indicators USING (indicator_code)
     WHERE kind <> 'quantile' AND status NOT IN ('NR', 'ND')
 ),
 term AS (
     SELECT
         numerator_quantity AS quantity, month, territory_code, breakdown, modality,
-        status, numerator AS shown, kind = 'count' AS is_count, threshold, adds_up_over_territories AS adds_up
+        status, numerator AS shown, kind = 'count' AS is_count, is_whole, threshold,
+        adds_up_over_territories AS adds_up
     FROM received
     UNION ALL
     SELECT
         denominator_quantity, month, territory_code, breakdown, modality,
-        status, denominator, true, threshold, adds_up_over_territories
+        status, denominator, true, is_whole, threshold, adds_up_over_territories
     FROM received
     WHERE kind = 'ratio'
 ),
@@ -134,13 +157,17 @@ merged AS (  -- one quantity is shown by several indicators: seen in one, known 
         quantity, month, territory_code, breakdown, modality,
         max(shown) AS shown,
         bool_or(is_count) AS is_at_least_one,
+        bool_or(is_whole) AS is_whole,
         bool_or(status = 'suppressed') AS is_hidden,
         max(threshold) AS threshold,
         bool_or(adds_up) AS adds_up
     FROM term
     GROUP BY ALL
 )
-SELECT row_number() OVER (ORDER BY quantity, month, territory_code, breakdown, modality) - 1 AS cell, *
+SELECT row_number() OVER (ORDER BY quantity, month, territory_code, breakdown, modality) - 1 AS cell,
+    * REPLACE (  -- a quantity of which a fraction is shown is no count, whatever its unit
+        is_whole AND bool_and(coalesce(shown = round(shown), true)) OVER (PARTITION BY quantity) AS is_whole
+    )
 FROM merged
 """
 
@@ -160,7 +187,7 @@ SELECT
     ) - 1 AS cell,
     '~' || numerator_quantity || '|' || denominator_quantity AS quantity,
     month, territory_code, breakdown, modality,
-    below.shown - above.shown AS shown, false AS is_at_least_one,
+    below.shown - above.shown AS shown, false AS is_at_least_one, below.is_whole AND above.is_whole AS is_whole,
     below.is_hidden OR above.is_hidden AS is_hidden,
     rate.threshold, rate.adds_up, above.cell AS above_cell, below.cell AS below_cell
 FROM rate
@@ -371,8 +398,9 @@ def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers]
     right = -np.bincount(equation[known], weights=(sign * number)[known], minlength=len(names)).astype(np.float64)
     position = np.cumsum(equations.unknown) - 1
     hidden = cells.filter(pa.array(equations.unknown))
-    at_least_one, is_hidden = (
-        hidden[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("is_at_least_one", "is_hidden")
+    at_least_one, is_whole, is_hidden = (
+        hidden[name].to_numpy(zero_copy_only=False).astype(bool)
+        for name in ("is_at_least_one", "is_whole", "is_hidden")
     )
     system = Unknowns(
         equation[open_].astype(np.int64),
@@ -380,14 +408,21 @@ def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers]
         sign[open_],
         right,
         np.where(at_least_one & zeros_known, 1.0, 0.0),
+        is_whole,
     )
     needs = np.where(is_hidden, np.maximum(hidden["need"].to_numpy(), APART), 0.0)
     place = np.nan_to_num(hidden["place"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
-    intervals = system.intervals(needs, (np.append(point, np.nan)[place] for point in claimed))
+    points = (np.append(point, np.nan)[place] for point in claimed)
+    intervals = system.intervals(needs, points, in_whole=APART)
     solution = system.solutions(is_hidden & (intervals.high - intervals.low < _SAME))
     hidden = hidden.set_column(hidden.column_names.index("need"), "need", pa.array(needs))
     found = {name: hidden[name] for name in FINDINGS_SCHEMA.names if name in hidden.column_names}
     found |= {"low": pa.array(intervals.low), "high": pa.array(intervals.high)}
     found["solution"] = pa.array(solution, from_pandas=True)
+    found |= {
+        name: pa.array(np.where(is_whole, getattr(intervals, name), np.nan), from_pandas=True)
+        for name in ("whole_low", "whole_high")
+    }
+    found["is_exact_in_whole"] = pa.array(intervals.is_exact_in_whole)
     table = pa.table({name: found[name] for name in FINDINGS_SCHEMA.names}).cast(FINDINGS_SCHEMA)
     return Audit(table.filter(hidden["is_hidden"]), len(names))

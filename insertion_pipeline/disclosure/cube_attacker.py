@@ -7,7 +7,7 @@ anything; nothing of `cubes` is used, so that a mistake there is not repeated he
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import duckdb
 import numpy as np
@@ -146,9 +146,10 @@ def _inferred(entries: pa.Table, cells: pa.Table, *, zeros_known: bool) -> Infer
         sign[~known],
         right,
         np.where(hidden & zeros_known, 1.0, 0.0),
+        np.ones(len(names), dtype=bool),
     )
     intervals = system.intervals(needs)
     solution = system.solutions(hidden & (intervals.high - intervals.low < 1e-6))
     position = np.flatnonzero(hidden)[np.argsort(row[hidden])]
-    seen = Intervals(intervals.low[position], intervals.high[position], intervals.is_exact[position])
+    seen = Intervals(*(getattr(intervals, field.name)[position] for field in fields(intervals)))
     return Inferred(row[position], seen, solution[position], len(equations), system, position)

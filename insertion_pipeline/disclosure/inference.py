@@ -30,6 +30,8 @@ _SAME: Final = 1e-6
 _BATCH: Final = 4_000
 #: Points tried before unknowns are asked one by one.
 _POINTS: Final = 10
+#: Integer programs are solved for so many unknowns at most that no solution in whole numbers was seen to spread.
+_WHOLE_SAMPLE: Final = 25
 #: No unknown is looked for beyond this: where nothing bounds it, its interval is as wide as anybody needs.
 _FAR: Final = 1e7
 
@@ -42,40 +44,53 @@ class NoSolution(Exception):
 class Intervals:
     """Per unknown, two values that it takes in some solution, least and greatest of those that were looked at.
 
-    Exact where `is_exact`; elsewhere the true interval is wider still.
+    Exact where `is_exact`; elsewhere the true interval is wider still. `whole_low` and `whole_high` are the same among
+    the solutions in which everything that is counted is a whole number (exact where `is_exact_in_whole`); the first
+    above the second where none was seen.
     """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     is_exact: NDArray[np.bool_]
+    whole_low: NDArray[np.float64]
+    whole_high: NDArray[np.float64]
+    is_exact_in_whole: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Unknowns:
-    """Equations with unknowns: one entry per (equation, unknown), the right-hand sides, the least value of each."""
+    """Equations with unknowns: one entry per (equation, unknown), the right-hand sides, the least value of each.
+
+    `whole`: which unknowns are counts.
+    """
 
     equation: NDArray[np.int64]
     unknown: NDArray[np.int64]
     sign: NDArray[np.float64]
     right: NDArray[np.float64]
     floors: NDArray[np.float64]
+    whole: NDArray[np.bool_]
 
     @property
     def count(self) -> int:
         return len(self.floors)
 
-    def intervals(self, needs: NDArray[np.float64], claimed: Iterable[NDArray[np.float64]] = ()) -> Intervals:
+    def intervals(
+        self, needs: NDArray[np.float64], claimed: Iterable[NDArray[np.float64]] = (), *, in_whole: float = np.inf
+    ) -> Intervals:
         """The interval of each unknown, looked at until it is seen to be `needs` wide, or to be narrower.
 
-        A need of zero: not asked about. `claimed`: what somebody says are solutions; each counts for the parts of the
-        system where it fulfils every equation, and for nothing elsewhere. Raises `NoSolution`.
+        A need of zero: not asked about. Among whole numbers, a sample is asked of the counts that need more than
+        `in_whole` and were not seen to be so wide. `claimed`: what somebody says are solutions; each counts for the
+        parts of the system where it fulfils every equation, and for nothing elsewhere. Raises `NoSolution`.
         """
         settled = self._settled()
         open_ = np.isnan(settled)
         low, high, is_exact = settled.copy(), settled.copy(), ~open_
+        whole_low, whole_high = settled.copy(), settled.copy()
         rest = self._without(settled)
         part = rest._parts()
-        found = _Found(rest.count, needs[open_])
+        found = _Found(needs[open_], part, rest.whole)
         for point in claimed:
             solves = rest._solves(point[open_], part)
             found.add(np.flatnonzero(solves), point[open_][solves])
@@ -83,8 +98,14 @@ class Unknowns:
             _Batch(rest, unknowns, part, found).look()
         for unknowns in _batches(part, np.isin(part, part[found.wanting])):
             _Batch(rest, unknowns, part, found).ask()
+        for unknown in _sampled(np.flatnonzero(found.wanting_in_whole & (found.needs > in_whole))):
+            cells = np.flatnonzero(part == part[unknown])
+            _Batch(rest, cells, part, found).ask_in_whole(int(np.searchsorted(cells, unknown)))
         low[open_], high[open_], is_exact[open_] = found.low, found.high, found.is_exact
-        return Intervals(low, high, is_exact)
+        whole_low[open_], whole_high[open_] = found.whole_low, found.whole_high
+        is_exact_in_whole = ~open_
+        is_exact_in_whole[open_] = found.is_exact_in_whole
+        return Intervals(low, high, is_exact, whole_low, whole_high, is_exact_in_whole)
 
     def _solves(self, point: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which unknowns stand in parts where `point` is a solution; NaN solves nothing."""
@@ -136,14 +157,16 @@ class Unknowns:
             self.sign[~known],
             (self.right - taken)[equations],
             self.floors[open_],
+            self.whole[open_],
         )
 
     def whole_interval(self, unknown: int) -> tuple[float, float]:
-        """The least and greatest value of an unknown where all are whole numbers. Raises `NoSolution`."""
+        """The least and greatest value of an unknown where counts are whole numbers; infinite where none are."""
         part = self._parts()
         cells = np.flatnonzero(part == part[unknown])
-        program = _Batch(self, cells, part, _Found(self.count, np.zeros(self.count)))
-        return program.whole(int(np.searchsorted(cells, unknown)))
+        found = _Found(np.zeros(self.count), part, self.whole)
+        _Batch(self, cells, part, found).ask_in_whole(int(np.searchsorted(cells, unknown)))
+        return float(found.whole_low[unknown]), float(found.whole_high[unknown])
 
     def _parts(self) -> NDArray[np.int64]:
         """The number of the part that equations link each unknown to."""
@@ -226,6 +249,12 @@ class Unknowns:
         return solution
 
 
+def _sampled(unknowns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Some of them, evenly chosen."""
+    step = -(-len(unknowns) // _WHOLE_SAMPLE) or 1
+    return unknowns[::step]
+
+
 def _batches(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
     """The chosen unknowns, those of one part together, some parts to a batch."""
     unknowns = np.flatnonzero(chosen)
@@ -238,14 +267,24 @@ def _batches(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Iterator[NDA
 class _Found:
     """What points have shown of each unknown so far."""
 
-    def __init__(self, count: int, needs: NDArray[np.float64]) -> None:
+    def __init__(self, needs: NDArray[np.float64], part: NDArray[np.int64], whole: NDArray[np.bool_]) -> None:
+        count = len(needs)
         self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
-        self.is_exact = np.zeros(count, dtype=bool)
-        self.needs = needs
+        self.whole_low, self.whole_high = self.low.copy(), self.high.copy()
+        self.is_exact, self.is_exact_in_whole = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        self.needs, self._part, self._whole = needs, part, whole
 
     def add(self, unknowns: NDArray[np.int64], point: NDArray[np.float64]) -> None:
+        """One more solution of the parts that `unknowns` are all of."""
         self.low[unknowns] = np.minimum(self.low[unknowns], point)
         self.high[unknowns] = np.maximum(self.high[unknowns], point)
+        part = self._part[unknowns]
+        broken = np.zeros(int(part.max(initial=-1)) + 1, dtype=bool)
+        broken[part[self._whole[unknowns] & (np.abs(point - np.rint(point)) > _SAME)]] = True
+        at = ~broken[part]
+        unknowns, point = unknowns[at], point[at]
+        self.whole_low[unknowns] = np.minimum(self.whole_low[unknowns], point)
+        self.whole_high[unknowns] = np.maximum(self.whole_high[unknowns], point)
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -257,6 +296,13 @@ class _Found:
         """The unknowns not seen to be as wide as asked."""
         with np.errstate(invalid="ignore"):
             return np.asarray((self.needs > 0) & ~(self.high - self.low >= self.needs - _SAME), dtype=bool)
+
+    @property
+    def wanting_in_whole(self) -> NDArray[np.bool_]:
+        """The counts not seen to be as wide as asked among whole numbers."""
+        with np.errstate(invalid="ignore"):
+            is_wide = self.whole_high - self.whole_low >= self.needs - _SAME
+        return np.asarray((self.needs > 0) & self._whole & ~is_wide, dtype=bool)
 
     def width(self, unknowns: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(self.high[unknowns] - self.low[unknowns], dtype=np.float64)
@@ -275,7 +321,7 @@ class _Batch:
         self._matrix = Entries(
             row.astype(np.int64), column[system.unknown[kept]], system.sign[kept], len(equations), len(unknowns)
         )
-        self._floors = system.floors[unknowns]
+        self._floors, self._whole = system.floors[unknowns], system.whole[unknowns]
         self._far = np.full(len(unknowns), _FAR)
 
     def look(self) -> None:
@@ -317,8 +363,8 @@ class _Batch:
                 found.add(unknowns, program.maximise(objective).point)
             found.is_exact[unknowns[targets]] = True
 
-    def whole(self, column: int) -> tuple[float, float]:
-        ends = []
+    def ask_in_whole(self, column: int) -> None:
+        """The least and the greatest value of one unknown where counts are whole numbers; nothing where none are."""
         both = Entries(
             np.concatenate([self._matrix.row, self._matrix.row + self._matrix.rows]),
             np.tile(self._matrix.column, 2),
@@ -330,13 +376,12 @@ class _Batch:
         for direction in (1.0, -1.0):
             cost = np.zeros(len(self._unknowns))
             cost[column] = direction
-            whole = np.ones(len(cost), dtype=bool)
             try:
-                best = least_cost(both, low, cost, self._floors, self._far, whole, gap=0.0, nodes=1000)
-            except Unsolved as error:
-                raise NoSolution(str(error)) from error
-            ends.append(float(best.point[column]))
-        return ends[0], ends[1]
+                best = least_cost(both, low, cost, self._floors, self._far, self._whole, gap=0.0, nodes=1000)
+            except Unsolved:
+                return
+            self._found.add(self._unknowns, best.point)
+        self._found.is_exact_in_whole[self._unknowns[column]] = True
 
     def _first_point(self) -> NDArray[np.float64]:
         program = LinearProgram(self._matrix, self._right, self._right, self._floors, self._far)

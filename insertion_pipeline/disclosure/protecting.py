@@ -48,6 +48,8 @@ ORDER: Final = ("month", "indicator_code", "breakdown", "modality", "country", "
 HEADLINE_LEVELS: Final = ("department", "council", "province", "region", "country")
 #: How wide the interval of a hidden value must be that is not sensitive, but that the attacker would find exactly.
 LEAST_WIDTH: Final = 1.0
+#: By how much more than it needs the interval of a count is widened at most, where whole numbers narrow it.
+_MOST_FOR_WHOLE: Final = 2.0
 #: How wide the interval of a sensitive sum (hours, ETP, euros) must be, as a share of the sum.
 SUM_WIDTH_SHARE: Final = 0.10
 #: A part of the table is left out when so many of its values, and a larger share of them than this, are too small.
@@ -137,13 +139,13 @@ def _protected(
     cell away, numbers around it are hidden again, and he is not told that of them: the certificate counts them.
     """
     doubt: Doubt | None = None
-    given_away: set[int] = set()  # hidden cells that are not sensitive, but must not be known exactly either
+    wider: dict[int, float] = {}
     while True:
         system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, past, doubt)
         knowledge = _knowledge(values, verdicts, registry, system, links)
         frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
         try:
-            hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past, given_away)
+            hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past, wider)
             break
         except _Lost as lost:
             doubt = doubt or Doubt.none(system.system.cell_count)
@@ -170,16 +172,18 @@ def _hidden(
     knowledge: Knowledge,
     frozen: Booleans,
     past: Sequence[Vintage],
-    given_away: set[int],
+    wider: dict[int, float],
 ) -> tuple[Booleans, attacker.Audit, Suppression, int]:
-    """What to hide, once the attacker finds nothing: hidden cells that have one possible value need room too.
+    """What to hide, once the attacker finds nothing.
 
-    Those are added to `given_away` as the attacker finds them. Raises `_Lost`.
+    Hidden cells that have one possible value need room too, and counts that are too narrow among whole numbers a little
+    more: they go to `wider` as the attacker finds them. Raises `_Lost`.
     """
-    protected = replace(system.system, widths=_widened(system.system.widths, sorted(given_away)))
+    widths = system.system.widths
     hidden, rounds = (verdicts.statuses == SUPPRESSED) | frozen, 0
     while True:
         rounds += 1
+        protected = replace(system.system, widths=_widened(widths, wider))
         try:
             suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH)
         except Impossible as error:
@@ -192,19 +196,24 @@ def _hidden(
                 attacker.Earlier(one.as_shown(table), fallen) for one, fallen in zip(past, system.fallen, strict=True)
             ]
             audit = attacker.audit(connection, table, knowledge, needs, claimed, earlier=earlier)
-        exposed = sorted({*_cells(audit.breaches, system), *_cells(audit.narrow, system)})
+        exposed = {*_cells(audit.breaches, system), *_cells(audit.narrow, system)}
+        found = {cell: LEAST_WIDTH for cell in exposed if protected.widths[cell] == 0}
+        for cell in set(_cells(audit.narrow_in_whole, system)) - exposed:
+            if protected.widths[cell] < widths[cell] + _MOST_FOR_WHOLE:
+                found[cell] = float(protected.widths[cell]) + LEAST_WIDTH
+            exposed.add(cell)
         if not exposed:
             return hidden, audit, suppression, rounds
-        if (protected.widths[exposed] > 0).all():
-            raise _Lost(exposed)  # they had room by the protector's own equations
-        given_away.update(exposed)
-        protected = replace(protected, widths=_widened(protected.widths, exposed))
+        if not found:
+            raise _Lost(sorted(exposed))  # they had room by the protector's own equations
+        wider.update(found)
 
 
-def _widened(widths: Numbers, cells: list[int]) -> Numbers:
-    wider = widths.copy()
-    wider[cells] = np.maximum(wider[cells], LEAST_WIDTH)
-    return wider
+def _widened(widths: Numbers, wider: Mapping[int, float]) -> Numbers:
+    widened = widths.copy()
+    cells = list(wider)
+    widened[cells] = np.maximum(widened[cells], list(wider.values()))
+    return widened
 
 
 def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator[Numbers]]:
@@ -322,13 +331,15 @@ def _certificate(
             "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means",
             "secondary": "integer program on the necessary conditions of every line, then the cheapest way round"
             " for each cell that still lacks room; jointly over territories, additive breakdowns,"
-            " indicators that sum to another and the terms of rates",
+            " indicators that sum to another, in the month or over months, and the terms of rates",
             "attacker": "own equations; interval of every sensitive cell by linear programming, hidden counts being at"
-            " least 1 (a reader who does not know that finds wider ones); elimination modulo a prime where no two"
-            " solutions differ",
+            " least 1 (a reader who does not know that finds wider ones: what solves for the one solves for the other);"
+            " the same among whole numbers, by solutions in whole numbers and by integer programs; elimination modulo a"
+            " prime where no two solutions differ",
         },
         "not_claimed": [
-            "months are not linked to each other: a total since January is not compared with its months",
+            "months are linked by what the catalogue declares (`balance`), and by nothing else",
+            "an insider who is alone in a hidden cell of 1 is not an attacker considered",
             "no rule against group disclosure: zeros are published",
         ],
         "parameters": dict(PARAMETERS),
@@ -352,6 +363,10 @@ def _certificate(
             "recomputable_zeros": int(zeros),
             "sensitive_cells_bounded": int((audit.cells["need"].to_numpy() > attacker.APART).sum()),
             "sensitive_cells_under_width": len(audit.narrow),
+            "whole_numbers": {
+                "sensitive_counts_under_width": len(audit.narrow_in_whole),
+                "not_decided": audit.undecided_in_whole,
+            },
             "rounds": rounds,
         },
     }
