@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -457,15 +458,28 @@ def _literal(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside."""
-    offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    connection = duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **offline})
+def in_memory(*, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside. Make temporary objects alone.
+
+    One instance serves all of a process, each block with a connection of its own: an instance costs 30 ms (2.0.0). A
+    block that attaches a database file takes an instance of its `own`, whose names and settings are nobody else's.
+    """
+    connection = _instance() if own else _shared_instance().cursor()
     try:
         connection.execute("SET enable_progress_bar = false")
         yield connection
     finally:
         connection.close()
+
+
+def _instance() -> duckdb.DuckDBPyConnection:
+    offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    return duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **offline})
+
+
+@functools.cache
+def _shared_instance() -> duckdb.DuckDBPyConnection:
+    return _instance()
 
 
 @contextlib.contextmanager
