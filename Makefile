@@ -9,7 +9,7 @@ export DAGSTER_TELEMETRY_DISABLED := 1
 # each command starts processes: what one of them has compiled, the others need not compile again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check rehearsal bench dev lock messages spark
+.PHONY: setup demo test check rehearsal rehearsal-national bench dev lock messages spark
 
 setup: .venv/tools
 
@@ -42,6 +42,11 @@ check: .venv/tools
 rehearsal: .venv/tools
 	$(BIN)/pytest insertion_pipeline_tests/rehearsal
 	$(BIN)/python -m insertion_pipeline_tests.fuzzing.readers --seconds 600
+
+# a country's month from its files to its release, then a correction: what each stage takes. PERSONS=200000 for a taste
+rehearsal-national: .venv/tools
+	$(BIN)/python -m insertion_pipeline_tests.rehearsal.national --persons $(or $(PERSONS),5500000) \
+		--months $(or $(MONTHS),2026-10) --folder $(or $(FOLDER),var/national)
 
 # the words of the portal's pages, for whoever translates them
 messages: .venv/tools

@@ -149,9 +149,9 @@ def test_a_command_that_does_not_exist_is_seen(line: str, word: str) -> None:
 
 def test_make_has_every_target_that_is_named() -> None:
     written = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", written, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", written, re.MULTILINE))
     (phony,) = re.findall(r"^\.PHONY: (.+)$", written, re.MULTILINE)
-    named = {word for page in PAGES for line in code(page) for word in re.findall(r"^make ([a-z]+)", line.strip())}
+    named = {word for page in PAGES for line in code(page) for word in re.findall(r"^make ([a-z-]+)", line.strip())}
     assert set(phony.split()) == targets
     assert named <= targets
     assert {"demo", "test"} <= named
