@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections import Counter
@@ -9,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import dagster as dg
 import pytest
@@ -24,10 +26,11 @@ from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month
-from insertion_pipeline.orchestration import checks
+from insertion_pipeline.orchestration import automation, checks, patience
 from insertion_pipeline.orchestration.alerting import failure_sensor
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
+from insertion_pipeline.orchestration.patience import trying_again
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan
 from insertion_pipeline.orchestration.resources import Home, Writer
 from insertion_pipeline.orchestration.side_process import SideProcess
@@ -258,6 +261,25 @@ def test_the_columns_of_a_contract_are_shown(location: dg.Definitions, registry:
     assert shown == [field.name for field in table.stored_fields]
 
 
+def test_every_asset_says_what_it_is_made_of_and_whether_it_is_sealed(location: dg.Definitions) -> None:
+    graph = location.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.kinds, key
+        assert node.is_external or node.tags["sealed"] == (
+            "true" if key.path[0] in ("conformed", "persons") else "false"
+        )
+    assert set(graph.get(dg.AssetKey("release")).pools or ()) == {"publishing"}
+
+
+def test_the_columns_of_facts_are_shown_with_their_meaning(location: dg.Definitions) -> None:
+    graph = location.resolve_asset_graph()
+    for name, fact in catalogue.facts().items():
+        shown = graph.get(dg.AssetKey(["facts", name])).metadata["dagster/column_schema"].columns
+        assert [column.name for column in shown] == list(fact.columns)
+        assert all(column.description for column in shown)
+
+
 # -- the grid fills ----------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +324,24 @@ def test_a_deposit_in_the_portal_fills_its_cell_and_asks_for_its_month_alone(
     keys = location.resolve_asset_graph().get_all_asset_keys()
     asked = {key: months for key in keys if (months := after.get_requested_partitions(key))}
     assert asked == {CONFORMED: {"2026-09"}}
+
+
+def test_a_tick_reports_no_more_than_it_has_time_for(
+    tmp_path: Path, registry: Registry, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open(tmp_path / "home")
+    for month in (7, 8, 9):
+        landing.declare_nothing("siae-10", "siae_monthly", Month(2026, month), registry, lake)
+    monkeypatch.setattr(automation, "RECEIPTS_PER_TICK", 2)
+    location = build_defs(Settings().model_copy(update={"home": lake.home}))
+    first = tick(location, instance, None)
+    assert isinstance(first, dg.SensorResult)
+    assert ([str(event.partition) for event in first.asset_events], first.cursor) == (
+        ["2026-07|siae-10", "2026-08|siae-10"], "2",
+    )  # fmt: skip
+    second = tick(location, instance, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    assert ([str(event.partition) for event in second.asset_events], second.cursor) == (["2026-09|siae-10"], "3")
 
 
 def test_a_run_knows_the_deliveries_that_were_there_when_it_began(tmp_path: Path, registry: Registry) -> None:
@@ -480,6 +520,51 @@ def test_a_failing_step_says_where_and_never_with_what() -> None:
 def test_our_own_exceptions_pass_as_they_are() -> None:
     with pytest.raises(NothingDelivered, match="aucun dépôt"), without_values():
         raise NothingDelivered("aucun dépôt")
+
+
+# -- patience ----------------------------------------------------------------------------------------------------------
+
+
+def attempts(error: Exception, instance: dg.DagsterInstance) -> tuple[int, list[str]]:
+    """How often a step that fails like this at first is tried, and how the first attempt ended."""
+    tried: list[int] = []
+
+    @dg.asset
+    def fetched(context) -> None:  # Dagster reads annotations, and these are texts
+        with trying_again(context):
+            tried.append(context.op_execution_context.retry_number)
+            if len(tried) == 1:
+                raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "_FIRST_WAIT_SECONDS", 0)
+        ran = dg.materialize([fetched], instance=instance, raise_on_error=False)
+    told = [event for event in ran.all_events if event.event_type_value in ("STEP_UP_FOR_RETRY", "STEP_FAILURE")]
+    return len(tried), [event.event_type_value for event in told]
+
+
+def test_a_store_that_does_not_answer_is_asked_again(instance: dg.DagsterInstance) -> None:
+    assert attempts(ConnectionResetError("MARTIN"), instance) == (2, ["STEP_UP_FOR_RETRY"])
+    assert attempts(OSError(errno.ESTALE, "stale handle"), instance) == (2, ["STEP_UP_FOR_RETRY"])
+
+
+def test_what_a_second_attempt_would_only_repeat_is_not_tried_again(instance: dg.DagsterInstance) -> None:
+    assert attempts(ValueError("MARTIN"), instance) == (1, ["STEP_FAILURE"])
+    assert attempts(OSError(errno.ENOSPC, "no space left"), instance) == (1, ["STEP_FAILURE"])
+
+
+def test_the_wait_doubles_and_the_last_attempt_says_where() -> None:
+    for number, waited in ((0, 15), (1, 30), (2, 60)):
+        with pytest.raises(dg.RetryRequested) as raised, trying_again(at_attempt(number)):
+            raise TimeoutError("MARTIN")
+        assert (raised.value.max_retries, raised.value.seconds_to_wait) == (3, waited)
+        assert raised.value.__suppress_context__
+    with pytest.raises(StepFailed, match="TimeoutError"), trying_again(at_attempt(3)):
+        raise TimeoutError("MARTIN")
+
+
+def at_attempt(number: int) -> dg.AssetExecutionContext:
+    return cast("dg.AssetExecutionContext", SimpleNamespace(op_execution_context=SimpleNamespace(retry_number=number)))
 
 
 # -- planning ----------------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import order, piping, questions
-from insertion_pipeline.orchestration.discretion import without_values
 from insertion_pipeline.orchestration.grid import delivery_key
+from insertion_pipeline.orchestration.patience import trying_again
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, Plan, plan
 from insertion_pipeline.orchestration.resources import PublishingDatabase, Writer
 from insertion_pipeline.orchestration.side_process import side_process
@@ -76,7 +76,7 @@ def conformed_asset(source: Source, months: dg.MonthlyPartitionsDefinition) -> d
         backfill_policy=SPAN_IN_ONE_RUN,
     )
     def conformed(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
-        with without_values():
+        with trying_again(context):
             lake, registry, chosen = writer.lake(), writer.registry(), tuple(months_of(context))
             for month in chosen:
                 receipts = deliveries.ensure_conformed(lake, registry, source.name, month)
@@ -118,11 +118,11 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
     )
     def identity(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
         lake, declarations, chosen = writer.lake(), writer.registry(), set(months_of(context))
-        with without_values():
+        with trying_again(context):
             drawn_on = plan_of(context, lake).read
             resolution = resolving.resolve(lake, declarations, drawn_on)
         yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
-        with without_values():
+        with trying_again(context):
 
             def pseudonymise(lake: Lake, registry: Registry, source: Source) -> Mapping[Month, Mapping[str, int]]:
                 return _pseudonymise(lake, registry, resolution, source, drawn_on)
@@ -183,7 +183,7 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
 
     @dg.multi_asset(name="facts", specs=specs, backfill_policy=SPAN_IN_ONE_RUN)
     def facts(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
-        with without_values():
+        with trying_again(context):
             for month, rows_by_fact in _facts_made(context, writer):
                 for name, rows in rows_by_fact.items():
                     context.add_asset_metadata(
@@ -241,7 +241,7 @@ def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsD
         backfill_policy=SPAN_IN_ONE_RUN,
     )
     def indicator_values(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
-        with without_values():
+        with trying_again(context):
             for month, values in _values_made(context, writer):
                 context.add_asset_metadata(
                     {
@@ -284,7 +284,7 @@ def release_asset() -> dg.AssetsDefinition:
     def release(
         context: dg.AssetExecutionContext, writer: Writer, publishing: PublishingDatabase
     ) -> dg.MaterializeResult[None]:
-        with without_values():
+        with trying_again(context):
             planned = plan_of(context, writer.lake())
             published = _publish(writer.lake(), writer.registry(), planned, publishing)
         return dg.MaterializeResult(
