@@ -77,6 +77,7 @@ class LinearProgram:
         self._highs.run()
         if self._highs.modelStatusToString(self._highs.getModelStatus()) != "Optimal":
             self._highs.clearSolver()  # from scratch: a basis carried over may be hopeless for another objective
+            self._highs.setOptionValue("solver", "simplex")  # interior points end short of some optima without a vertex
             self._highs.run()
         status = self._highs.modelStatusToString(self._highs.getModelStatus())
         if status != "Optimal":
