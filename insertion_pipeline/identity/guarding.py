@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import duckdb
 
-from insertion_pipeline.identity.normalising import show_faces
-
 #: From this share of one person on, evidence lifts a guard.
 _LIFTED_FROM = 0.8
 #: How much a prior weighs: pairs of this kind, as if seen; and the share of them that are one person.
@@ -118,6 +116,24 @@ WHERE (SELECT is_usual FROM trust) OR l.number_as_written = r.number_as_written
 #: Guards that evidence may lift. What differs in everything, or in a number of one's own, stays apart.
 _LIFTABLE = ["given_name", "sex", "given_name+sex", "birth_date", "given_name+birth_date"]
 
+# Every pair that a guard may stop or that tells of guards, judged once. Who has one given name, one birth day and one
+# sex in both records needs no judging.
+_JUDGED = """
+CREATE OR REPLACE TEMP TABLE judged AS
+WITH unlike AS (
+    SELECT node_l, node_r
+    FROM scored JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
+    WHERE weight >= $above
+        AND NOT coalesce(l.given_first = r.given_first AND l.birth_day = r.birth_day AND l.sex = r.sex, false)
+), pairs AS (
+    FROM unlike UNION SELECT node_l, node_r FROM told
+)
+SELECT node_l, node_r, guard_of(l, r) AS guard, evidence(l, r) AS evidence, surroundings(l, r) AS surroundings,
+    coalesce(l.number_as_written = r.number_as_written OR l.france_travail_id = r.france_travail_id, false)
+        AND NOT (a_generation_apart(l, r) AND coalesce(l.number_year, r.number_year) IS NOT NULL) AS number_agrees
+FROM pairs JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
+"""
+
 _LIFTED = f"""
 CREATE OR REPLACE TEMP TABLE lifted AS
 WITH prior AS (
@@ -126,9 +142,9 @@ WITH prior AS (
     FROM (SELECT unnest({list(_PRIOR_SHARE)}) AS evidence, unnest({list(_PRIOR_SHARE.values())}) AS share)
     CROSS JOIN (SELECT unnest({_LIFTABLE}) AS guard)
 ), seen AS (
-    SELECT guard_of(l, r) AS guard, evidence(l, r) AS evidence, surroundings(l, r) AS surroundings,
+    SELECT guard, evidence, surroundings,
         CASE WHEN is_one THEN 1 / CASE WHEN is_sure THEN 1 ELSE $reliability END ELSE 0 END AS one
-    FROM told JOIN told_faces AS l ON l.node = node_l JOIN told_faces AS r ON r.node = node_r
+    FROM told JOIN judged USING (node_l, node_r)
 ), coarse AS (
     SELECT guard, evidence,
         (least(coalesce(sum(one), 0), count(one)) + {_PRIOR_PAIRS} * any_value(share)) / (count(one) + {_PRIOR_PAIRS})
@@ -150,30 +166,29 @@ WHERE coalesce(fine.share, coarse.share) >= {_LIFTED_FROM}
 
 _GUARDED = """
 CREATE OR REPLACE TEMP TABLE guarded AS
-WITH judged AS (
-    SELECT node_l, node_r, guard_of(l, r) AS guard, evidence(l, r) AS evidence, surroundings(l, r) AS surroundings,
-        coalesce(l.number_as_written = r.number_as_written OR l.france_travail_id = r.france_travail_id, false)
-            AND NOT (a_generation_apart(l, r) AND coalesce(l.number_year, r.number_year) IS NOT NULL) AS number_agrees
-    FROM scored JOIN faces AS l ON l.node = node_l JOIN faces AS r ON r.node = node_r
-    WHERE weight >= $above
-)
 SELECT node_l, node_r, judged.guard
-FROM judged ANTI JOIN lifted USING (guard, evidence, surroundings)
+FROM judged SEMI JOIN (FROM scored WHERE weight >= $above) AS heavy USING (node_l, node_r)
+    ANTI JOIN lifted USING (guard, evidence, surroundings)
 WHERE judged.guard IS NOT NULL AND NOT number_agrees
 """
+
+
+def tell(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the temporary table `told` (node_l, node_r, is_sure, is_one): pairs of relatives or of one person, which
+    numbers tell apart. Reads `nodes` and `groups`."""
+    connection.execute(_TOLD)
 
 
 def guard(connection: duckdb.DuckDBPyConnection, *, above: float, number_reliability: float) -> None:
     """Make the temporary table `guarded` (node_l, node_r, guard): the pairs of `scored` that must not be joined.
 
     `guard` names the traits that differ. `above`: lighter pairs need no guard. `number_reliability`: how often the
-    numbers of one person, as they are written, are the same and not another altogether. Reads `nodes`, `groups`,
-    `faces` and the macros of `linkage`.
+    numbers of one person, as they are written, are the same and not another altogether. Reads `nodes`, `told`, `faces`,
+    which holds the nodes of both, and the macros of `linkage`.
     """
     connection.execute(_GIVEN_NAMES_OF_ONE_SEX)
     connection.execute(_MACROS)
-    connection.execute(_TOLD)
-    show_faces(connection, "told_faces", "SELECT unnest([node_l, node_r]) FROM told")
+    connection.execute(_JUDGED, {"above": above})
     connection.execute(_LIFTED, {"reliability": number_reliability})
     connection.execute(_GUARDED, {"above": above})
-    connection.execute("DROP TABLE told; DROP TABLE told_faces")
+    connection.execute("DROP TABLE told; DROP TABLE judged; DROP TABLE lifted")

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
-from insertion_pipeline.identity.guarding import guard
+from insertion_pipeline.identity.guarding import guard, tell
 from insertion_pipeline.identity.normalising import NAMES_AND_BIRTH, PERSON_SCHEMA, show_faces, standardise
 from insertion_pipeline.identity.scoring import Model, Thresholds
 from insertion_pipeline.lake import Lake
@@ -390,15 +390,17 @@ WHERE person_group NOT IN (SELECT unnest([group_l, group_r]) FROM lone_edges)
 def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> Thresholds:
     """Make `weighed` (node_l, node_r, weight, method, guard: the traits that forbid the union) and `faces`, the nodes
     that were compared."""
+    scoring.count_frequencies(connection)
     if train:
-        show_faces(connection, "faces", "SELECT node FROM nodes")
+        show_faces(connection, "faces", "SELECT node FROM nodes", rarities=scoring.RARITIES)
         model = scoring.train(connection)
     model = model or scoring.frozen_model()
-    show_faces(connection, "faces", "SELECT unnest([join_key_l, join_key_r]) FROM candidates")
-    if connection.execute("SELECT count(*) FROM candidates").fetchall()[0][0]:
-        scoring.score(connection, model, above=model.thresholds.unscored)
-    else:
-        connection.execute("CREATE OR REPLACE TEMP TABLE scored (node_l BIGINT, node_r BIGINT, weight DOUBLE)")
+    tell(connection)
+    compared = (
+        "SELECT unnest([join_key_l, join_key_r]) FROM candidates UNION SELECT unnest([node_l, node_r]) FROM told"
+    )
+    show_faces(connection, "faces", compared, rarities=scoring.RARITIES)
+    scoring.score(connection, model, above=model.thresholds.unscored)
     guard(connection, above=model.thresholds.review, number_reliability=model.number_reliability)
     connection.execute(_EDGES, {"identifier": _IDENTIFIER_WEIGHT})
     return model.thresholds

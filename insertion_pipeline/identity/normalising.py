@@ -177,7 +177,9 @@ _FACES = """
 CREATE OR REPLACE TEMP TABLE {name} AS
 WITH all_traits AS (
 WITH shown AS (
-    SELECT nodes.*, nullif(regexp_extract(upper(email), '^[^@]+'), '') AS mailbox,
+    SELECT nodes.*, surname AS coded_surname, given_first AS coded_given_first,
+        (10_000 * year::INTEGER + 100 * month + day) AS coded_birth_day, birth_place_name AS coded_birth_place_name,
+        postal_code AS coded_postal_code, nullif(regexp_extract(upper(email), '^[^@]+'), '') AS mailbox,
         nullif(regexp_replace(upper(strip_accents(addresses.address)), '[^0-9A-Z]+', ' ', 'g'), ' ') AS spelt_address
     FROM nodes JOIN addresses ON record = node WHERE node IN ({chosen})
 )
@@ -188,7 +190,7 @@ SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.com
     [given.tokens[1], array_to_string(given.tokens[1:2], ''), array_to_string(given.tokens[1:3], '')] AS given_starts,
     given.compact AS given, given.tokens AS given_tokens, given.first AS given_first,
     given.skeletons AS given_skeletons,
-    sex, year, month, day, (10_000 * year::INTEGER + 100 * month + day) AS birth_day, is_approximate,
+    sex, year, month, day, coded_birth_day AS birth_day, is_approximate,
     birth_place_code, birth_place_name, residence_code, postal_code, email,
     string_split_regex(mailbox, '[^A-Z]+') AS email_names,
     coalesce(regexp_replace(mailbox, '[^0-9A-Z]', '', 'g') IN (
@@ -198,10 +200,12 @@ SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.com
     phone, number_sex, number_year, number_month, number_is_checked, number_is_definitive, number_as_written,
     france_travail_id, caf_matricule,
     spelt_address AS address, list_sort(list_distinct(string_split(trim(spelt_address), ' '))) AS address_words
+    {frequencies}
 FROM shown
 LEFT JOIN names AS birth ON birth.code = birth_name
 LEFT JOIN names AS used ON used.code = used_name
 LEFT JOIN names AS given ON given.code = given_name
+{counted}
 )
 SELECT {traits} FROM all_traits
 """
@@ -251,12 +255,30 @@ def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space:
     connection.execute(_NODES)
 
 
-def show_faces(connection: duckdb.DuckDBPyConnection, name: str, chosen: str, *, traits: str = "*") -> None:
+def show_faces(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    chosen: str,
+    *,
+    traits: str = "*",
+    rarities: Sequence[str] = (),
+) -> None:
     """Make the temporary table `name`: the texts of the nodes that the query `chosen` gives, as people compare them.
 
-    `traits`: the columns that are wanted.
+    `traits`: the columns that are wanted. `rarities`: the traits beside which to put how frequent their value is
+    (`tf_…`), from the tables `frequency_of_…`.
     """
-    connection.execute(_FACES.format(name=name, chosen=chosen, traits=traits))
+    connection.execute(
+        _FACES.format(
+            name=name,
+            chosen=chosen,
+            traits=traits,
+            frequencies="".join(f", of_{trait}.frequency AS tf_{trait}" for trait in rarities),
+            counted=" ".join(
+                f"LEFT JOIN frequency_of_{trait} AS of_{trait} ON of_{trait}.value = coded_{trait}" for trait in rarities
+            ),
+        )
+    )
 
 
 def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> dict[str, pa.Array]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ _BY_RARITY = {
     ("birth_place", "exact"): "birth_place_name",
     ("residence", "exact"): "postal_code",
 }
+#: The traits whose rarity weighs.
+RARITIES = tuple(sorted(set(_BY_RARITY.values())))
 #: A level never seen in training is rare, not impossible.
 _RAREST_M, _RAREST_U = 2e-4, 2e-6
 #: How often true pairs disagree at least, whatever the training population did: people move, register again, change
@@ -233,10 +236,10 @@ def levels_sql() -> dict[str, str]:
     }
 
 
-def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dict[str, Any]:
+def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
     """Splink settings: the comparisons above in an engine's words, with the parameters of `model` when there is one.
 
-    The prior odds follow the number of nodes: the more persons, the less likely that two of them are one.
+    The odds that two nodes are one before anything is compared are even here: `score` adds those of the data.
     """
     comparisons = []
     for comparison, conditions in _COMPARISONS.items():
@@ -260,7 +263,7 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
     return {
         "link_type": "dedupe_only",
         "unique_id_column_name": "node",
-        "probability_two_random_records_match": 1 / max(_SMALLEST_POPULATION, nodes),
+        "probability_two_random_records_match": 0.5,
         "blocking_rules_to_generate_predictions": ["l.surname = r.surname AND l.given_first = r.given_first"],
         "comparisons": comparisons,
         "retain_matching_columns": False,
@@ -269,20 +272,61 @@ def settings_of(model: Model | None, nodes: int, dialect: str = "duckdb") -> dic
     }
 
 
+@functools.lru_cache(maxsize=4)
+def _compiled(settings: str, dialect: str) -> str:
+    """Splink's own SQL for these settings (JSON): one row per pair of `candidates`, with its match weight.
+
+    What Splink does to a model before it weighs takes longer than small months take to weigh, and is the same for all
+    of them. The SQL reads `candidates` and two tables `faces` with their frequencies.
+    """
+    from splink import SettingsCreator
+    from splink.internals.comparison_vector_values import compute_comparison_vector_values_from_id_pairs_sqls
+    from splink.internals.predict import predict_from_comparison_vectors_sqls_using_settings
+
+    creator = SettingsCreator.from_path_or_dict(json.loads(settings))
+    compiled = creator.get_settings(dialect)
+    steps = [
+        {"output_table_name": "__splink__blocked_id_pairs", "sql": "SELECT * FROM candidates"},
+        *compute_comparison_vector_values_from_id_pairs_sqls(
+            compiled._columns_to_select_for_blocking,
+            compiled._columns_to_select_for_comparison_vector_values,
+            input_tablename_l="faces",
+            input_tablename_r="faces",
+            source_dataset_input_column=compiled.column_info_settings.source_dataset_input_column,
+            unique_id_input_column=compiled.column_info_settings.unique_id_input_column,
+            link_type=compiled._link_type,
+            sql_dialect_str=dialect,
+        ),
+        *predict_from_comparison_vectors_sqls_using_settings(compiled),
+    ]
+    written = ", ".join(f"{step['output_table_name']} AS ({step['sql']})" for step in steps)
+    return f"WITH {written} SELECT node_l, node_r, match_weight FROM {steps[-1]['output_table_name']}"
+
+
+def weighing_sql(model: Model, dialect: str = "duckdb") -> str:
+    """The SQL by which an engine weighs `candidates` of `faces`: `node_l, node_r, match_weight`, at even prior odds."""
+    return _compiled(json.dumps(settings_of(model, dialect)), dialect)
+
+
 def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) -> None:
     """Weigh the pairs of the temporary table `candidates` (join_key_l, join_key_r, match_key) of rows of `faces`.
 
     Makes the temporary table `scored` (node_l, node_r, weight in log2 odds), those of at least `above`.
     """
-    linker = _linker(connection, model)
-    api = linker._db_api
-    linker.table_management.register_blocked_pairs_for_predict(api.register("candidates"))
-    predicted = linker.inference.predict(threshold_match_weight=above, warning_mode="never")
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE scored AS SELECT node_l, node_r, round(match_weight, 6) AS weight"
-        f" FROM {predicted.physical_name}"
+        f"""
+        CREATE OR REPLACE TEMP TABLE scored AS
+        SELECT node_l, node_r, round(match_weight + $prior, 6) AS weight FROM ({weighing_sql(model)}) AS weighed
+        WHERE match_weight + $prior >= $above
+        """,
+        {"prior": _prior_weight(connection), "above": above},
     )
-    predicted.drop_table_from_database_and_remove_from_cache()
+
+
+def _prior_weight(connection: duckdb.DuckDBPyConnection) -> float:
+    """The log2 odds that two nodes at random are one person: the more persons, the less likely."""
+    nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
+    return -math.log2(max(_SMALLEST_POPULATION, nodes) - 1)
 
 
 def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, version: str = "trained") -> Model:
@@ -291,7 +335,7 @@ def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, v
     """
     from splink import block_on
 
-    linker = _linker(connection, None)
+    linker = _linker(connection)
     linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1, num_chunks=1, min_count_per_level=None)
     if labels is not None:
         linker.training.estimate_m_from_label_column(labels)
@@ -319,28 +363,45 @@ def train(connection: duckdb.DuckDBPyConnection, *, labels: str | None = None, v
     return Model(version, learnt, LEARNT_THRESHOLDS if labels is None else FROZEN_THRESHOLDS)
 
 
-def _linker(connection: duckdb.DuckDBPyConnection, model: Model | None) -> Any:
+def _linker(connection: duckdb.DuckDBPyConnection) -> Any:
+    """Splink over the table `faces`, without parameters yet."""
     from splink import Linker
     from splink.internals.duckdb.database_api import DuckDBAPI
 
     logging.getLogger("splink").setLevel(logging.ERROR)
-    api = DuckDBAPI(connection)
     nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
-    linker = Linker(api.register("faces"), settings_of(model, nodes), log_level=None, validate_settings=False)
-    for column in sorted(set(_BY_RARITY.values())):
-        prior, persons = _PRIOR_FREQUENCY[column]
-        connection.execute(_frequency_sql(column), {"prior": prior, "persons": persons})
-        linker.table_management.register_term_frequency_lookup(api.register(f"frequency_of_{column}"), column)
+    api = DuckDBAPI(connection)
+    settings = {
+        **settings_of(None),
+        "probability_two_random_records_match": 1 / max(_SMALLEST_POPULATION, nodes),
+    }
+    linker = Linker(api.register("faces"), settings, log_level=None, validate_settings=False)
+    for column in RARITIES:
+        named = f"rarity_of_{column}"
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {named} AS SELECT {column}, any_value(tf_{column}) AS tf_{column} FROM faces"
+            f" WHERE {column} IS NOT NULL GROUP BY {column}"
+        )
+        linker.table_management.register_term_frequency_lookup(api.register(named), column)
     return linker
 
 
-def _frequency_sql(column: str) -> str:
-    """How often a value occurs: counted in the data at hand, drawn towards a prior where they are few."""
-    value = "10_000 * year::INTEGER + 100 * month + day" if column == "birth_day" else column
-    return f"""
-        CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
-        WITH counted AS (SELECT {value} AS value, count(*) AS bearers FROM nodes WHERE value IS NOT NULL GROUP BY value)
-        SELECT {"text" if column in _CODED else "value"} AS {column},
-            (bearers + $persons * $prior) / ((SELECT sum(bearers) FROM counted) + $persons) AS tf_{column}
-        FROM counted {"JOIN spellings ON code = value" if column in _CODED else ""}
+def count_frequencies(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the temporary tables `frequency_of_…` (value, frequency) of the traits whose rarity weighs.
+
+    Counted in the data at hand, drawn towards a prior where they are few. Reads `nodes`.
     """
+    for column in RARITIES:
+        prior, persons = _PRIOR_FREQUENCY[column]
+        value = "10_000 * year::INTEGER + 100 * month + day" if column == "birth_day" else column
+        connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE frequency_of_{column} AS
+            WITH counted AS (
+                SELECT {value} AS value, count(*) AS bearers FROM nodes WHERE value IS NOT NULL GROUP BY value
+            )
+            SELECT value, (bearers + $persons * $prior) / ((SELECT sum(bearers) FROM counted) + $persons) AS frequency
+            FROM counted
+            """,
+            {"prior": prior, "persons": persons},
+        )
