@@ -47,38 +47,45 @@ END
 _FIRST_BIRTH_YEAR = 1900
 
 
-def _heard(words: str) -> str:
-    """The SQL of how words, separated by blanks, sound."""
-    unaspirated = f"replace(regexp_replace({words}, '\\bH', '', 'g'), 'PH', 'F')"
+def _heard(word: str) -> str:
+    """The SQL of how a word sounds."""
+    unaspirated = f"replace(regexp_replace({word}, '^H', ''), 'PH', 'F')"
     plain = f"translate(replace({unaspirated}, 'X', 'KS'), 'CQZ', 'KKS')"
-    sound = f"regexp_replace(regexp_replace({plain}, '\\b[AEIOUY]', 'A', 'g'), '([A-Z])[AEIOUYHW]+', '\\1', 'g')"
+    sound = f"regexp_replace(regexp_replace({plain}, '^[AEIOUY]', 'A'), '([A-Z])[AEIOUYHW]+', '\\1', 'g')"
     for consonant in "BDFGJKLMNPRSTV":
         sound = f"replace({sound}, '{consonant * 2}', '{consonant}')"
     return sound
 
 
-_HEARD = _heard("array_to_string(tokens, ' ')")
+# How each word sounds: consonants, those that French writes in several ways brought to one, none doubled. Short words
+# say too little.
+_SOUNDS = f"""
+WITH heard AS (SELECT code, {_heard("written")} AS sound FROM written)
+SELECT CASE WHEN length(sound) > 2 THEN sound END AS sound FROM heard ORDER BY code
+"""
 
+# Most names are words of plain letters, and need no replacement by pattern. Only given names are compared by their
+# tokens, only surnames by their parts.
 _NAMES = f"""
 WITH folded AS (
-    SELECT code, upper(coalesce(ascii, strip_accents(written))) AS plain
+    SELECT code, is_given, is_surname, upper(coalesce(ascii, strip_accents(written))) AS plain,
+        regexp_full_match(plain, '[A-Z][A-Z''-]*( [A-Z][A-Z''-]*)*') AS is_plain
     FROM written LEFT JOIN transliterated USING (code)
 ), spoken AS (
-    SELECT code, regexp_replace(plain, '[^A-Z]+', '', 'g') AS compact,
-        string_split(trim(regexp_replace(plain, '[^A-Z]+', ' ', 'g')), ' ') AS parts,
-        string_split(trim(regexp_replace(regexp_replace(plain, '[-'']', '', 'g'), '[^A-Z]+', ' ', 'g')), ' ') AS tokens
+    SELECT code, is_given, is_surname,
+        CASE WHEN is_plain THEN translate(plain, '-'' ', '') ELSE regexp_replace(plain, '[^A-Z]+', '', 'g') END AS compact,
+        CASE WHEN is_plain THEN translate(plain, '-''', '  ') ELSE regexp_replace(plain, '[^A-Z]+', ' ', 'g') END AS parts,
+        CASE WHEN is_plain THEN translate(plain, '-''', '')
+            ELSE trim(regexp_replace(translate(plain, '-''', ''), '[^A-Z]+', ' ', 'g')) END AS tokens
     FROM folded
-), heard AS (
-    -- how each word sounds: consonants, those that French writes in several ways brought to one, none doubled
-    SELECT *, {_HEARD} AS heard,
-        compact = '' OR compact IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)}) AS is_filler
+), told AS (
+    SELECT *, compact = '' OR compact IN ({", ".join(f"'{name}'" for name in _PLACEHOLDER_NAMES)}) AS is_filler
     FROM spoken
 )
-SELECT code, CASE WHEN NOT is_filler THEN compact END AS compact, CASE WHEN NOT is_filler THEN tokens[1] END AS first,
-    CASE WHEN NOT is_filler THEN list_filter(string_split(heard, ' '), lambda word: length(word) > 2) END AS skeletons,
-    CASE WHEN NOT is_filler THEN tokens END AS tokens, list_filter(parts, lambda part: length(part) > 3) AS parts
-FROM heard
-ORDER BY code
+SELECT CASE WHEN NOT is_filler THEN compact END AS compact,
+    CASE WHEN is_given AND NOT is_filler THEN string_split(tokens, ' ') END AS tokens,
+    CASE WHEN is_surname THEN list_filter(string_split(parts, ' '), lambda part: length(part) > 3) END AS parts
+FROM told ORDER BY code
 """
 
 _DATES = f"""
@@ -123,7 +130,9 @@ WITH compact AS (
         france_travail_id_of_compacted(france_travail_id) AS france_travail_id,
         caf_matricule_of_compacted(caf_matricule) AS caf_matricule,
         partner || ':' || nullif(trim(department_person_id), '') AS local_id,
-        CASE WHEN email LIKE '%_@_%._%' THEN lower(regexp_extract(trim(email), '^[^\\s,;/]+')) END AS email,
+        CASE WHEN email NOT LIKE '%_@_%._%' THEN NULL
+            WHEN regexp_matches(email, '[\\s,;/]') THEN lower(regexp_extract(trim(email), '^[^\\s,;/]+'))
+            ELSE lower(email) END AS email,
         CASE WHEN regexp_full_match(phone, '0[0-9]{9}') THEN right(phone, 9)
             ELSE right(regexp_replace(regexp_extract(phone, '^[^,;/]+'), '[^0-9]', '', 'g'), 9) END AS phone
     FROM compact
@@ -189,7 +198,7 @@ SELECT node, coalesce(birth.compact, used.compact) AS surname, coalesce(used.com
     [birth.compact, used.compact] AS surnames,
     [given.tokens[1], array_to_string(given.tokens[1:2], ''), array_to_string(given.tokens[1:3], '')] AS given_starts,
     given.compact AS given, given.tokens AS given_tokens, given.first AS given_first,
-    given.skeletons AS given_skeletons,
+    list_filter(given.skeletons, lambda sound: sound IS NOT NULL) AS given_skeletons,
     sex, year, month, day, coded_birth_day AS birth_day, is_approximate,
     birth_place_code, birth_place_name, residence_code, postal_code, email,
     string_split_regex(mailbox, '[^A-Z]+') AS email_names,
@@ -284,23 +293,30 @@ def show_faces(
 def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> dict[str, pa.Array]:
     """The columns of names as codes: of the name as written, and of each spelling that is compared for equality."""
     encoded = pa.concat_arrays(columns).dictionary_encode()
-    _register_written(connection, encoded.dictionary)
-    connection.register("transliterated", _transliterated(connection))
-    names = connection.sql(_NAMES).to_arrow_table()
-    spelt = pa.concat_arrays([names[name].combine_chunks() for name in ("compact", "first")])
-    spelt = spelt.dictionary_encode()
-    compact, first = (spelt.indices[start : start + len(names)] for start in (0, len(names)))
-    for name, table in (
-        ("names", names),
-        ("spellings", pa.table({"code": _ranks(spelt.dictionary), "text": spelt.dictionary})),
-    ):
-        connection.register("arriving", table)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM arriving")
-        connection.unregister("arriving")
-    connection.unregister("transliterated")
-    connection.unregister("written")
     length = len(columns[0])
     birth, used, given = (encoded.indices[start : start + length] for start in (0, length, 2 * length))
+    _register_written(
+        connection,
+        encoded.dictionary,
+        is_surname=_named(encoded.dictionary, birth, used),
+        is_given=_named(encoded.dictionary, given),
+    )
+    connection.register("transliterated", _transliterated(connection))
+    read = connection.sql(_NAMES).to_arrow_table()
+    connection.unregister("written")
+    compact, tokens, parts = (column.combine_chunks() for column in read.columns)
+    first = pc.list_element(tokens, 0)
+    spelt = pa.concat_arrays([compact, first]).dictionary_encode()
+    for name, table in (
+        ("names", {"code": _ranks(compact), "compact": compact, "first": first, "skeletons": _sounds(connection, tokens),
+                   "tokens": tokens, "parts": parts}),
+        ("spellings", {"code": _ranks(spelt.dictionary), "text": spelt.dictionary}),
+    ):  # fmt: skip
+        connection.register("arriving", pa.table(table))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM arriving")
+        connection.unregister("arriving")
+    compact, first = (spelt.indices[start : start + len(read)] for start in (0, len(read)))
+    connection.unregister("transliterated")
     birth_compact, used_compact = compact.take(birth), compact.take(used)
     return {
         "birth_name": birth,
@@ -311,6 +327,12 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
         "given": compact.take(given),
         "given_first": first.take(given),
     }
+
+
+def _sounds(connection: duckdb.DuckDBPyConnection, names: pa.Array) -> pa.Array:
+    """How each word of names sounds, null where it says too little. `names`: a list of words each, or null."""
+    (sounds,) = _standard(connection, names.values, _SOUNDS)
+    return pa.ListArray.from_arrays(names.offsets, sounds, mask=names.is_null())
 
 
 def _standard(
@@ -324,8 +346,16 @@ def _standard(
     return [one.combine_chunks().take(encoded.indices) for one in found.columns]
 
 
-def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array) -> None:
-    connection.register("written", pa.table({"code": _ranks(texts), "written": texts}))
+def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array, **about: pa.Array) -> None:
+    connection.register("written", pa.table({"code": _ranks(texts), "written": texts, **about}))
+
+
+def _named(texts: pa.Array, *columns: pa.Array) -> pa.Array:
+    """Of each text, whether a record of one of the columns (indices of texts) has it."""
+    has = np.zeros(len(texts), dtype=bool)
+    for indices in columns:
+        has[indices.drop_null().to_numpy()] = True
+    return pa.array(has)
 
 
 def _ranks(values: pa.Array) -> pa.Array:
