@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ from insertion_pipeline.commands.session import session_of as _session
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from insertion_pipeline.identity.scoring import Weighing
     from insertion_pipeline.ingestion.judging import Judgement
     from insertion_pipeline.ingestion.landing import Answer
     from insertion_pipeline.ingestion.receipts import Receipt
@@ -454,11 +456,8 @@ def run(
 
     if month and months:
         raise WrongUsage("--month ou --months, pas les deux.")
-    if engine not in ("duckdb", "spark"):
-        raise WrongUsage(f"Moteur {engine!r} inconnu : duckdb ou spark.")
+    _require_engine(engine)
     session = _session(ctx)
-    if engine == "spark":
-        _refuse_without_spark()
     ran = _run(session, _span(month, months), engine)
     if session.as_json:
         say(ran.to_json())
@@ -467,10 +466,14 @@ def run(
     return ExitCode.DONE
 
 
-def _refuse_without_spark() -> None:
-    """Say what is missing before anything is made."""
+def _require_engine(engine: str) -> None:
+    """Refuse an unknown engine, or say what Spark lacks, before anything is made."""
     from importlib.util import find_spec
 
+    if engine not in ("duckdb", "spark"):
+        raise WrongUsage(f"Moteur {engine!r} inconnu : duckdb ou spark.")
+    if engine == "duckdb":
+        return
     if find_spec("pyspark") is None:
         raise WrongUsage("Le moteur spark n'est pas installé ici : make spark, ou relancez sans --engine.")
     java_home = os.environ.get("JAVA_HOME")
@@ -598,6 +601,7 @@ def link(
     store: Annotated[
         bool, typer.Option("--store", help="Garder la mesure de --evaluate avec le modèle du programme.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="Ce qui pèse les paires : duckdb ou spark.")] = "duckdb",
 ) -> ExitCode:
     """Rapprocher des fiches : lesquelles parlent de la même personne."""
     import pyarrow.parquet as pq
@@ -608,6 +612,7 @@ def link(
     from insertion_pipeline.identity.register import name_all
     from insertion_pipeline.identity.scoring import frozen_model
 
+    _require_engine(engine)
     session = _session(ctx)
     _require_files([records] if evaluate is None else [records, evaluate])
     if store and (evaluate is None or train):
@@ -615,7 +620,8 @@ def link(
     try:
         with screen.working("Rapprochement", silent=session.as_json):
             given = pq.read_table(records)
-            table = linkage.link(given, session.lake, train=train)
+            with _weighing(session, engine) as weighing:
+                table = linkage.link(given, session.lake, train=train, weighing=weighing)
             if register is not None:
                 version = "trained" if train else frozen_model().version
                 table = name_all(session.lake, register, table, linkage.canonical(given), model=version)
@@ -640,6 +646,22 @@ def link(
     else:
         screen.show_link(answer)
     return ExitCode.DONE
+
+
+@contextmanager
+def _weighing(session: Session, engine: str) -> Iterator[Weighing]:
+    """What weighs pairs on the engine asked for."""
+    from insertion_pipeline.identity.scoring import weigh_here
+
+    if engine == "duckdb":
+        yield weigh_here
+        return
+    from insertion_pipeline.identity.spark_weighing import SparkWeighing, session_settings
+    from insertion_pipeline.indicators.engines.spark import spark_session
+
+    master = session.settings.spark_master
+    with spark_session(session.lake, master, session_settings(), is_sealed=True) as spark:
+        yield SparkWeighing(spark)
 
 
 # -- formats -----------------------------------------------------------------------------------------------------------

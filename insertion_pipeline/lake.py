@@ -363,9 +363,9 @@ class Lake:
             yield folder
 
     @contextlib.contextmanager
-    def open_spill(self) -> Iterator[Path]:
-        """A folder of one's own outside the sealed area, for pseudonymised rows that must not outlive the block."""
-        with self._spilling(self.home) as folder:
+    def open_spill(self, *, is_sealed: bool = False) -> Iterator[Path]:
+        """A folder of one's own, for rows that must not outlive the block: pseudonymised ones, unless it is sealed."""
+        with self._spilling(self.sealed if is_sealed else self.home) as folder:
             yield folder
 
     @contextlib.contextmanager

@@ -66,21 +66,19 @@ PAIRS_PER_KEY = 20_000
 # What keys are made of. A pair of which both sides have a trusted number is not worth weighing.
 _GROUPED = """
 CREATE OR REPLACE TEMP TABLE grouped AS
-WITH starts AS (
-    SELECT code, left(text, 3) AS start, left(text, 1) AS initial FROM spellings
-)
 SELECT node, person_group, is_trusted, surname, nullif(used_surname, surname) AS other_surname, given, given_first,
     year, month, day, coalesce(postal_code, residence_code) AS residence,
     coalesce(left(coalesce(postal_code, residence_code), 2), '') AS department, birth_place_name,
-    number_as_written, france_travail_id,
-    caf_matricule, email, phone, address, birth.start AS surname_start, forename.start AS given_start,
-    left(number_as_written, 4) AS number_start, right(number_as_written, 4) AS number_end,
-    CASE WHEN used.initial < forename.initial THEN used.initial || forename.initial
-        ELSE forename.initial || used.initial END AS initials
+    number_as_written, france_travail_id, caf_matricule, email, phone, address,
+    CASE WHEN used_initial < given_initial THEN 32 * used_initial + given_initial
+        ELSE 32 * given_initial + used_initial END AS initials
+    {starts}
 FROM nodes JOIN groups USING (node)
-LEFT JOIN starts AS birth ON birth.code = surname
-LEFT JOIN starts AS used ON used.code = used_surname
-LEFT JOIN starts AS forename ON forename.code = given
+"""
+_STARTS = """,
+    (SELECT left(text, 3) FROM spellings WHERE code = surname) AS surname_start,
+    (SELECT left(text, 3) FROM spellings WHERE code = given) AS given_start,
+    left(number_as_written, 4) AS number_start, right(number_as_written, 4) AS number_end
 """
 
 _KEY_SIZES = """
@@ -130,9 +128,9 @@ def block(
     `is_unknown`: a model is learnt from these very data. Reads `nodes` and `groups` (node, person_group, is_trusted).
     Returns the keys that broke the budget.
     """
-    connection.execute(_GROUPED)
     are_few = connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0] <= _FEW_NODES
     rules = {**_RULES, **(_WIDE_RULES if are_few else {}), **(_WIDEST_RULES if are_few and is_unknown else {})}
+    connection.execute(_GROUPED.format(starts=_STARTS if is_unknown else ""))
     connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys(rules, "NOT is_trusted"))
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys(rules, "is_trusted", met_in="doubtful_keys")

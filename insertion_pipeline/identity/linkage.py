@@ -33,7 +33,7 @@ from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, bloc
 from insertion_pipeline.identity.clustering import Edge, cluster, components
 from insertion_pipeline.identity.guarding import guard, tell
 from insertion_pipeline.identity.normalising import NAMES_AND_BIRTH, PERSON_SCHEMA, show_faces, standardise
-from insertion_pipeline.identity.scoring import Model, Thresholds
+from insertion_pipeline.identity.scoring import Model, Thresholds, Weighing, weigh_here
 from insertion_pipeline.lake import Lake
 
 #: The weight of an identifier other than the person's number, when the traits agree with it.
@@ -97,11 +97,12 @@ def link(
     model: Model | None = None,
     train: bool = False,
     decisions: pa.Table | None = None,
+    weighing: Weighing = weigh_here,
 ) -> pa.Table:
     """Link a table of canonical person records. One row per input row (`LINK_SCHEMA`), ordered by `record_id`.
 
     The two person spaces are linked apart. `train` learns a model from these very records first. `decisions`: pairs
-    that must be one person or must not (`constraints.DECISIONS_SCHEMA`).
+    that must be one person or must not (`constraints.DECISIONS_SCHEMA`). `weighing`: the engine that weighs pairs.
     Raises `UnusableRecords` or `UnusableDecisions`.
     """
     checked = canonical(records)
@@ -113,6 +114,7 @@ def link(
             model=model,
             train=train,
             decisions=decisions,
+            weighing=weighing,
         )
         for space in ("fr", "be")
     ]
@@ -147,6 +149,7 @@ def link_space(
     model: Model | None = None,
     train: bool = False,
     decisions: pa.Table | None = None,
+    weighing: Weighing = weigh_here,
     pairs_per_key: int = PAIRS_PER_KEY,
 ) -> Linkage:
     """Link the records of one person space, which are canonical already. Arguments: see `link`."""
@@ -159,7 +162,7 @@ def link_space(
         _number_pass(connection)
         constraints.apply(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
-        thresholds = _score(connection, model, train=train)
+        thresholds = _score(connection, model, train=train, weighing=weighing)
         _cluster(connection, thresholds)
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
         persons = _persons(connection, space, thresholds)
@@ -387,7 +390,9 @@ WHERE person_group NOT IN (SELECT unnest([group_l, group_r]) FROM lone_edges)
 """
 
 
-def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool) -> Thresholds:
+def _score(
+    connection: duckdb.DuckDBPyConnection, model: Model | None, *, train: bool, weighing: Weighing
+) -> Thresholds:
     """Make `weighed` (node_l, node_r, weight, method, guard: the traits that forbid the union) and `faces`, the nodes
     that were compared."""
     scoring.count_frequencies(connection)
@@ -396,11 +401,9 @@ def _score(connection: duckdb.DuckDBPyConnection, model: Model | None, *, train:
         model = scoring.train(connection)
     model = model or scoring.frozen_model()
     tell(connection)
-    compared = (
-        "SELECT unnest([join_key_l, join_key_r]) FROM candidates UNION SELECT unnest([node_l, node_r]) FROM told"
-    )
+    compared = "SELECT unnest([join_key_l, join_key_r]) FROM candidates UNION SELECT unnest([node_l, node_r]) FROM told"
     show_faces(connection, "faces", compared, rarities=scoring.RARITIES)
-    scoring.score(connection, model, above=model.thresholds.unscored)
+    scoring.score(connection, model, above=model.thresholds.unscored, weighing=weighing)
     guard(connection, above=model.thresholds.review, number_reliability=model.number_reliability)
     connection.execute(_EDGES, {"identifier": _IDENTIFIER_WEIGHT})
     return model.thresholds

@@ -12,6 +12,7 @@ names stand in a node as codes of their spelling: equality of codes is equality 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 import duckdb
 import numpy as np
@@ -73,8 +74,10 @@ WITH folded AS (
     FROM written LEFT JOIN transliterated USING (code)
 ), spoken AS (
     SELECT code, is_given, is_surname,
-        CASE WHEN is_plain THEN translate(plain, '-'' ', '') ELSE regexp_replace(plain, '[^A-Z]+', '', 'g') END AS compact,
-        CASE WHEN is_plain THEN translate(plain, '-''', '  ') ELSE regexp_replace(plain, '[^A-Z]+', ' ', 'g') END AS parts,
+        CASE WHEN is_plain THEN translate(plain, '-'' ', '')
+            ELSE regexp_replace(plain, '[^A-Z]+', '', 'g') END AS compact,
+        CASE WHEN is_plain THEN translate(plain, '-''', '  ')
+            ELSE regexp_replace(plain, '[^A-Z]+', ' ', 'g') END AS parts,
         CASE WHEN is_plain THEN translate(plain, '-''', '')
             ELSE trim(regexp_replace(translate(plain, '-''', ''), '[^A-Z]+', ' ', 'g')) END AS tokens
     FROM folded
@@ -155,31 +158,33 @@ SELECT * EXCLUDE (number_text),
     CASE WHEN $space = 'fr' AND length(number_text) = 15 THEN left(number_text, 13)
          WHEN length(number_text) BETWEEN 6 AND 20 AND ltrim(number_text, number_text[1]) <> '' THEN number_text
     END AS number_as_written,
-    CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt
-FROM numbers
-"""
-
-# One row per distinct set of traits, named by its first record. Records that say too little to be called the same stay
-# apart.
-_NODES = """
-CREATE OR REPLACE TEMP TABLE record_traits AS
-SELECT record, hash(
+    CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt,
+    record AS node, 1 AS records,
+    -- records that say too little to be called the same stay apart
+    hash(
         number, number_is_checked, number_as_written, ntt, france_travail_id, caf_matricule, local_id, surname,
         used_surname, given_name, sex, year, month, day, birth_place_code, birth_place_name, residence_code,
         postal_code, address, email, phone,
         CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL
             OR record IN (FROM decided) THEN record END
     ) AS traits
-FROM standard;
+FROM numbers
+"""
+
+# One row per distinct set of traits, named by its first record.
+_NODES = """
 CREATE OR REPLACE TEMP TABLE repeated AS
-WITH same AS (SELECT traits, min(record) AS node, count(*) AS records FROM record_traits GROUP BY traits)
-SELECT record, node, records FROM record_traits JOIN same USING (traits) WHERE records > 1;
+WITH same AS (SELECT traits, min(record) AS node, count(*) AS records FROM standard GROUP BY traits HAVING records > 1)
+SELECT record, same.node, same.records FROM standard JOIN same USING (traits);
 CREATE OR REPLACE TEMP TABLE record_nodes AS
-SELECT record, coalesce(node, record) AS node FROM standard LEFT JOIN repeated USING (record);
-CREATE OR REPLACE TEMP TABLE nodes AS
-SELECT record AS node, coalesce(records, 1) AS records, * EXCLUDE (record, node, records)
-FROM standard LEFT JOIN repeated USING (record) WHERE node IS NULL OR node = record;
-DROP TABLE record_traits; DROP TABLE repeated; DROP TABLE standard
+SELECT record, coalesce(repeated.node, record) AS node FROM standard LEFT JOIN repeated USING (record);
+DELETE FROM standard WHERE record IN (SELECT record FROM repeated WHERE record <> node);
+UPDATE standard SET records = repeated.records FROM repeated WHERE standard.node = repeated.record;
+DROP TABLE repeated;
+ALTER TABLE standard DROP record;
+ALTER TABLE standard DROP traits;
+DROP TABLE IF EXISTS nodes;
+ALTER TABLE standard RENAME TO nodes
 """
 
 _FACES = """
@@ -284,7 +289,8 @@ def show_faces(
             traits=traits,
             frequencies="".join(f", of_{trait}.frequency AS tf_{trait}" for trait in rarities),
             counted=" ".join(
-                f"LEFT JOIN frequency_of_{trait} AS of_{trait} ON of_{trait}.value = coded_{trait}" for trait in rarities
+                f"LEFT JOIN frequency_of_{trait} AS of_{trait} ON of_{trait}.value = coded_{trait}"
+                for trait in rarities
             ),
         )
     )
@@ -307,17 +313,19 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
     compact, tokens, parts = (column.combine_chunks() for column in read.columns)
     first = pc.list_element(tokens, 0)
     spelt = pa.concat_arrays([compact, first]).dictionary_encode()
+    skeletons = _sounds(connection, tokens)
     for name, table in (
-        ("names", {"code": _ranks(compact), "compact": compact, "first": first, "skeletons": _sounds(connection, tokens),
-                   "tokens": tokens, "parts": parts}),
-        ("spellings", {"code": _ranks(spelt.dictionary), "text": spelt.dictionary}),
-    ):  # fmt: skip
-        connection.register("arriving", pa.table(table))
+        ("names", {"compact": compact, "first": first, "skeletons": skeletons, "tokens": tokens, "parts": parts}),
+        ("spellings", {"text": spelt.dictionary}),
+    ):
+        first_of = next(iter(table.values()))
+        connection.register("arriving", pa.table({"code": _ranks(first_of), **table}))
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM arriving")
         connection.unregister("arriving")
     compact, first = (spelt.indices[start : start + len(read)] for start in (0, len(read)))
     connection.unregister("transliterated")
     birth_compact, used_compact = compact.take(birth), compact.take(used)
+    initials = pc.index_in(pc.utf8_slice_codeunits(spelt.dictionary, 0, 1), pa.array(ascii_uppercase)).cast(pa.int16())
     return {
         "birth_name": birth,
         "used_name": used,
@@ -326,6 +334,8 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
         "used_surname": pc.coalesce(used_compact, birth_compact),
         "given": compact.take(given),
         "given_first": first.take(given),
+        "used_initial": initials.take(pc.coalesce(used_compact, birth_compact)),
+        "given_initial": initials.take(compact.take(given)),
     }
 
 

@@ -13,7 +13,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -308,7 +308,18 @@ def weighing_sql(model: Model, dialect: str = "duckdb") -> str:
     return _compiled(json.dumps(settings_of(model, dialect)), dialect)
 
 
-def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) -> None:
+#: Weighs the pairs of `candidates` by a model; gives the SQL of the relation (node_l, node_r, match_weight).
+Weighing = Callable[[duckdb.DuckDBPyConnection, Model], str]
+
+
+def weigh_here(connection: duckdb.DuckDBPyConnection, model: Model) -> str:
+    """In DuckDB, on this machine."""
+    return f"({weighing_sql(model)})"
+
+
+def score(
+    connection: duckdb.DuckDBPyConnection, model: Model, *, above: float, weighing: Weighing = weigh_here
+) -> None:
     """Weigh the pairs of the temporary table `candidates` (join_key_l, join_key_r, match_key) of rows of `faces`.
 
     Makes the temporary table `scored` (node_l, node_r, weight in log2 odds), those of at least `above`.
@@ -316,7 +327,7 @@ def score(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) 
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE scored AS
-        SELECT node_l, node_r, round(match_weight + $prior, 6) AS weight FROM ({weighing_sql(model)}) AS weighed
+        SELECT node_l, node_r, round(match_weight + $prior, 6) AS weight FROM {weighing(connection, model)} AS weighed
         WHERE match_weight + $prior >= $above
         """,
         {"prior": _prior_weight(connection), "above": above},

@@ -38,14 +38,17 @@ _RESULTS: Mapping[str, str] = {
 
 
 @contextmanager
-def spark_session(lake: Lake, master: str, extra: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+def spark_session(
+    lake: Lake, master: str, extra: Mapping[str, str] | None = None, *, is_sealed: bool = False
+) -> Iterator[SparkSession]:
     """A session, stopped at the end of the block. On this machine (`local[…]`) it listens on loopback alone.
 
     Spark reads `spark-defaults.conf` of `SPARK_CONF_DIR` first; `extra` comes last but for what results depend on.
+    `is_sealed`: for rows with identities, which spill into the sealed area.
     """
     from pyspark.sql import SparkSession
 
-    with lake.open_spill() as spill:
+    with lake.open_spill(is_sealed=is_sealed) as spill:
         builder = SparkSession.builder.master(master).appName("insertion-pipeline")
         here = {
             "spark.driver.host": "127.0.0.1",
