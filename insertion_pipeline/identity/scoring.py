@@ -279,6 +279,7 @@ def _compiled(settings: str, dialect: str) -> str:
     What Splink does to a model before it weighs takes longer than small months take to weigh, and is the same for all
     of them. The SQL reads `candidates` and two tables `faces` with their frequencies.
     """
+    import sqlglot
     from splink import SettingsCreator
     from splink.internals.comparison_vector_values import compute_comparison_vector_values_from_id_pairs_sqls
     from splink.internals.predict import predict_from_comparison_vectors_sqls_using_settings
@@ -300,7 +301,9 @@ def _compiled(settings: str, dialect: str) -> str:
         *predict_from_comparison_vectors_sqls_using_settings(compiled),
     ]
     written = ", ".join(f"{step['output_table_name']} AS ({step['sql']})" for step in steps)
-    return f"WITH {written} SELECT node_l, node_r, match_weight FROM {steps[-1]['output_table_name']}"
+    query = f"WITH {written} SELECT node_l, node_r, match_weight FROM {steps[-1]['output_table_name']}"
+    # Splink writes types that Spark has under another name, and translates them on the way to it
+    return query if dialect == "duckdb" else sqlglot.transpile(query, read=dialect, write=dialect)[0]
 
 
 def weighing_sql(model: Model, dialect: str = "duckdb") -> str:
