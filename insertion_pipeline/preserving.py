@@ -89,7 +89,8 @@ def gather(lake: Lake) -> None:
     lake.fetch(lake.home / "releases.json", changes=True)
     for space in ("fr", "be"):
         lake.fetch(lake.landing / "register" / space / "register.json", changes=True)
-        lake.fetch(lake.landing / "decisions" / f"{space}.parquet", changes=True)
+        for decided in (f"{space}.parquet", f"thresholds-{space}.json"):
+            lake.fetch(lake.landing / "decisions" / decided, changes=True)
 
 
 def back_up_to(home: Path, archive: str) -> Backup:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app
-from insertion_pipeline.identity import decisions, ledger, resolving, reviewing, rights, rotating
+from insertion_pipeline.identity import decisions, ledger, resolving, reviewing, rights, rotating, thresholds
+from insertion_pipeline.identity.scoring import frozen_model
 from insertion_pipeline.lake import Lake
 from insertion_pipeline_tests.artefacts import shown_texts
 from insertion_pipeline_tests.reviewed_home import NUMBERS, ROWS, Home
@@ -160,6 +162,23 @@ def test_thresholds_come_from_labels_each_standing_for_its_band(lake: Lake, monk
     assert shares == {3.0: 0.3, 9.0: 0.8, 12.0: 1.0, 24.0: 1.0}
     assert reviewing.thresholds(lake, "fr", precision=0.99).join_from == 9.0
 
+    adopted = reviewing.adopt(lake, "fr", precision=0.999, by="anne")
+    assert (adopted.join_from_in_force, adopted.review_from_in_force) == (12.0, 3.0)
+    assert thresholds.in_force(lake, "fr") == replace(frozen_model().thresholds, join=12.0, neighbours=12.0)
+    assert thresholds.digests(lake) == ("fr: join 12, review 3",)
+    with pytest.raises(reviewing.TooFewLabels):
+        reviewing.adopt(lake, "be", precision=0.999, by="anne")
+
+
+def test_adopted_thresholds_are_obeyed_and_stand_in_the_name_of_releases(home: Home) -> None:
+    assert home.together() == FOUND
+    assert thresholds.digests(home.lake) == ()
+    thresholds.adopt(home.lake, "fr", join=200.0, review=3.0)
+    home.run()
+    assert home.together() == {frozenset(one) for one in "12345"}, "no weight is that great"
+    assert {pair.state for pair in reviewing.queue(home.lake, "fr")} == {"guarded", "grey"}
+    assert thresholds.digests(home.lake) == ("fr: join 200, review 3",)
+
 
 def test_the_commands_answer_with_codes(home: Home) -> None:
     runner, place = CliRunner(), ["--home", str(home.lake.home), "--json"]
@@ -172,3 +191,4 @@ def test_the_commands_answer_with_codes(home: Home) -> None:
     assert runner.invoke(app, [*place, "review", "decide", "nothing", "same"]).exit_code == 4
     assert runner.invoke(app, [*place, "review", "decide", pairs["vetoed"], "perhaps"]).exit_code == 4
     assert runner.invoke(app, [*place, "review", "thresholds"]).exit_code == 0
+    assert runner.invoke(app, [*place, "review", "thresholds", "--adopt", "--by", "anne"]).exit_code == 3

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from insertion_pipeline.commands.session import ExitCode, Held, WrongUsage, say, session_of
+from insertion_pipeline.commands.session import ExitCode, Held, Refused, WrongUsage, say, session_of
 
 if TYPE_CHECKING:
     from insertion_pipeline.identity.reviewing import ReviewedPair
@@ -128,6 +128,8 @@ def review_thresholds(
     ctx: typer.Context,
     space: SpaceOption = "fr",
     precision: Annotated[float, typer.Option(min=0.5, max=1, help="Précision voulue des réunions.")] = 0.999,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Les mettre en vigueur dès le prochain traitement.")] = False,
+    by: ByOption = None,
 ) -> ExitCode:
     """Ce que les étiquettes de l'échantillon disent des seuils, à côté de ceux en vigueur."""
     from rich.table import Table
@@ -136,7 +138,15 @@ def review_thresholds(
     from insertion_pipeline.screen import console
 
     session = session_of(ctx)
-    told = reviewing.thresholds(session.lake, space, precision=precision)
+    lake = session.lake
+    try:
+        if adopt:
+            with lake.writer_lock(wait=session.waits, holder=f"insertion review, processus {os.getpid()}"):
+                told = reviewing.adopt(lake, space, precision=precision, by=by or getpass.getuser())
+        else:
+            told = reviewing.thresholds(lake, space, precision=precision)
+    except reviewing.TooFewLabels:
+        raise Refused("Les étiquettes ne donnent pas cette précision : en poser d'autres, ou demander moins.") from None
     if session.as_json:
         say(told.to_json())
         return ExitCode.DONE

@@ -14,14 +14,14 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import decisions, linkage, quality, records
+from insertion_pipeline.identity import decisions, linkage, quality, records, thresholds
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
@@ -120,7 +120,7 @@ def resolve(
 ) -> Resolution:
     """Link every record of `months` and write the sealed identity tables of both person spaces.
 
-    The outcome depends on the deliveries in force for these months and on the frozen model, on nothing else: give it
+    The outcome depends on the deliveries in force for these months, on what reviewers decided and on the model: give it
     all the months whose tables must agree on who is who.
     """
     chosen = tuple(sorted(set(months)))
@@ -223,8 +223,10 @@ def _resolve_space(
     register = Register.opened(lake, space).without_erased()
     if len(canonical) == 0:
         return _nobody(lake, space), None
-    linked = linkage.link_space(canonical, space, lake, decisions=decisions.constraints(lake, space, canonical))
-    named, _ = name_persons(register, linked.persons, canonical, model=frozen_model().version)
+    model = replace(frozen_model(), thresholds=thresholds.in_force(lake, space))
+    decided = decisions.constraints(lake, space, canonical)
+    linked = linkage.link_space(canonical, space, lake, model=model, decisions=decided)
+    named, _ = name_persons(register, linked.persons, canonical, model=model.version)
     key = lake.identity_key(space)
     connection.register("linked", named)
     connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))

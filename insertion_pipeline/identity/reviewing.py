@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline.identity import constraints, decisions, ledger, records, resolving, scoring
+from insertion_pipeline.identity import thresholds as adopted_thresholds
 from insertion_pipeline.identity.decisions import VERDICTS as VERDICTS
 from insertion_pipeline.identity.decisions import Verdict as Verdict
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
 from insertion_pipeline.identity.register import REGISTER_PURPOSE
-from insertion_pipeline.identity.scoring import FROZEN_THRESHOLDS
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.registry import Registry, Space
 
@@ -71,6 +71,10 @@ COMPARISONS: Mapping[str, str] = {
 
 class UnknownPair(Exception):
     """No pair of the queue or of the sample has that name."""
+
+
+class TooFewLabels(Exception):
+    """The labels of the sample do not reach the precision that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -386,15 +390,33 @@ def thresholds(lake: Lake, space: Space, *, precision: float = 0.999) -> Thresho
         join_from = band
     found_same = [band for band, labels in free.items() if any(is_same for is_same, _ in labels)]
     labels = sum(len(one) for one in strata.values())
+    in_force = adopted_thresholds.in_force(lake, space)
     return Thresholds(
         labels,
         precision,
         join_from,
         min(found_same, default=None),
-        FROZEN_THRESHOLDS.join,
-        FROZEN_THRESHOLDS.review,
+        in_force.join,
+        in_force.review,
         bands,
     )
+
+
+def adopt(lake: Lake, space: Space, *, precision: float, by: str) -> Thresholds:
+    """Let the thresholds that the labels give hold from the next run on; the ledger notes who and which.
+
+    Raises `TooFewLabels`. The caller holds the writer's lock.
+    """
+    told = thresholds(lake, space, precision=precision)
+    if told.join_from is None:
+        raise TooFewLabels(space)
+    review_from = told.review_from_in_force if told.review_from is None else told.review_from
+    adopted = adopted_thresholds.adopt(lake, space, join=told.join_from, review=min(review_from, told.join_from))
+    ledger.append(
+        lake, "thresholds", by, space=space, labels=told.labels, precision=f"{precision:g}",
+        join=f"{adopted.join:g}", review=f"{adopted.review:g}",
+    )  # fmt: skip
+    return thresholds(lake, space, precision=precision)
 
 
 _UNGUARDED = ("linked", "grey", "refused")

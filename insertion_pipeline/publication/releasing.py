@@ -29,7 +29,7 @@ import insertion_pipeline
 from insertion_pipeline.disclosure import SafeTable
 from insertion_pipeline.disclosure.equations import UNCUT
 from insertion_pipeline.disclosure.protecting import PARAMETERS
-from insertion_pipeline.identity import decisions
+from insertion_pipeline.identity import decisions, thresholds
 from insertion_pipeline.indicators import revisions as causes
 from insertion_pipeline.indicators.computing import coverage_path, values_path
 from insertion_pipeline.indicators.trends import trends
@@ -180,7 +180,8 @@ def inputs_of(
     deliveries = delivery_digests(lake, registry, sorted(set(read or ()) | set(published)))
     entombed = tombstones.load(lake)
     told = () if entombed.is_empty else (entombed.version,)
-    inputs = Inputs(published, deliveries, registry.digest, decisions=decisions.digests(lake), tombstones=told)
+    decided = (*decisions.digests(lake), *thresholds.digests(lake))
+    inputs = Inputs(published, deliveries, registry.digest, decisions=decided, tombstones=told)
     return replace(inputs, follows=_followed(lake, inputs))
 
 
