@@ -13,11 +13,13 @@ import pyarrow as pa
 import pytest
 
 from insertion_pipeline.identity import pseudonymising
+from insertion_pipeline.identity.linkage import link
 from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.indicators.catalogue import CompiledIndicator, facts
 from insertion_pipeline.indicators.engines.dialect import to_spark
 from insertion_pipeline.lake import Lake, in_memory
 from insertion_pipeline.registry import Registry
+from insertion_pipeline.simulation.canonical import person_records
 from insertion_pipeline_tests.indicator_rows import OCTOBER, Row, completed, grid_of, listed, siae, statement, work
 from insertion_pipeline_tests.small_spark import QUICK, need_spark
 
@@ -34,9 +36,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def spark(home: Lake) -> Iterator[SparkEngine]:
     """One session for every test of this file."""
     need_spark()
+    from insertion_pipeline.identity.spark_weighing import session_settings
     from insertion_pipeline.indicators.engines.spark import SparkEngine, spark_session
 
-    with spark_session(home, "local[2]", QUICK) as session:
+    with spark_session(home, "local[2]", {**QUICK, **session_settings()}) as session:
         yield SparkEngine(session)
 
 
@@ -79,6 +82,15 @@ SELECT grp, days, min(month) FILTER (WHERE is_over) OVER (PARTITION BY grp) AS f
     row_number() OVER (PARTITION BY grp ORDER BY sex, month DESC, days) AS rank
 FROM rows ORDER BY grp, rank
 """
+
+
+def test_pairs_weigh_the_same_and_make_the_same_persons(spark: SparkEngine, home: Lake) -> None:
+    from insertion_pipeline.identity.spark_weighing import SparkWeighing
+
+    records, _ = person_records(600, 7, 3.0)
+    here = link(records, home)
+    assert "scored" in here["match_method"].to_pylist()
+    assert link(records, home, weighing=SparkWeighing(spark.session)).equals(here)
 
 
 def test_words_that_the_engines_share_mean_the_same(spark: SparkEngine) -> None:

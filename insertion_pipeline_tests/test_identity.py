@@ -92,6 +92,15 @@ class TestNumbers:
         )
         assert len(set(persons_of(linked))) == 2
 
+    @pytest.mark.parametrize("bis", ["85230710480", "85430710426"])
+    def test_who_was_first_known_by_a_bis_number_is_one_person_under_every_name_with_the_later_niss(
+        self, lake: Lake, bis: str
+    ) -> None:
+        ilse = {"person_space": "be", "first_names": "Ilse", "birth_date": "1985-03-07", "sex": "2"}
+        known = (("VANDERMEULEN", bis), ("VANDERMEULEN", "85030710833"), ("DUBOIS", bis), ("LAMBERT", "85030710833"))
+        rows = [{**ilse, "birth_name": name, "niss": number, "partner": name + number} for name, number in known]
+        assert len(set(persons_of(link(people(*rows), lake)))) == 1
+
 
 class TestTraits:
     def test_the_person_without_a_number_is_found_by_name_and_birth_date(self, lake: Lake) -> None:
