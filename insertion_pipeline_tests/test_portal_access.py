@@ -284,6 +284,26 @@ def test_a_route_without_a_mark_answers_nobody(tmp_path: Path, registry: Registr
     assert TestClient(app).get("/oubliee").status_code == 404
 
 
+def test_a_role_opens_its_own_routes_and_no_other(served: Served) -> None:
+    people = {"depositor": "marie", "animator": "anne", "reviewer": "lea", "analyst": "luc", "administrator": "zoe"}
+    assert people.keys() == set(accounts.ROLES)
+    denied, opened = 0, []
+    for role, name in people.items():
+        browser = served.signed_in(f"{name}@exemple.fr")
+        form = {"jeton": browser.token("/compte")}
+        for route in every_route(served):
+            roles = route.endpoint.__access__[0] & people.keys()
+            if not roles or role in roles:
+                continue
+            denied += 1
+            method = "POST" if "POST" in route.methods else "GET"
+            answer = browser.client.request(method, filled(route.path), data=form if method == "POST" else None)
+            if answer.status_code != 404:
+                opened.append((role, method, route.path, answer.status_code))
+    assert opened == []
+    assert denied > 100
+
+
 def test_pages_lead_to_the_sign_in_and_the_api_answers_401(served: Served) -> None:
     client = served.browser().client
     client.follow_redirects = False
@@ -408,6 +428,18 @@ def test_every_answer_has_its_headers(served: Served) -> None:
         assert headers["x-content-type-options"] == "nosniff"
     assert "unsafe-inline" not in POLICY
     assert browser.get("/attendu").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("month", ["1900-01", "2999-12", "2026-13", "\u0662\u0660\u0662\u0666-01", "x" * 3000])
+def test_a_month_that_nobody_means_breaks_no_page(served: Served, month: str) -> None:
+    browser = served.signed_in("marie@exemple.fr")
+    animator = served.signed_in("anne@exemple.fr")
+    asked = {"mois": month, "source": "siae_monthly"}
+    pages = ("/attendu", "/deposer", "/saisir", "/neant", "/formats/siae_monthly")
+    told = {path: browser.client.get(path, params=asked).status_code for path in pages}
+    boards = ("/tableau", "/tableau/siae-07")
+    told |= {path: animator.client.get(path, params={"mois": month}).status_code for path in boards}
+    assert {path: status for path, status in told.items() if status not in (200, 404)} == {}
 
 
 def test_a_failure_of_ours_says_nothing_of_its_cause(

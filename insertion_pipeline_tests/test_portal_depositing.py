@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import threading
@@ -90,6 +91,22 @@ def test_a_test_deposits_nothing(served: Served, marie: Browser) -> None:
     tested = marie.deposit(OCTOBER, partenaire="siae-07", mois="2026-10", action="tester")
     assert "Rien n'a été déposé" in tested.text.replace("&#39;", "'")
     assert receipts(served.portal.lake) == before
+
+
+def test_what_was_tested_is_deposited_in_one_click(served: Served, tmp_path: Path) -> None:
+    browser = served.signed_in("siae-10@exemple.fr")
+    path = written(tmp_path, rows(person(1, siret="10009009100016"), person(2)), "essai.csv")
+    tested = browser.deposit(path, action="tester", partenaire="siae-10", source="siae_monthly", mois="2026-10")
+    before = len(receipts(served.portal.lake))
+    address = tested.url.path
+    assert f'action="{address}/deposer"' in tested.text
+    deposited = browser.post(f"{address}/deposer", address)
+    (receipt,) = receipts(served.portal.lake)[before:]
+    assert deposited.url.path == f"/depots/{receipt.sequence}"
+    assert receipt.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert browser.post(f"{address}/deposer", address).url.query == b"deja=1"
+    other = served.signed_in("siae-07@exemple.fr")
+    assert other.post(f"{address}/deposer", "/deposer").status_code == 404
 
 
 def test_the_same_bytes_twice_give_the_same_receipt(served: Served, marie: Browser, tmp_path: Path) -> None:

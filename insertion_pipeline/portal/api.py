@@ -30,7 +30,7 @@ from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.depositing import Upload, UploadRefused
 from insertion_pipeline.portal.formats import NoTemplate, template_of
 
-_MONTH = r"^(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])$"
+_MONTH = r"^(19|2[0-8])[0-9]{2}-(0[1-9]|1[0-2])$"
 #: A field of a form that may be left empty: forms know no null.
 _OPTIONAL = "^({0})?$"
 _SOURCE = r"^[a-z][a-z0-9_]{0,60}$"

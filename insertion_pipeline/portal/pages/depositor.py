@@ -81,11 +81,13 @@ def _months(day: Any) -> list[Month]:
 
 
 def month_of(text: str) -> Month | None:
-    """A month from an address or a form; null when it is none."""
+    """A month from an address or a form; null when it is none, or has no year before and after it."""
     try:
-        return Month.parse(text)
+        month = Month.parse(text)
+        month.plus(-12), month.plus(12)
     except InvalidMonth:
         return None
+    return month
 
 
 # -- deposit ----------------------------------------------------------------------------------------------------------
