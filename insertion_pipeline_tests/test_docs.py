@@ -155,3 +155,11 @@ def test_make_has_every_target_that_is_named() -> None:
     assert set(phony.split()) == targets
     assert named <= targets
     assert {"demo", "test"} <= named
+
+
+def test_every_promise_of_security_names_a_test_that_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "security.md").read_text()))
+    files = (REPOSITORY / "insertion_pipeline_tests").rglob("test_*.py")
+    defined = {name for file in files for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.MULTILINE)}
+    assert len(named) > 40
+    assert named - defined == set()
