@@ -109,6 +109,18 @@ def test_what_was_tested_is_deposited_in_one_click(served: Served, tmp_path: Pat
     assert other.post(f"{address}/deposer", "/deposer").status_code == 404
 
 
+def test_the_page_that_corrects_counts_as_the_verdict_does(served: Served, marie: Browser, tmp_path: Path) -> None:
+    lines = [person(n, hours="beaucoup" if n == 4 else "12,5") for n in range(12)]
+    lines[7] = lines[7].replace("MODELE7", "")  # one finding, about five columns
+    verdict = marie.deposit(
+        written(tmp_path, rows(*lines)), action="tester", partenaire="siae-07", source="siae_monthly", mois="2026-10"
+    )
+    assert ">2 constats<" in verdict.text
+    corrected = marie.get(f"{verdict.url.path}/corriger").text
+    assert "2 constats : les cellules sont marquées" in corrected
+    assert corrected.count('aria-invalid="true"') == 5
+
+
 def test_the_same_bytes_twice_give_the_same_receipt(served: Served, marie: Browser, tmp_path: Path) -> None:
     path = written(tmp_path, rows(*(person(n) for n in range(40))))
     first = marie.deposit(path, partenaire="siae-07", source="siae_monthly", mois="2026-10")

@@ -183,7 +183,7 @@ def _grid_page(
         shown_columns=lambda sheet: _marked_first(sheet, found),
         carried_from=carried_from, general=general,
         is_judged=judged_findings is not None, more=more, problem=problem, most=filling.MOST_ROWS,
-        marked=sum(map(len, found.values())),
+        total=sum(one["count"] for one in judged_findings or []),
     )  # fmt: skip
 
 
