@@ -26,12 +26,11 @@ _REPORT_POLICY = (
 )
 
 
-_OTHERS = "Descriptions et preuves"
-#: Files of a release as an analyst looks for them, by how their names begin.
+#: Files of a release as an analyst looks for them, by how their names begin; the last shelf takes the others.
 SHELVES: Mapping[str, tuple[str, ...]] = {
     "Pour lire": ("indicateurs.xlsx", "report/", "communes/"),
     "Tables": ("csv/", "parquet/", "insertion.duckdb", "sdmx/"),
-    _OTHERS: (),
+    "Descriptions et preuves": (),
 }
 
 
@@ -53,14 +52,20 @@ def release_page(request: Request, release_id: str) -> Response:
     """What a release holds, and its files."""
     release = _seen(request, release_id)
     shelves: dict[str, list[tuple[str, int, str]]] = {label: [] for label in SHELVES}
-    for name, digest in sorted(release.manifest["files"].items()):
-        shelves[_shelf_of(name)].append((name, (release.folder / name).stat().st_size, digest))
+    placed = sorted((*_place_of(name), name, digest) for name, digest in release.manifest["files"].items())
+    for shelf, _, name, digest in placed:
+        shelves[list(SHELVES)[shelf]].append((name, (release.folder / name).stat().st_size, digest))
     shown = [(label, files) for label, files in shelves.items() if files]
     return page(request, "release.html", release=release, shelves=shown)
 
 
-def _shelf_of(name: str) -> str:
-    return next((label for label, beginnings in SHELVES.items() if name.startswith(beginnings)), _OTHERS)
+def _place_of(name: str) -> tuple[int, int]:
+    """The shelf of a file, and its rank there."""
+    for shelf, beginnings in enumerate(SHELVES.values()):
+        for rank, beginning in enumerate(beginnings):
+            if name.startswith(beginning):
+                return shelf, rank
+    return len(SHELVES) - 1, 0
 
 
 @router.get("/publications/{release_id}/rapport")
