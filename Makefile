@@ -60,6 +60,7 @@ bench: .venv/tools
 	$(BIN)/python -m insertion_pipeline_tests.benchmarks.linkage time --persons 20000
 	$(BIN)/python -m insertion_pipeline_tests.benchmarks.indicators --persons 500000 --months 1
 	$(BIN)/python -m insertion_pipeline_tests.benchmarks.portal --only depositors
+	$(BIN)/python -m insertion_pipeline_tests.benchmarks.disclosure
 
 dev: .venv/tools
 	$(BIN)/insertion dev

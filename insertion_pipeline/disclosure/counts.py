@@ -26,13 +26,15 @@ from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.cube_attacker import Hierarchy, Inferred
 from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, full_cells, system_of
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
-from insertion_pipeline.disclosure.suppression import LARGE, THOROUGH, Suppression, suppress
+from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, suppress
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SUPPRESSED
 from insertion_pipeline.lake import in_memory
 
 #: How wide the interval of a value must be that few contribute to, or one dominates, as a share of the value.
 _SUM_WIDTH_SHARE: Final = 0.10
-#: Tables with more sensitive cells than this are searched with less patience.
+#: Tables with more sensitive cells than this are searched with less patience, …
+_SMALL_TABLE: Final = 60
+#: … with more than this, with less again.
 _LARGE_TABLE: Final = 250
 #: Cells on which an attacker who knows that counts are whole numbers is tried.
 _WHOLE_SAMPLE: Final = 25
@@ -122,7 +124,8 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     built = cube(dimensions, codes, values)
     widths = _widths(cells, values, built, specification)
     system = system_of(built, widths, zeros_published=specification.zeros_published)
-    effort = THOROUGH if (widths > 0).sum() <= _LARGE_TABLE else LARGE
+    sensitive = int((widths > 0).sum())
+    effort = PATIENT if sensitive <= _SMALL_TABLE else THOROUGH if sensitive <= _LARGE_TABLE else LARGE
     unknown = np.isnan(values)  # a cell without a value shows nothing, and is not counted among what was hidden
     try:
         suppression = suppress(system, unknown | (widths > 0), effort)

@@ -11,7 +11,7 @@ way round (`detours`); last, whatever of it was not needed after all is shown ag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,6 +56,8 @@ LARGE: Final = Effort(
 THOROUGH: Final = Effort(
     gap=0.005, nodes=50, together=1, relaxed_rounds=50, rounds=4, growing_rounds=0, each=30, alone=40, trials=400
 )
+#: A table with few sensitive cells.
+PATIENT: Final = replace(THOROUGH, rounds=12)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
         covering.add(search(system, Box.hiding(system, cover.hidden), spread, each=effort.each))
         enough = not spread.narrow.any()
         found.append(_protected(system, covering, base, cover.hidden, spread, system.costs, effort, least))
-        if enough:
+        paid = min(_cost(system, hidden & ~base) for hidden, _ in found)
+        if enough or paid <= bound * (1.0 + effort.gap):
             break
     best, room = min(found, key=lambda one: _cost(system, one[0]))
     return Suppression(best, _cost(system, best & ~base), bound, room)
