@@ -275,6 +275,19 @@ class Period(_Declared):
     check_against_manifest: bool = True
 
 
+class Total(_Declared):
+    """What a parent element of a flow states of its children. Checked while it is read; only `field` may be kept."""
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    stated: str = Field(description="Where the parent states it, in the language of `path`.")
+    over: str = Field(description="What is added up, or counted where it is there, from each child.")
+    how: Literal["sum", "count"]
+    field: str = Field(default="", description="The field that holds what is stated, where the contract has one.")
+    message: str
+    expected: str
+    remedy: str
+
+
 class SourceExtension(_Declared):
     """Who delivers a source, on what legal basis, in what envelope, and what a delivery replaces."""
 
@@ -294,6 +307,7 @@ class SourceExtension(_Declared):
     objection_reference: str | None = None
     retention_months: Mapping[Literal["raw", "identifiers", "facts"], int] = {"raw": 13, "identifiers": 24, "facts": 60}
     deadline_day: int = Field(default=15, ge=1, le=28)
+    totals: tuple[Total, ...] = Field(default=(), description="What the households of a flow state of their persons.")
     options: Mapping[str, Any] = Field(default={}, description="Options of the envelope's reader.")
 
 
@@ -719,6 +733,11 @@ def _problems(source: Source) -> Iterator[tuple[str, str]]:
         for rank, table in enumerate(version.resources):
             where = f"versions.{version_rank}.resources.{rank}"
             yield from ((f"{where}.{path}", problem) for path, problem in _problems_of_table(table, tables))
+        for rank, total in enumerate(source.insertion.totals):
+            if source.insertion.envelope != "cnaf_xml":
+                yield f"insertion.totals.{rank}", "only the households of a flow state totals"
+            if total.field and not any(total.field == one.name for table in tables.values() for one in table.fields):
+                yield f"insertion.totals.{rank}.field", f"{total.field!r} is not a field"
         period, states = source.insertion.period, source.insertion.territory_expression
         if period.table is not None and period.table not in tables:
             yield "insertion.period.table", f"no table {period.table!r}"

@@ -734,6 +734,12 @@ FLOW = """<?xml version="1.0" encoding="windows-1252"?>
 """
 
 
+def written(folder: Path, flow: str) -> Path:
+    path = folder / "RSABEM.xml"
+    path.write_bytes(flow.encode("cp1252"))
+    return path
+
+
 RIGHT_SUSPENDED = "<SuspensionDroit><MOTISUSDRORSA>DD</MOTISUSDRORSA></SuspensionDroit>"
 PAYMENT_SUSPENDED = "<SuspensionVersement><MOTISUSVERSRSA>02</MOTISUSVERSRSA></SuspensionVersement>"
 CLOSED = "<FinDroit><MOTICLORSA>RFD</MOTICLORSA><DTCLORSA>2026-09-10</DTCLORSA></FinDroit>"
@@ -786,6 +792,124 @@ class TestCnafFlow:
         assert counts(judgement)[1:] == (2, 0), "nothing of it rejects anybody"
         assert {row["etatdosrsa"] for row in rows(judgement, "personnes")} == {state}
         assert named(judgement) == expected
+
+    def test_a_dossier_without_a_state_is_said_and_no_other_element_takes_its_place(
+        self, registry: Registry, lake: Lake, tmp_path: Path
+    ) -> None:
+        flow = FLOW.format(announced=1).replace(
+            "<EtatDossierRSA><ETATDOSRSA>2</ETATDOSRSA></EtatDossierRSA>", RIGHT_SUSPENDED + CLOSED
+        )
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow), month=None)
+        assert counts(judgement)[1:] == (2, 0)
+        assert ("required-value", "etatdosrsa") in {
+            (row["code"], row["field"]) for row in judgement.findings.to_pylist()
+        }
+        assert {(row["etatdosrsa"], row["moticlorsa"]) for row in rows(judgement, "personnes")} == {(None, "RFD")}
+
+    @pytest.mark.parametrize(
+        ("state", "child", "persons", "expected"),
+        [
+            ("", "", [], []),
+            ("<NBENFAUTCHA>1</NBENFAUTCHA>", "<TOPCHAPERS>1</TOPCHAPERS>", [], []),
+            ("<NBENFAUTCHA>01</NBENFAUTCHA>", "<TOPCHAPERS>true</TOPCHAPERS>", [], []),
+            ("<NBENFAUTCHA>3</NBENFAUTCHA>", "<TOPCHAPERS>1</TOPCHAPERS>", [],
+             [("household-dependants", "nbenfautcha", "foyer : 3 ; personnes : 1")]),
+            ("<NBENFAUTCHA>1</NBENFAUTCHA>", "<TOPCHAPERS>0</TOPCHAPERS>", [],
+             [("household-dependants", "nbenfautcha", "foyer : 1 ; personnes : 0")]),
+            ("<MTRESSMENRSA>0000850.50</MTRESSMENRSA>", "", ["800.00", "50.50"], []),
+            ("<MTRESSMENRSA>0000850.50</MTRESSMENRSA>", "", ["800.00", "50.49"], []),
+            ("<MTRESSMENRSA>0000850.50</MTRESSMENRSA>", "", ["800.00", "5.50"],
+             [("household-resources", "", "foyer : 850,50 ; personnes : 805,50")]),
+            ("<MTRESSMENRSA>0000850.50</MTRESSMENRSA>", "", [], []),
+        ],
+    )  # fmt: skip
+    def test_what_a_household_states_of_its_persons_is_compared_with_them(
+        self, registry: Registry, lake: Lake, tmp_path: Path, state: str, child: str, persons: list[str],
+        expected: list[tuple[str, str, str]],
+    ) -> None:  # fmt: skip
+        """Nothing is said of what is not stated; amounts are rounded person by person, and none is kept."""
+        amount = "MontantsCalculDroitRSA" if "MT" in state else "TroncCommunDroitRSA"
+        flow = FLOW.format(announced=1).replace(
+            "</SituationDossierRSA></PrestationRSA>",
+            f"</SituationDossierRSA><DetailDroitRSA><{amount}>{state}</{amount}></DetailDroitRSA></PrestationRSA>",
+        )
+        flow = flow.replace("<ROLEPERS>ENF</ROLEPERS>", f"<ROLEPERS>ENF</ROLEPERS>{child}")
+        if persons:
+            of_adult, of_child = (f"<MTPERSRESSMENRSA>{one}</MTPERSRESSMENRSA>" for one in persons)
+            flow = flow.replace("</TOPPERSDRODEVORSA>", f"</TOPPERSDRODEVORSA>{of_adult}")
+            flow = flow.replace(
+                "</Prestations></Personne></InfosFoyerRSA>",
+                f"</Prestations><MontantCalculDroitRSAPersonne>{of_child}</MontantCalculDroitRSAPersonne></Personne>"
+                "</InfosFoyerRSA>",
+            )
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow), month=None)
+        told = [one for one in judgement.findings.to_pylist() if one["code"] == "control-total"]
+        assert [(one["rule"], one["field"], one["value"]) for one in told] == expected
+        assert all((one["line"], one["severity"]) == (1, "warning") for one in told), "the household's first person"
+        assert counts(judgement)[1:] == (2, 0)
+        assert not {"mtressmenrsa", "mtpersressmenrsa"} & set(rows(judgement, "personnes")[0])
+
+    def test_each_household_is_compared_with_its_own_persons(
+        self, registry: Registry, lake: Lake, tmp_path: Path
+    ) -> None:
+        """Planted in the second and the fourth of five: those two are found, at their own first persons."""
+        one = FLOW[FLOW.index("<InfosFoyerRSA>") : FLOW.index("<TransmissionFlux>")]
+        one = one.replace("<ROLEPERS>ENF</ROLEPERS>", "<ROLEPERS>ENF</ROLEPERS><TOPCHAPERS>1</TOPCHAPERS>").replace(
+            "</SituationDossierRSA></PrestationRSA>",
+            "</SituationDossierRSA><DetailDroitRSA><TroncCommunDroitRSA><NBENFAUTCHA>{}</NBENFAUTCHA>"
+            "</TroncCommunDroitRSA></DetailDroitRSA></PrestationRSA>",
+        )
+        households = [
+            one.replace("{}", "2" if number in (1, 3) else "1").replace("205599", f"{number}05599")
+            for number in range(5)
+        ]  # fmt: skip
+        flow = FLOW.replace(FLOW[FLOW.index("<InfosFoyerRSA>") : FLOW.index("<TransmissionFlux>")], "".join(households))
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow.format(announced=5)), month=None)
+        told = [(row["line"], row["value"]) for row in judgement.findings.to_pylist() if row["code"] == "control-total"]
+        assert told == [(3, "foyer : 2 ; personnes : 1"), (7, "foyer : 2 ; personnes : 1")]
+        assert counts(judgement) == (1, 10, 0)
+
+    @pytest.mark.parametrize(
+        ("announced", "anomalies", "verdict", "said"),
+        [
+            (1, 0, 0, []),
+            (3, 2, 1, ["Le flux annonce 2 dossiers en anomalie et en contient 0."]),
+            (4, 2, 3, ["Le flux annonce 4 dossiers et en contient 1.",
+                       "Le flux annonce 2 dossiers en anomalie et en contient 0."]),
+        ],
+    )  # fmt: skip
+    def test_dossiers_sent_apart_as_anomalies_are_missing_and_said(
+        self, registry: Registry, lake: Lake, tmp_path: Path, announced: int, anomalies: int, verdict: int,
+        said: list[str],
+    ) -> None:  # fmt: skip
+        flow = FLOW.format(announced=announced).replace("MANO>0<", f"MANO>{anomalies:08d}<")
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow), month=None)
+        told = [row["message"] for row in judgement.findings.to_pylist() if row["code"] == "control-total"]
+        assert (judgement.verdict, told) == (verdict, said)
+
+    def test_a_household_of_nobody_is_said(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
+        empty = "<InfosFoyerRSA><PrestationRSA/></InfosFoyerRSA>"
+        flow = FLOW.format(announced=3).replace("<TransmissionFlux>", f"{empty}{empty}<TransmissionFlux>")
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow), month=None)
+        assert [(row["message"], row["count"]) for row in judgement.findings.to_pylist()] == [
+            ("Des foyers du flux ne contiennent aucune personne.", 2)
+        ]
+
+    def test_the_current_address_is_that_of_rank_one_wherever_it_stands(
+        self, registry: Registry, lake: Lake, tmp_path: Path
+    ) -> None:
+        def address(rank: str, commune: str) -> str:
+            return (
+                f"<Adresse><TroncCommunAdresse><RGADR>{rank}</RGADR></TroncCommunAdresse><AdresseDetailleeFrance>"
+                f"<NUMVOIE>{rank}</NUMVOIE><NUMCOM>{commune}</NUMCOM></AdresseDetailleeFrance></Adresse>"
+            )
+
+        known = "".join(address(*one) for one in (("03", "08105"), ("01", "52448"), ("02", "54395")))
+        flow = FLOW.format(announced=1).replace(
+            "</InfosFoyerRSA>", f"<DonneesAdministratives>{known}</DonneesAdministratives></InfosFoyerRSA>"
+        )
+        judgement = judged(registry, lake, "cnaf_vrsb0801", written(tmp_path, flow), month=None)
+        assert {(row["numcom"], row["numvoie"]) for row in rows(judgement, "personnes")} == {("52448", "01")}
 
     def test_another_department_is_refused(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
         file = tmp_path / "RSABEM.xml"

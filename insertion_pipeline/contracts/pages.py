@@ -40,6 +40,9 @@ def format_page(source: Source, registry: Registry, month: Month) -> str:
     ]
     for table in source.version_for(month).resources:
         lines += ["", *_about_table(table_rules(table, registry, month))]
+    if extension.totals:
+        lines += ["", "| Total contrôlé | Ce qui est signalé | Attendu |", "|---|---|---|"]
+        lines += [f"| `{one.code}` | {_cell(one.message)} | {_cell(one.expected)} |" for one in extension.totals]
     return "\n".join(lines) + "\n"
 
 

@@ -105,7 +105,7 @@ def _pieces(
 
         if unpacked.kind != "xml":
             raise _wrong_kind(source, "un flux XML")
-        yield from xml.read_flow(unpacked.path, tables, rank, limits)
+        yield from xml.read_flow(unpacked.path, tables, rank, source.insertion.totals)
     elif envelope == "json":
         from insertion_pipeline.ingestion import json_elements
 

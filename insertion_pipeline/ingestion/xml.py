@@ -1,7 +1,8 @@
 """The CNAF and MSA beneficiary flow (VRSB0801) to a table of persons.
 
-Belongs here: streaming the XML household by household, the paths of a contract's fields, control totals, the month and
-the territory that the flow states. Does not belong here: what a code means, which state prevails (`conforming`, facts).
+Belongs here: streaming the XML household by household, the paths of a contract's fields, control totals of the flow and
+of each household, the month and the territory that the flow states. Does not belong here: what a code means, which
+state prevails (`conforming`, facts).
 
 A path starts at `Personne`; `../` starts at its household (`InfosFoyerRSA`), `/` at the root. A step may choose among
 repeated elements: `Prestations[NATPREST=RSA]` by the text of a descendant (`=1|01`: either), `Activite[!DFACT]` by its
@@ -17,15 +18,15 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from lxml import etree
 
-from insertion_pipeline.contracts.findings import Finding
+from insertion_pipeline.contracts.findings import Finding, findings_table
 from insertion_pipeline.ingestion.accounts import Account
-from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.extracts import (
     ORIGIN_FIELDS,
     Batch,
@@ -39,10 +40,13 @@ from insertion_pipeline.ingestion.extracts import (
     refusal,
 )
 from insertion_pipeline.month import InvalidMonth, Month
-from insertion_pipeline.registry import ContractTable
+from insertion_pipeline.registry import ContractTable, Total
 
 _HOUSEHOLD, _PERSON, _FLOW, _TOTALS = "InfosFoyerRSA", "Personne", "IdentificationFlux", "TransmissionFlux"
 _PERIOD, _TERRITORY, _ANNOUNCED = "DTREF", "IdentificationRSA/Partenaire/IDEPARTE", "NBTOTDOSRSATRANSM"
+_ANNOUNCED_ANOMALIES, _ANOMALY = "NBTOTDOSRSATRANSMANO", "Anomalie"
+#: What each person's amount may be rounded by.
+_CENT = Decimal("0.01")
 _BATCH_PERSONS = 50_000
 _MOST_PERSONS_PER_HOUSEHOLD = 1_000
 _HEAD_BYTES = 1 << 16
@@ -75,6 +79,19 @@ class _Node:
 
     fields: list[str] = field(default_factory=list)
     children: dict[str, list[tuple[_Step, _Node]]] = field(default_factory=dict)
+
+    def add(self, path: str, name: str) -> None:
+        """Let `name` be what stands at `path` from here."""
+        node = self
+        for text in _steps(path):
+            step = _parse_step(text)
+            branches = node.children.setdefault(step.tag, [])
+            known = next((child for other, child in branches if other == step), None)
+            if known is None:
+                known = _Node()
+                branches.append((step, known))
+            node = known
+        node.fields.append(name)
 
 
 @dataclass(frozen=True)
@@ -132,15 +149,7 @@ def _compiled(table: ContractTable) -> _Paths:
             node, path = paths.root, path[1:]
         else:
             node = paths.person
-        for text in _steps(path):
-            step = _parse_step(text)
-            branches = node.children.setdefault(step.tag, [])
-            known = next((child for other, child in branches if other == step), None)
-            if known is None:
-                known = _Node()
-                branches.append((step, known))
-            node = known
-        node.fields.append(one.name)
+        node.add(path, one.name)
     return paths
 
 
@@ -168,29 +177,38 @@ class _Flow:
 
     persons: int = 0
     households: int = 0
+    households_without_persons: int = 0
+    households_with_anomalies: int = 0
     envelopes: int = 0
     announced: int | None = None
+    announced_anomalies: int = 0
+    misstated: list[Finding] = field(default_factory=list)
     month_text: str = ""
     territories: set[str] = field(default_factory=set)
     root: dict[str, str] = field(default_factory=dict)
 
 
-def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
-    """The persons of a flow. Raises `UnreadableDelivery` when it is not whole, not well formed, or not this flow."""
+def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, totals: Sequence[Total] = ()) -> Iterator[Piece]:
+    """The persons of a flow. Raises `UnreadableDelivery` when it is not whole, not well formed, or not this flow.
+
+    `totals`: what its households state of their persons; those that are wrong are said beside the household's first.
+    """
     table = tables[0]
     file = label(rank, table)
     _refuse_document_type(path, file)
     flow = _Flow()
     names = tuple(one.name for one in table.stored_fields)
     yield Opening(rank, table.name, names)
-    persons = _persons(path, _compiled(table), flow, file)
+    persons = _persons(path, _compiled(table), _Totals(totals, file, table.name), flow, file)
     while waiting := list(itertools.islice(persons, _BATCH_PERSONS)):
         rows = _table(waiting, pa.schema([(name, pa.string()) for name in names]))
         lines = range(flow.persons - len(waiting) + 1, flow.persons + 1)
         origins = (lines, [1] * len(waiting), [rank] * len(waiting))
         for (name, kind), values in zip(ORIGIN_FIELDS, origins, strict=True):
             rows = rows.append_column(pa.field(name, kind), pa.array(values, kind))
-        yield Batch(rank, table.name, encoded(rows), oddities=oddities_of(rows, names, file=file, table=table.name))
+        odd = pa.concat_tables([oddities_of(rows, names, file=file, table=table.name), findings_table(flow.misstated)])
+        flow.misstated.clear()
+        yield Batch(rank, table.name, encoded(rows), oddities=odd)
     account = Account(lines=flow.persons + flow.envelopes, header_footer=flow.envelopes, accepted=flow.persons)
     yield Extract(
         rank,
@@ -227,7 +245,7 @@ def _events(path: Path, events: tuple[str, ...], tags: Sequence[str] | None = No
     )
 
 
-def _persons(path: Path, paths: _Paths, flow: _Flow, file: str) -> Iterator[Mapping[str, str]]:
+def _persons(path: Path, paths: _Paths, totals: _Totals, flow: _Flow, file: str) -> Iterator[Mapping[str, str]]:
     """The values of each `Personne`, its household's and the flow's with it."""
     in_household = 0
     try:
@@ -248,11 +266,12 @@ def _persons(path: Path, paths: _Paths, flow: _Flow, file: str) -> Iterator[Mapp
                 continue
             if element.tag == _HOUSEHOLD:
                 in_household = 0
-                yield from _household(element, paths, flow)
+                yield from _household(element, paths, totals, flow)
             elif element.tag == _FLOW:
                 _flow_identification(element, paths, flow)
             else:
                 flow.announced = _whole_number(element.findtext(_ANNOUNCED))
+                flow.announced_anomalies = _whole_number(element.findtext(_ANNOUNCED_ANOMALIES)) or 0
             flow.envelopes += 1
             _forget(element)
     except etree.XMLSyntaxError as error:
@@ -266,13 +285,18 @@ def _persons(path: Path, paths: _Paths, flow: _Flow, file: str) -> Iterator[Mapp
         )
 
 
-def _household(element: Element, paths: _Paths, flow: _Flow) -> Iterator[Mapping[str, str]]:
+def _household(element: Element, paths: _Paths, totals: _Totals, flow: _Flow) -> Iterator[Mapping[str, str]]:
     flow.households += 1
+    flow.households_with_anomalies += element.find(f".//{_ANOMALY}") is not None
     if territory := (element.findtext(_TERRITORY) or "").strip():
         flow.territories.add(territory)
     shared = dict(flow.root)
     _collect(element, paths.household, shared)
-    for person in element.iterchildren(_PERSON):
+    persons = list(element.iterchildren(_PERSON))
+    flow.households_without_persons += not persons
+    if persons:
+        flow.misstated.extend(totals.misstated(element, persons, flow.persons + 1))
+    for person in persons:
         values = dict(shared)
         _collect(person, paths.person, values)
         flow.persons += 1
@@ -297,6 +321,47 @@ def _table(rows: Sequence[Mapping[str, str]], schema: pa.Schema) -> pa.Table:
     return pa.table(
         [pa.array([row.get(name, "") for row in rows], pa.string()) for name in schema.names], schema=schema
     )
+
+
+# -- what a household says of its persons ------------------------------------------------------------------------------
+
+
+class _Totals:
+    """What households state of their persons, and what of it is wrong. What is added up is kept nowhere."""
+
+    def __init__(self, totals: Sequence[Total], file: str, table: str) -> None:
+        self._totals, self._file, self._table = totals, file, table
+        self._stated, self._over = _Node(), _Node()
+        for total in totals:
+            self._stated.add(total.stated, total.code)
+            self._over.add(total.over, total.code)
+
+    def misstated(self, household: Element, persons: Sequence[Element], line: int) -> Iterator[Finding]:
+        """A warning for each total that the persons of a household contradict, at the line of the first of them.
+
+        Nothing is said of a total that is not stated, nor of a sum over persons who state nothing.
+        """
+        stated: dict[str, str] = {}
+        _collect(household, self._stated, stated)
+        if not stated:
+            return
+        parts: list[dict[str, str]] = [{} for _ in persons]
+        for person, values in zip(persons, parts, strict=True):
+            _collect(person, self._over, values)
+        for total in self._totals:
+            announced, held = _number(stated.get(total.code)), [one[total.code] for one in parts if total.code in one]
+            numbers = [_number(text) for text in held]
+            if announced is None or (total.how == "sum" and (not held or None in numbers)):
+                continue
+            found = sum((one for one in numbers if one), Decimal()) if total.how == "sum" else Decimal(len(held))
+            if abs(announced - found) > (_CENT * len(held) if total.how == "sum" else 0):
+                yield self._finding(total, f"foyer : {announced} ; personnes : {found}".replace(".", ","), line)
+
+    def _finding(self, total: Total, value: str, line: int) -> Finding:
+        return Finding(
+            "control-total", "warning", total.message, total.expected, total.remedy, self._file, self._table,
+            line=line, field=total.field, rule=total.code, value=value,
+        )  # fmt: skip
 
 
 # -- what the flow says of itself --------------------------------------------------------------------------------------
@@ -356,15 +421,38 @@ def _control(flow: _Flow, file: str, table: ContractTable) -> Iterator[Finding]:
             expected="un élément TransmissionFlux à la fin du flux",
             remedy="Vérifiez que le flux est entier.",
         )
-    elif flow.households != flow.announced:
+    elif flow.households not in (flow.announced, flow.announced - flow.announced_anomalies):
+        # the total may count the files that are in the flow of anomalies, sent apart
         yield Finding(
             "control-total",
-            "blocking" if flow.households < flow.announced else "warning",
+            "blocking" if flow.households < flow.announced - flow.announced_anomalies else "warning",
             f"Le flux annonce {flow.announced} dossiers et en contient {flow.households}.",
             expected=f"{flow.announced} dossiers",
             remedy="Vérifiez que le flux est entier, sinon redemandez-le à la CAF ou à la MSA.",
             file=file,
             table=table.name,
+        )
+    if flow.announced_anomalies != flow.households_with_anomalies:
+        yield Finding(
+            "control-total",
+            "warning",
+            f"Le flux annonce {flow.announced_anomalies} dossiers en anomalie et en contient "
+            f"{flow.households_with_anomalies}.",
+            expected="autant de dossiers en anomalie que le flux en annonce",
+            remedy="Demandez à la CAF ou à la MSA le flux des anomalies : les personnes de ces dossiers manquent ici.",
+            file=file,
+            table=table.name,
+        )
+    if flow.households_without_persons:
+        yield Finding(
+            "control-total",
+            "warning",
+            "Des foyers du flux ne contiennent aucune personne.",
+            expected="au moins une personne par foyer",
+            remedy="Signalez l'anomalie à la CAF ou à la MSA.",
+            file=file,
+            table=table.name,
+            count=flow.households_without_persons,
         )
 
 
@@ -388,6 +476,14 @@ def _stated_territory(codes: set[str], file: str) -> str | None:
     if len(code) == 3 and code.startswith("0"):
         code = code[1:]
     return f"FR-DEP-{code}" if re.fullmatch(r"[0-9][0-9AB][0-9]?", code) else None
+
+
+def _number(text: str | None) -> Decimal | None:
+    try:
+        number = Decimal((text or "").replace(",", "."))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def _whole_number(text: str | None) -> int | None:
