@@ -125,6 +125,20 @@ def picture_and_archive(path: Path) -> None:
     path.write_bytes(b"GIF89a" + bytes(64) + inner.getvalue())
 
 
+def archive_and_script(path: Path) -> None:
+    zip_with(path, {"a.csv": HEADER + b"MODELE;Camille;21/11/1980\n"})
+    path.write_bytes(path.read_bytes() + b"<script>alert(1)</script>")
+
+
+def workbook_and_archive(path: Path) -> None:
+    workbook_with(path)
+    path.write_bytes(path.read_bytes() + gzip.compress(HEADER))
+
+
+def header_after_header(path: Path) -> None:
+    path.write_bytes((HEADER + b"MODELE;Camille;21/11/1980\n") * 300_000)
+
+
 def pickled(path: Path) -> None:
     path.write_bytes(pickle.dumps({"nom": os.getcwd}, 4))
 
@@ -249,6 +263,9 @@ def findings_of(path: Path, source: Source) -> tuple[Finding, ...]:
         (many_columns, "department_list", {"limit-exceeded"}),
         (null_bytes, "department_list", {"encoding-error"}),
         (picture_and_archive, "department_list", {"encoding-error", "unsupported-format"}),
+        (archive_and_script, "department_list", {"unreadable-archive"}),
+        (workbook_and_archive, "department_list", {"unreadable-archive"}),
+        (header_after_header, "department_list", {"limit-exceeded"}),
         (pickled, "department_list", {"unsupported-format"}),
         (truncated_gzip, "department_list", {"truncated-file"}),
         (empty_archive, "department_list", {"empty-file"}),

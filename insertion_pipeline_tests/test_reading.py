@@ -259,6 +259,37 @@ class TestLinesThatAreNotClean:
         reading = read_text(tmp_path, 'nom;ville;note\na;b;c\n;;\n"";" ";\n\n')
         assert reading.account == Account(lines=5, blank=3, header_footer=1, accepted=1)
 
+    @pytest.mark.parametrize("ending", ["\x1a", "\x0c\n", "\t\x0b\n"])
+    def test_what_does_not_show_at_the_end_is_blank(self, tmp_path: Path, ending: str) -> None:
+        reading = read_text(tmp_path, f"nom;ville;note\na;b;c\n{ending}")
+        assert reading.account == Account(lines=3, blank=1, header_footer=1, accepted=1)
+
+    def test_files_put_end_to_end_have_one_header(self, tmp_path: Path) -> None:
+        one = "\ufeffnom;ville;note\r\na;b;c\r\n"
+        reading = read_text(tmp_path, one + one.replace("a;", "d;") + one.replace("a;", "g;"))
+        assert cells(reading) == [("a", "b", "c"), ("d", "b", "c"), ("g", "b", "c")]
+        assert reading.tables["people"]["_line"].to_pylist() == [2, 4, 6]
+        assert reading.account == Account(lines=6, header_footer=3, accepted=3)
+        found = [(row["line"], row["code"], row["severity"]) for row in reading.oddities.to_pylist()]
+        assert found == [(3, "repeated-header", "warning"), (5, "repeated-header", "warning")]
+
+    def test_a_header_in_the_middle_ends_an_open_record(self, tmp_path: Path) -> None:
+        reading = read_text(tmp_path, 'nom;ville;note\na;"b;c\nnom;ville;note\nd;"e";f\n')
+        assert cells(reading) == [("d", "e", "f")]
+        assert reading.account == Account(lines=4, header_footer=2, accepted=1, rejected=1)
+        assert [row["_line"] for row in reading.unreadable.to_pylist()] == [2]
+
+    def test_a_header_in_the_middle_of_a_sheet_is_no_row(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.xlsx"
+        with xlsxwriter.Workbook(path) as book:
+            sheet = book.add_worksheet()
+            for number, row in enumerate((HEADER, ("a", "b", "c"), HEADER, (), ("d", "e", "f"))):
+                sheet.write_row(number, 0, row)
+        reading = read(path, PEOPLE, month=MONTH)
+        assert cells(reading) == [("a", "b", "c"), ("d", "e", "f")]
+        assert reading.account == Account(lines=5, blank=1, header_footer=2, accepted=2)
+        assert [(one.code, one.line) for one in reading.findings] == [("repeated-header", 3)]
+
     @settings(max_examples=60, deadline=None)
     @given(st.text(alphabet='ab;"\n\ré ', max_size=80))
     def test_the_account_balances_whatever_the_text(self, text: str) -> None:
@@ -337,11 +368,12 @@ class TestHeaders:
 
 class TestCells:
     def test_oddities_are_kept_and_reported_but_for_signed_numbers(self, tmp_path: Path) -> None:
-        odd = ["=1+1", "@import", "+33 6 01 02 03 04", "-12,5", "- sans objet", "ab\u202ecd", "bell\x07", "-"]
+        hidden = ["ab\u202ecd", "bell\x07", "so\u00adft", "next\u2028line", "tag\U000e0041"]
+        odd = ["=1+1", "@import", "+33 6 01 02 03 04", "-12,5", "- sans objet", *hidden, "-"]
         reading = read_text(tmp_path, "nom;ville;note\n" + "".join(f"n;v;{cell}\n" for cell in odd))
         assert [row[2] for row in cells(reading)] == odd
         found = {row["value"]: (row["code"], row["severity"], row["line"]) for row in reading.oddities.to_pylist()}
-        expected = ["=1+1", "@import", "- sans objet", "ab\u202ecd", "bell\x07"]
+        expected = ["=1+1", "@import", "- sans objet", *hidden]
         assert found == {cell: ("suspicious-text", "warning", odd.index(cell) + 2) for cell in expected}
 
     def test_a_workbook_keeps_numbers_and_dates_exact(self, tmp_path: Path) -> None:
@@ -366,6 +398,19 @@ class TestCells:
             sheet.write_datetime(1, 3, date(2026, 9, 1), day)
         reading = read(path, source, month=MONTH)
         assert cells(reading) == [("10001001600010", "2026-09-30", "12,3", "2026-09")]
+
+    def test_a_cell_in_error_is_empty_and_not_without_a_word(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.xlsx"
+        with xlsxwriter.Workbook(path) as book:
+            sheet = book.add_worksheet()
+            sheet.write_row(0, 0, HEADER)
+            sheet.write_formula(1, 0, "=NA()", value="#N/A")
+            sheet.write_row(1, 1, ("b", "c"))
+            sheet.write_formula(2, 0, '="a"', value="a")
+            sheet.write_formula(2, 2, "=1/0", value="#DIV/0!")
+        reading = read(path, PEOPLE, month=MONTH)
+        assert cells(reading) == [("", "b", "c"), ("a", "", "")]
+        assert [(one.code, one.severity, one.count) for one in reading.findings] == [("error-cell", "warning", 2)]
 
     def test_the_null_character_refuses_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / "file"

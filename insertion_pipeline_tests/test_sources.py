@@ -675,6 +675,13 @@ class TestDepartmentAppointments:
 
 
 class TestDepartmentList:
+    def test_a_line_of_totals_is_no_person_without_a_word(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
+        file = text(tmp_path / "x.csv", "ID interne;Nom;Prénom", "1;EXEMPLE;CAMILLE", "Total : 1;;", ";;")
+        judgement = judged(registry, lake, "department_list", file)
+        assert counts(judgement) == (1, 2, 0)
+        told = [(row["rule"], row["line"]) for row in judgement.findings.to_pylist()]
+        assert told == [("name-missing", 3)]
+
     def test_headers_are_compared_without_accents_breaks_or_number_signs(
         self, registry: Registry, lake: Lake, tmp_path: Path
     ) -> None:

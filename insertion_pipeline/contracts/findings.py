@@ -34,6 +34,8 @@ TITLES: dict[str, str] = {
     "missing-header": "Colonne manquante",
     "extra-header": "Colonne inconnue",
     "duplicate-header": "Colonne en double",
+    "error-cell": "Cellules en erreur dans le classeur",
+    "repeated-header": "Titres répétés",
     "unnamed-table": "Fichier dont le nom ne dit pas le contenu",
     "control-total": "Total de contrôle différent",
     "truncated-file": "Fichier tronqué",

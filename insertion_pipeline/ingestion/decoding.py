@@ -22,6 +22,8 @@ from insertion_pipeline.ingestion.extracts import refusal
 Encoding = Literal["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "cp1252"]
 
 _CHUNK = 8 << 20
+#: The mark where one file was appended to another: at the beginning of a line it belongs to no cell.
+_MARKED_LINE = b"\n" + codecs.BOM_UTF8
 _NEWLINE, _RETURN = 10, 13
 #: Leading bytes of the UTF-8 letters of French and of its punctuation. Other leading bytes followed by a continuation
 #: byte are plausible windows-1252 (« É» » is C9 BB), these are not (« Ã© »).
@@ -71,13 +73,21 @@ def blocks(path: Path, encoding: Encoding, limits: Limits, *, file: str = "") ->
         cut = block.rfind(b"\n") + 1
         whole, rest = block[:cut], block[cut:]
         if whole:
+            whole = _without_marks(whole)
             _check_lines(whole, line, line_bytes, file)
             line += count_of(_NEWLINE, whole)
             yield whole
         if len(rest) > line_bytes:
             raise _long_line(line, line_bytes, file)
     if rest:
-        yield rest + b"\n"
+        yield _without_marks(rest + b"\n")
+
+
+def _without_marks(lines: bytes) -> bytes:
+    lines = lines.removeprefix(codecs.BOM_UTF8)
+    if not lines.isascii() and _MARKED_LINE in lines:
+        return lines.replace(_MARKED_LINE, b"\n")
+    return lines
 
 
 def _utf8(path: Path, encoding: Encoding, block_bytes: int, file: str) -> Iterator[bytes]:

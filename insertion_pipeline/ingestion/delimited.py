@@ -47,6 +47,8 @@ SEPARATORS = (";", ",", "\t", "|")
 _NEWLINE, _QUOTE, _SPACE = 10, 34, 32
 _HEADER_SEARCH_LINES = 15
 _LONGEST_RECORD_LINES = 256
+#: So many files put end to end may be one.
+_MOST_HEADERS = 1_000
 #: Suspect lines at the end of a block wait for the next one, which may end their record; not more than this.
 _LONGEST_CARRY_BYTES = 4 << 20
 
@@ -54,6 +56,8 @@ Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 
+#: What a line that holds nothing may hold beside its separators: white space and control characters.
+_INVISIBLE = bytes(range(_SPACE + 1))
 #: Bytes with which a line that holds nothing may begin.
 _SILENT = np.isin(np.arange(256), [*range(_SPACE + 1), _QUOTE, *(ord(mark) for mark in SEPARATORS)])
 
@@ -75,6 +79,7 @@ class Header:
     lines: int
     blank: int
     table: ContractTable | None
+    raw: bytes = b""  # its one line with its end; empty for titles that are broken over lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +162,17 @@ def read_table(
         yield _unknown_table(blocks, rank, footer)
         return
     columns = headers.columns_of(header.cells, header.table, file=file, line=header.lines)
-    reader = _TableReader(columns, header.dialect, rank, settle, header.lines)
+    reader = _TableReader(columns, header, rank, settle)
     yield Opening(rank, header.table.name, tuple(columns.stored.values()), columns.findings, columns.own)
     skipped = 0
     for block in blocks:
         if skipped < header.lines:
             block, passed = _without_lines(block, header.lines - skipped)
             skipped += passed
-        if (batch := reader.take(block)) is not None:
-            yield batch
+        yield from reader.take(block)
     if (batch := reader.finish()) is not None:
         yield batch
-    yield reader.extract(header, footer)
+    yield reader.extract(footer)
 
 
 # -- the header --------------------------------------------------------------------------------------------------------
@@ -193,7 +197,8 @@ def find_header(block: bytes, tables: Sequence[ContractTable], dialects: Sequenc
             table, fields = found if found is not None else (None, 0)
             required = sum(1 for one in table.fields if not one.insertion.header_optional) if table is not None else 1
             enough = fields >= min(2, required)
-            header = Header(dialect, tuple(cells), number + units, blank, table if enough else None)
+            raw = lines[number] + b"\n" if units == 1 else b""
+            header = Header(dialect, tuple(cells), number + units, blank, table if enough else None, raw)
             merit = (fields if enough else 0, -seen, len(cells))
             if best is None or merit > best[0]:
                 best = (merit, header)
@@ -217,9 +222,9 @@ def _header_cells(lines: Sequence[bytes], dialect: Dialect) -> tuple[list[str], 
 
 def is_blank(line: bytes, dialect: Dialect) -> bool:
     """Whether every cell of the line is empty."""
-    if line.translate(None, delete=dialect.separator.encode() + (b' \t"' if dialect.quoting else b" \t")):
+    if line.translate(None, delete=dialect.separator.encode() + _INVISIBLE + (b'"' if dialect.quoting else b"")):
         return False
-    if not dialect.quoting:
+    if not dialect.quoting or b'"' not in line:
         return True
     cells, _ = record_at([line], dialect)
     return cells is not None and not any(cell.strip() for cell in cells)
@@ -256,24 +261,50 @@ class _Lines:
 class _TableReader:
     """Takes blocks, gives a batch for each. Memory: one block, and the suspect lines at the end of the one before."""
 
-    def __init__(
-        self, columns: headers.Columns, dialect: Dialect, rank: int, settle: Settle, lines_before: int
-    ) -> None:
+    def __init__(self, columns: headers.Columns, header: Header, rank: int, settle: Settle) -> None:
         self._columns = columns
         self._table = columns.table.name
         self._file = label(rank, columns.table)
-        self._dialect = dialect
+        self._dialect = header.dialect
+        self._header = header
         self._rank = rank
         self._settle = settle
-        self._separator = ord(dialect.separator)
+        self._separator = ord(header.dialect.separator)
         self._stored = columns.stored
         self._encoded: set[str] | None = None
         self._carry = b""
-        self._line = lines_before
-        self._blank = self._accepted = self._rejected = 0
+        self._line = header.lines
+        self._blank = self._accepted = self._rejected = self._repeated = 0
 
-    def take(self, block: bytes) -> Batch | None:
-        """Read the block, but for the suspect lines at its end: they wait for what follows them."""
+    def take(self, block: bytes) -> Iterator[Batch]:
+        """The batches of a block; suspect lines at its end wait for what follows them.
+
+        A line that is the header once more is none of the data, and ends whatever record was open before it.
+        """
+        repeated: list[Finding] = []
+        start = 0
+        while (place := _place_of_line(self._header.raw, block, start)) is not None:
+            if self._repeated == _MOST_HEADERS:
+                raise refusal(
+                    "limit-exceeded",
+                    f"Le fichier répète ses titres de colonnes plus de {_MOST_HEADERS} fois.",
+                    expected="les titres une seule fois, au début",
+                    remedy="Refaites l'export en une fois, puis déposez-le de nouveau.",
+                    file=self._file,
+                    line=self._line + block.count(b"\n", start, place) + 1,
+                )
+            yield from filter(None, (self._take(block[start:place]), self.finish()))
+            self._line += 1
+            self._repeated += 1
+            repeated.append(headers.repeated(self._columns.table, self._line, self._file))
+            start = place + len(self._header.raw)
+        if (batch := self._take(block[start:] if start else block)) is not None:
+            yield batch
+        if repeated:
+            nothing = self._with_origin(self._cells(b"", 0), np.zeros(0, np.int64), np.zeros(0, np.int32))
+            yield Batch(self._rank, self._table, nothing, oddities=findings_table(repeated))
+
+    def _take(self, block: bytes) -> Batch | None:
         block = self._carry + block
         self._carry = b""
         if not block:
@@ -530,16 +561,29 @@ class _TableReader:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def extract(self, header: Header, footer: Footer) -> Extract:
+    def extract(self, footer: Footer) -> Extract:
         """The account of everything read."""
+        header = self._header
         account = Account(
             lines=self._line + footer.lines,
             blank=header.blank + self._blank + footer.blank,
-            header_footer=header.lines - header.blank + footer.lines - footer.blank,
+            header_footer=header.lines - header.blank + self._repeated + footer.lines - footer.blank,
             accepted=self._accepted,
             rejected=self._rejected,
         ).checked()
         return Extract(self._rank, self._table, account)
+
+
+def _place_of_line(line: bytes, block: bytes, start: int) -> int | None:
+    """Where the line, which ends with its newline, begins in the block; null where it is no line of it."""
+    while line:
+        start = block.find(line, start)
+        if start < 0:
+            return None
+        if start == 0 or block[start - 1] == _NEWLINE:
+            return start
+        start += 1
+    return None
 
 
 def _bytes_of(block: bytes, lines: _Lines, chosen: Mask) -> bytes:

@@ -90,6 +90,9 @@ _STRUCTURE_ERRORS = (
     RuntimeError,
     struct.error,
 )
+#: The record that ends a zip, the length of it that is fixed, and the longest comment that may follow.
+_ENDING, _ENDING_BYTES = b"PK\x05\x06", 22
+_LONGEST_ENDING = _ENDING_BYTES + (1 << 16)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -177,6 +180,7 @@ class _Opener:
             yield self._extract(stream, packed=path.stat().st_size), ""
 
     def _zip(self, path: Path) -> Iterator[tuple[Path, str]]:
+        _refuse_what_follows(path)
         with _damage_refused(), _zip_archive(path) as archive:
             entries = [one for one in archive.infolist() if not one.is_dir() and not _is_rubbish(one.filename)]
             self._check_entries(entries, packed=path.stat().st_size)
@@ -204,6 +208,7 @@ class _Opener:
 
     def _check_workbook(self, path: Path) -> None:
         """A workbook is a zip too: its parts are measured before any library opens it, by what they really hold."""
+        _refuse_what_follows(path)
         with _damage_refused(), zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             self._check_entries(entries, packed=path.stat().st_size)
@@ -311,6 +316,23 @@ def _zip_archive(path: Path) -> zipfile.ZipFile:
     except pyzipper.BadZipFile as error:
         raise zipfile.BadZipFile from error
     return encrypted
+
+
+def _refuse_what_follows(path: Path) -> None:
+    """Refuse a zip that something else than zeros was appended to: another program would read that."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _LONGEST_ENDING, 0))
+        ending = file.read()
+    begin = ending.rfind(_ENDING)
+    if begin < 0 or len(ending) < begin + _ENDING_BYTES:
+        return  # no ending: whoever opens it says so
+    comment = int.from_bytes(ending[begin + _ENDING_BYTES - 2 : begin + _ENDING_BYTES], "little")
+    if ending[begin + _ENDING_BYTES + comment :].strip(b"\0"):
+        raise refusal(
+            "unreadable-archive",
+            "L'archive est suivie d'autre chose que de son contenu.",
+            remedy="Refaites l'archive avec les seuls fichiers à déposer.",
+        )
 
 
 def _text_head(head: bytes) -> str:

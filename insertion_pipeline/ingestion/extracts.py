@@ -37,7 +37,8 @@ ORIGIN_FIELDS = (("_line", pa.int64()), ("_units", pa.int32()), ("_member", pa.i
 
 _NUMBER_LIKE = r"0-9 .,()/-"
 _INVISIBLE = (
-    r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}\x{fffd}"
+    r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}"
+    r"\x{2060}-\x{206f}\x{feff}\x{fff9}-\x{fffb}\x{fffd}\x{e0000}-\x{e007f}"
 )
 #: A formula, or characters that do not show. A sign before a telephone or another number is neither.
 ODDITY = rf"^[=@\t\r]|^[+-][{_NUMBER_LIKE}]*[^{_NUMBER_LIKE}]|[{_INVISIBLE}]"

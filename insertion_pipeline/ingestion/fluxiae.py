@@ -24,7 +24,7 @@ from insertion_pipeline.registry import ContractTable
 
 DIALECT = Dialect("|", quoting=False)
 _BEGIN = re.compile(rb"\A\s*DEB([A-Za-z]+?)[0-9]{8}_[0-9]{6}\|*\s*\n")
-_END = re.compile(rb"FIN([0-9]{1,12})[|\s]*\Z")
+_END = re.compile(rb"FIN([0-9]{1,12})[|\s\x1a]*\Z")
 _LONGEST_RECORD_LINES = 256
 
 #: The views of the bundle (ASP extranet IAE 2.0). Those that a contract has no table for are passed over in silence.
@@ -122,7 +122,7 @@ class _Ending(Footer):
     def without_footer(self, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
         held = first
         for block in rest:
-            if block.strip(b"|\n\r\t "):
+            if block.strip(b"|\n\r\t \x1a"):
                 yield held
                 held = block
             else:

@@ -158,6 +158,20 @@ def _names_of(table: ContractTable) -> dict[str, tuple[int, str]]:
     return cached[1]
 
 
+def repeated(table: ContractTable, line: int, file: str) -> Finding:
+    """The warning for a line in the middle of a file that is its header once more, as where two files were joined."""
+    return Finding(
+        "repeated-header",
+        "warning",
+        "La ligne répète les titres des colonnes ; elle n'est pas lue comme une donnée.",
+        expected="les titres une seule fois, au début",
+        remedy="Vérifiez que le fichier n'est pas fait de plusieurs exports mis bout à bout.",
+        file=file,
+        table=table.name,
+        line=line,
+    )
+
+
 def _duplicate(
     table: ContractTable, cell: str, position: int, first: int, known: tuple[int, str] | None, file: str, line: int
 ) -> Finding:

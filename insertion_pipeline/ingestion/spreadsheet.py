@@ -14,7 +14,7 @@ import datetime as dt
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +49,9 @@ _MOST_CELLS = 30_000_000
 _MOST_SHARED_TAGS = 12_000_000
 #: What of an XLSX or an ODS holds cells.
 _PARTS = re.compile(r"(xl/worksheets/[^/]+\.xml)|xl/sharedStrings\.xml|content\.xml")
+#: How a cell that holds an error is marked.
+_ERROR = b' t="e"'
+_CHUNK = 1 << 20
 _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 
 
@@ -67,10 +70,14 @@ class Sheet:
 def read_workbook(path: Path, tables: Sequence[ContractTable], rank: int, limits: Limits) -> Iterator[Piece]:
     """One member per contract table found, and one for each other sheet that holds anything."""
     found = False
+    told = _errors_told(path)
     for number, (sheet, table) in enumerate(sheets_of(path, tables, limits), start=rank):
         found = True
         if table is not None:
-            yield from _read_sheet(sheet, table, number, limits)
+            for piece in _read_sheet(sheet, table, number, limits):
+                if isinstance(piece, Extract):
+                    piece, told = replace(piece, findings=(*piece.findings, *told)), ()
+                yield piece
         else:
             yield Extract(number, None, Account(lines=len(sheet.rows), header_footer=len(sheet.rows)))
     if not found:
@@ -159,6 +166,35 @@ def _refuse_vast_parts(path: Path, limits: Limits) -> None:
                 raise _too_wide(limits)
 
 
+def _errors_told(path: Path) -> tuple[Finding, ...]:
+    """A warning when cells of an XLSX hold an error (`#N/A`, `#REF!`): the library gives them as empty ones."""
+    if not zipfile.is_zipfile(path):
+        return ()
+    count = 0
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            part = _PARTS.fullmatch(entry.filename)
+            if part is None or part[1] is None:
+                continue
+            with archive.open(entry) as stream:
+                rest = b""
+                while chunk := stream.read(_CHUNK):
+                    count += (rest + chunk).count(_ERROR)
+                    rest = chunk[1 - len(_ERROR) :]
+    if not count:
+        return ()
+    return (
+        Finding(
+            "error-cell",
+            "warning",
+            "Des cellules du classeur affichent une erreur (#N/A, #REF!, #VALEUR!…) ; elles sont lues comme vides.",
+            expected="une valeur, ou une cellule vide",
+            remedy="Corrigez les formules, ou collez leurs valeurs, puis déposez de nouveau.",
+            count=count,
+        ),
+    )
+
+
 def _too_many_texts() -> UnreadableDelivery:
     return refusal(
         "limit-exceeded",
@@ -237,10 +273,15 @@ def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -
     yield Opening(rank, table.name, tuple(columns.stored.values()), tuple(findings), columns.own)
     width = len(sheet.cells)
     outside: list[Finding] = []
-    filled = 0
+    titles = sheet.rows[sheet.header]
+    filled = repeated = 0
     for first in range(sheet.header + 1, len(sheet.rows), _BATCH_ROWS):
         rows = enumerate(sheet.rows[first : first + _BATCH_ROWS], start=first + 1)
         numbered = [(number, row) for number, row in rows if not _is_blank(row)]
+        again = [number for number, row in numbered if row == titles]
+        outside.extend(headers.repeated(table, number, file) for number in again)
+        numbered = [(number, row) for number, row in numbered if row != titles] if again else numbered
+        repeated += len(again)
         filled += len(numbered)
         outside.extend(_outside(number, width, file, table) for number, row in numbered if not _is_blank(row[width:]))
         if numbered:
@@ -248,8 +289,8 @@ def _read_sheet(sheet: Sheet, table: ContractTable, rank: int, limits: Limits) -
     blank_before = sum(1 for row in sheet.rows[: sheet.header] if _is_blank(row))
     account = Account(
         lines=len(sheet.rows),
-        blank=blank_before + len(sheet.rows) - sheet.header - 1 - filled,
-        header_footer=sheet.header + 1 - blank_before,
+        blank=blank_before + len(sheet.rows) - sheet.header - 1 - filled - repeated,
+        header_footer=sheet.header + 1 - blank_before + repeated,
         accepted=filled,
     ).checked()
     yield Extract(rank, table.name, account, tuple(outside))
