@@ -1,24 +1,34 @@
 """The problems that existing systems work around, and the defects of theirs that must not come back: each has a test.
 
-Numbers are those of the reference on partner formats (§9 problems P1–P26, §10 defects D1–D15). What concerns reading a
-file is tested in `test_reading`, the rest here or where it belongs:
+Numbers are those of the reference on partner formats (§9 problems P1–P26, §10 defects D1–D15). What a test here does
+not show is shown where it belongs:
 
 | | what happens | test |
 |---|---|---|
+| P1 | the extension lies | `test_reading: test_in_nested_and_encrypted_archives`, `test_attacks: test_an_encrypted_archive_opens…` |
+| P2 | the last row is lost where FIN is absent | `test_reading: test_the_last_row_is_read_with_and_without_the_lines_around` |
+| P3 | a lone quote, a newline inside a field | `test_reading: test_a_stray_quote_costs_its_own_line_alone`, `…test_a_record_broken_by_a_newline_is_joined…` |
+| P4 | a byte order mark in the middle | `test_reading: test_files_put_end_to_end_have_one_header` |
+| P5 | types drift between chunks, null columns | `test_a_column_has_one_type_wherever_it_is_cut` |
+| P6 | an added column shifts the others | `test_an_added_column_shifts_nothing` |
 | P7 | an annex number stands on two annexes, in odd forms | `test_an_annex_number_is_no_key_and_has_odd_forms` |
 | P8 | two structures share a SIRET, one id is two kinds | `test_two_structures_may_share_a_siret` |
 | P9 | early in January annexes are not entered yet | `test_structures_without_an_annex_of_the_year_stay` |
+| P10 | two addresses of a structure, one is garbage | `test_only_the_structures_commune_is_read_of_its_addresses` |
 | P11 | structures and supports stand twice | `test_rows_that_stand_twice_are_said_and_kept` |
 | P12 | one annex is several rows, a rejection reason doubles them | `test_amendments_are_history_and_no_duplicates`, `test_indicators: test_contracted_posts_are_counted_once_per_annex_whatever_its_amendments` |
 | P13 | a person stands twice, with two PASS, NIR and NTT | `test_two_pass_of_a_person_are_two_rows`, `test_sources: test_a_batch_is_counted_by_its_elements` |
 | P14 | contracts end before they start; dates of year 2 | `test_impossible_dates_are_said_and_forgotten` |
 | P15, P16 | `034` and `34`, `TRUE` and `true` | `test_codes_and_booleans_mean_the_same_however_written` |
+| P17 | department names in capitals | `test_a_department_is_known_by_its_code` |
 | P18 | exports come late, old months are corrected | `test_delivery_semantics: TestMonths, TestSnapshots` |
 | P19 | the same file name several times, ROME `FAKE` | `test_a_name_sent_twice_is_two_deliveries`, `test_sources: TestSpie` |
 | P20 | a France Travail id is shared or changes | `test_a_shared_france_travail_id_is_no_duplicate` |
 | P21 | merged header rows | `test_two_header_rows_are_one_header` |
+| P22 | serial dates, scientific NIR, lost zeros, blank rows, newlines in headers | `test_reporting: test_two_hundred_errors…`, `test_sources: test_headers_are_compared_without_accents…`, `test_identifiers: test_a_spreadsheet_float…` |
 | P23 | spouses share number, telephone, e-mail | `test_spouses_who_share_everything_are_two_rows`, `test_identity: test_spouses_who_share_a_number_stay_two_persons…` |
 | P24 | daily and monthly CNAF flows overlap, codes are padded | `test_a_daily_flow_is_refused_beside_the_monthly_one`, `test_identifiers: test_a_matricule_is_the_same_padded_or_not` |
+| P25 | an upload is truncated | `test_reading: test_what_is_not_a_whole_flow_is_refused`, `test_attacks: test_an_attack_costs_little…` (truncated gzip) |
 | P26 | quality gates | `test_a_state_without_its_contract_is_said`, `test_rows_out_are_rows_in` |
 | D1 | PSP and PSO swapped | `test_sources: test_psp_is_socio_professional_and_pso_is_social` |
 | D2 | « sent » is not « received » | `test_sources: test_what_the_asp_refused_is_said_and_a_duplicate_is_a_success` |
@@ -38,6 +48,7 @@ from typing import Any
 
 import pytest
 
+from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.judging import Judgement, judge
 from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.lake import Lake
@@ -50,6 +61,7 @@ from insertion_pipeline_tests.test_sources import (
     NIR_15,
     batch,
     counts,
+    delivering,
     employee_record,
     findings,
     judged,
@@ -161,6 +173,27 @@ def test_levels_join_by_their_identifier(flux: Any) -> None:
     assert orphans == ["99"], "the code 50 is the id of another level: the id alone joins"
 
 
+def test_an_added_column_shifts_nothing(flux: Any, registry: Registry, lake: Lake, tmp_path: Path) -> None:
+    names = [field.name for field in reversed(registry.source("fluxiae").table("structure", SEPTEMBER).fields)]
+    header = "|".join(["nouvelle_colonne", *names])
+    line = "|".join(["17", *(str(STRUCTURE.get(name, "")) for name in names)])
+    judgement = judge(view(tmp_path, "Structure", header, line), "asp", "fluxiae", SEPTEMBER, registry, lake)
+    (found,), (usual,) = rows(judgement, "structure"), rows(flux(structure=[STRUCTURE]), "structure")
+    assert {name: found[name] for name in STRUCTURE} == {name: usual[name] for name in STRUCTURE}
+    assert ("extra-header", "nouvelle_colonne") in [
+        (row["code"], row["value"]) for row in judgement.findings.to_pylist()
+    ]
+
+
+def test_only_the_structures_commune_is_read_of_its_addresses(flux: Any) -> None:
+    parts = ("numero", "nom_voie", "cplt_adresse", "cp", "commune", "code_insee", "telephone")
+    places = {f"structure_adresse_{kind}_{part}": "52121" for kind in ("admin", "gestion") for part in parts}
+    (row,) = rows(flux(structure=[STRUCTURE | places]), "structure")
+    kept = {name.removeprefix("structure_adresse_") for name in row if name.startswith("structure_adresse_")}
+    assert {name.partition("_")[2] for name in kept} <= {"cp", "commune", "code_insee"}
+    assert row["structure_adresse_admin_code_insee"] == "52121"
+
+
 # -- persons and months ------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +284,19 @@ def test_a_title_is_read_and_contradictions_are_said(registry: Registry, lake: L
     assert [line for code, line, _ in findings(judgement) if code == "title-contradicts-number"] == [2]
 
 
+def test_a_column_has_one_type_wherever_it_is_cut(registry: Registry, lake: Lake, tmp_path: Path) -> None:
+    """Numbers, then nothing, then letters: read in one piece or in many, it is the same text."""
+    numbers = [*map(str, range(40)), *[""] * 40, *(f"A{number}" for number in range(40)), "007", "1e3"]
+    lines = [f"{number};EXEMPLE{rank};Camille;21/11/1980" for rank, number in enumerate(numbers)]
+    path = text(tmp_path / "x.csv", "ID interne;Nom;Prénom;Date de naissance", *lines)
+    delivering_it = delivering(registry, "department_list")
+    for block_bytes in (96, 1 << 20):
+        limits = Limits(block_bytes=block_bytes)
+        judgement = judge(path, "essai", "department_list", SEPTEMBER, delivering_it, lake, limits=limits)
+        found = [row["department_internal_id"] for row in rows(judgement, "beneficiaires")]
+        assert found == [number or None for number in numbers]
+
+
 # -- deliveries --------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +323,18 @@ def test_a_daily_flow_is_refused_beside_the_monthly_one(registry: Registry, lake
     judgement = judged(registry, lake, "cnaf_vrsb0801", path, month=None)
     assert judgement.verdict == 3
     assert judgement.account.accepted == 0
+
+
+@pytest.mark.parametrize(("code", "verdict"), [("052", 0), ("52", 0), ("052 ", 0), ("008", 3)])
+def test_a_department_is_known_by_its_code(
+    registry: Registry, lake: Lake, tmp_path: Path, code: str, verdict: int
+) -> None:
+    """Never by its name, which systems write in capitals, without accents, or cut: no contract asks for one."""
+    path = tmp_path / "RSABEM.xml"
+    flow = FLOW.format(announced=1).replace("<IDEPARTE>052<", f"<IDEPARTE>{code}<")
+    path.write_bytes(flow.encode("cp1252"))
+    judgement = judged(registry, lake, "cnaf_vrsb0801", path, month=None, territory_code="FR-DEP-52")
+    assert judgement.verdict == verdict, findings(judgement)
 
 
 def test_two_header_rows_are_one_header(registry: Registry, lake: Lake, tmp_path: Path) -> None:

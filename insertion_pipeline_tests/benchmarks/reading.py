@@ -2,6 +2,7 @@
 
 `python -m insertion_pipeline_tests.benchmarks.reading --lines 6000000 [--file clean|hard] [--loaders ours,pandas]`
 `python -m insertion_pipeline_tests.benchmarks.reading --lines 1000000 --rules`
+`python -m insertion_pipeline_tests.benchmarks.reading --lines 6000000 --everything` (clean, hard, and the rules alone)
 
 `clean`: the monthly statements of fluxIAE (EtatMensuelIndiv), 31 columns all filled, UTF-8, with DEB and FIN lines.
 `hard`: a table of 30 columns of every type in windows-1252, every cell quoted, one cell in a hundred wrong.
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,7 @@ def main() -> None:
     parser.add_argument("--file", choices=["clean", "hard"], default="clean")
     parser.add_argument("--loaders", default="ours,pandas")
     parser.add_argument("--rules", action="store_true")
+    parser.add_argument("--everything", action="store_true")
     parser.add_argument("--loader", choices=[*LOADERS, "rules"])
     parser.add_argument("--path", type=Path)
     parser.add_argument("--folder", type=Path)
@@ -339,18 +341,27 @@ def main() -> None:
         told = work(chosen.path, chosen.folder, chosen.file)
         json.dump(told | {"peak_mb": max(peak.bytes, _held(os.getpid())) >> 20}, sys.stdout)
         return
-    kind = "hard" if chosen.rules else chosen.file
+    loaders = chosen.loaders.split(",")
+    if chosen.everything:
+        compare("clean", chosen.lines, loaders)
+        compare("hard", chosen.lines, [*loaders, "rules"])
+    else:
+        compare("hard" if chosen.rules else chosen.file, chosen.lines, ["rules"] if chosen.rules else loaders)
+
+
+def compare(kind: str, lines: int, loaders: Sequence[str]) -> None:
+    """Write a file of so many lines, and print what each loader makes of it."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "file"
         write_contract(Path(name) / "declared")
-        (write_hard if kind == "hard" else write_clean)(path, chosen.lines)
+        (write_hard if kind == "hard" else write_clean)(path, lines)
         size, load = path.stat().st_size >> 20, os.getloadavg()[0]
-        print(f"{kind}: {chosen.lines:,} lines, {size} MiB, load {load:.1f}")  # noqa: T201
-        for loader in ["rules"] if chosen.rules else chosen.loaders.split(","):
+        print(f"{kind}: {lines:,} lines, {size} MiB, load {load:.1f}", flush=True)  # noqa: T201
+        for loader in loaders:
             told = measure(loader, path, kind)
-            rate, by_cpu = chosen.lines / told["wall"], chosen.lines / told["cpu"]
+            rate, by_cpu = lines / told["wall"], lines / told["cpu"]
             shown = {key: round(value, 1) if isinstance(value, float) else value for key, value in told.items()}
-            print(f"{loader:12} {rate:10,.0f} lines/s, {by_cpu:10,.0f} per cpu second  {shown}")  # noqa: T201
+            print(f"{loader:12} {rate:10,.0f} lines/s, {by_cpu:10,.0f} per cpu second  {shown}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
