@@ -103,6 +103,13 @@ def test_memory_is_that_of_the_moment() -> None:
     assert watch.peak_mb(0.1, 0.2) is None
 
 
+def test_a_clock_that_is_set_back_gives_no_negative_duration() -> None:
+    watch = MemoryWatch()
+    watch.began, watch.ended = 12.0, 13.0
+    told = metering._Step("release", began=10.0, ended=4.0).metrics(watch)
+    assert (told.began_after_seconds, told.seconds, told.peak_memory_mb) == (0.0, 0.0, None)
+
+
 # -- shown -------------------------------------------------------------------------------------------------------------
 
 

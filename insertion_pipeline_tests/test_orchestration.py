@@ -25,13 +25,14 @@ from insertion_pipeline.ingestion.counterchecking import Countercheck
 from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
-from insertion_pipeline.month import Month
+from insertion_pipeline.month import Month, Span
 from insertion_pipeline.orchestration import automation, checks, patience
 from insertion_pipeline.orchestration.alerting import failure_sensor
+from insertion_pipeline.orchestration.assets import SPAN_IN_ONE_RUN, months_of
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
 from insertion_pipeline.orchestration.patience import trying_again
-from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan
+from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan, span_tags
 from insertion_pipeline.orchestration.resources import Home, Writer
 from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
@@ -520,6 +521,21 @@ def test_a_failing_step_says_where_and_never_with_what() -> None:
 def test_our_own_exceptions_pass_as_they_are() -> None:
     with pytest.raises(NothingDelivered, match="aucun dépôt"), without_values():
         raise NothingDelivered("aucun dépôt")
+
+
+def test_thirty_six_months_are_one_call_of_one_run(instance: dg.DagsterInstance) -> None:
+    calls: list[list[Month]] = []
+    years = dg.MonthlyPartitionsDefinition(start_date="2023-01", fmt="%Y-%m", end_date="2027-01")
+
+    @dg.asset(partitions_def=years, backfill_policy=SPAN_IN_ONE_RUN)
+    def told(context) -> None:  # Dagster reads annotations, and these are texts
+        calls.append(months_of(context))
+
+    span = Span(Month(2023, 11), Month(2026, 10))
+    assert dg.materialize([told], instance=instance, tags=span_tags(span)).success
+    assert calls == [list(span)]
+    assert (len(calls[0]), len(instance.get_runs())) == (36, 1)
+    assert len(instance.get_materialized_partitions(dg.AssetKey("told"))) == 36
 
 
 # -- patience ----------------------------------------------------------------------------------------------------------
