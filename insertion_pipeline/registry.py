@@ -136,6 +136,9 @@ class FieldExtension(_Declared):
     aliases: tuple[str, ...] = ()
     path: str | None = Field(default=None, description="Where the value stands in an XML or JSON element.")
     person: str | None = Field(default=None, description="Column of the canonical person record that this field feeds.")
+    names_referent: bool = Field(
+        default=False, description="With the others so marked, names who follows the person: counted under a pseudonym."
+    )
     identifier: Literal["nir", "niss"] | None = Field(default=None, description="Number whose key is verified.")
     values: Mapping[str, str] = Field(default={}, description="Accepted spelling to code, case and accents aside.")
     code_list: str | None = Field(default=None, description="Nomenclature whose codes are allowed.")

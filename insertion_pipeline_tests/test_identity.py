@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -331,10 +332,12 @@ def delivered(registry: Registry) -> Delivered:
             "ft_spie", "demandeurs", month, "france-travail",
             {
                 "identifiant_unique_de": "uuid-1", "civilite": "MME", "nom": "VALBRUNOT", "prenom": "SOPHIE ODILE",
-                "date_naissance": date(1982, 2, 11), "adresse_ligne6": "08300 RETHEL",
+                "date_naissance": date(1982, 2, 11), "adresse_ligne6": "08300 RETHEL", "referent_nom": "ÉTOURNEAU",
+                "referent_prenom": "Lou",
             },
             {
                 "identifiant_unique_de": "uuid-2", "civilite": "M.", "nom": "DORSET", "prenom": "HENDRIC",
+                "referent_nom": "lou etourneau",
                 "date_naissance": date(1976, 12, 18), "adresse_ligne6": "08200 SEDAN",
             },
         )  # fmt: skip
@@ -391,8 +394,17 @@ class TestResolution:
         assert [row["person_age"] for row in jobseekers] == [44, 49]
         assert jobseekers[0]["person_residence"] == "FR-COM-08362"
 
+    def test_who_follows_a_person_is_a_pseudonym_of_another_key(
+        self, lake: Lake, resolution: resolving.Resolution
+    ) -> None:
+        one, same = (row["referent_pseudonym"] for row in pseudonymised(lake, "ft_spie", "demandeurs", SEPTEMBER))
+        assert one == same  # the name in two columns or in one, in any order, accents and case aside
+        of_a_person = hmac.digest(lake.keyring.purpose_key("facts"), b"france-travail\x1fetourneau lou", "sha256").hex()
+        assert len(str(one)) == 64
+        assert one != of_a_person
+
     def test_no_direct_identifier_leaves_the_sealed_area(self, lake: Lake, resolution: resolving.Resolution) -> None:
-        planted = [b"VALBRUNOT", b"2820251108030", b"ODILE", b"uuid-1", b"DORSET", b"205599"]
+        planted = [b"VALBRUNOT", b"2820251108030", b"ODILE", b"uuid-1", b"DORSET", b"205599", b"TOURNEAU", b"tourneau"]
         for path in lake.home.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()

@@ -406,6 +406,50 @@ def test_the_aid_of_a_month_is_shared_between_state_and_council(compute: Compute
     assert network.count("siae_aide_conseils", ARDENNES) == 2000
 
 
+def test_receipts_are_those_of_the_row_created_last_of_each_annex_in_force(compute: Compute) -> None:
+    network = compute(
+        "siae_recettes",
+        **siae(amendments=[
+            amendment(), amendment(version=1),  # an amendment does not bring receipts twice
+            amendment(2, kind="AI_DC"), amendment(3, af_date_fin_effet=day(9, 30)),
+        ]),
+        fluxiae__marches_publics=[
+            {"mpu_af_id": 1, "mpu_date_creation": day(2, 1), "mpu_sct_mt_recet_btp": 90_000.0},  # replaced, whole
+            {"mpu_af_id": 1, "mpu_date_creation": day(6, 1), "mpu_sct_mt_recet_agri": 1000.5,
+             "mpu_sct_mt_recet_autres": 200.0},
+            {"mpu_af_id": 2, "mpu_date_creation": day(6, 1), "mpu_sct_mt_recet_agri": 40.0},
+            {"mpu_af_id": 3, "mpu_date_creation": day(6, 1), "mpu_sct_mt_recet_agri": 7.0},  # ended in September
+        ],
+    )  # fmt: skip
+    assert network.count("siae_recettes", ARDENNES) == 1240.5
+    assert [network.count("siae_recettes", ARDENNES, one) for one in ("AGRI", "AUTRES", "BTP")] == [1040.5, 200, 0]
+    assert network.count("siae_recettes", GRAND_EST, "AI") == 40
+    cell = network.cell("siae_recettes", ARDENNES)
+    assert cell is not None
+    assert cell["contributors"] == 1  # one structure stands behind both annexes
+
+
+def test_who_is_helped_with_a_barrier_is_concerned_even_when_fewer_are_declared(compute: Compute) -> None:
+    def support(number: int, barrier: str, concerned: int, *helped: int, changed: date = date(2026, 9, 30)) -> Row:
+        names = ("int", "ext", "int_ext")
+        counts = {f"acc_dif_nb_sal_{how}_{barrier}": some for how, some in zip(names, helped, strict=False)}
+        row = {"acc_id": number, "acc_afi_id": 1, "acc_date_modification": changed}
+        return row | {f"acc_dif_nb_sal_conc_{barrier}": concerned} | counts
+
+    latest = support(2, "mobilite", 40, 10, 5, 1) | support(2, "heberg", 2, 3, 4) | support(2, "sante", 9, 9)
+    network = compute(
+        "siae_part_freins_accompagnes",
+        **siae(amendments=[amendment(), amendment(version=1)]),
+        fluxiae__accompagnement=[support(1, "mobilite", 90, 80, changed=day(3, 1)), latest],
+    )
+    code = "siae_part_freins_accompagnes"
+    assert network.terms(code, ARDENNES, "MOBILITE") == (16, 40)
+    assert network.terms(code, ARDENNES, "HEBERGEMENT") == (7, 7)  # two declared, seven helped
+    assert network.cell(code, ARDENNES, "HEBERGEMENT")["status"] == "PS"  # type: ignore[index]
+    assert network.terms(code, ARDENNES) == (23, 47)  # health is not conformed to an indicator
+    assert network.cell(code, ARDENNES)["value"] == 48.9  # type: ignore[index]
+
+
 def test_a_recruitment_is_the_first_contract_of_a_chain_with_hours(compute: Compute) -> None:
     def contract(person: str, number: int, hired: date, rank: int = 0) -> Row:
         return {
@@ -607,6 +651,55 @@ def test_a_passage_goes_from_the_last_family_to_the_one_that_begins(compute: Com
     delay = network.cell("reseau_delai_median_passages", "FR")
     assert delay is not None
     assert delay["numerator"] == 120  # four months, from June to October
+
+
+def test_a_caseload_is_a_distribution_over_referents_of_a_council(compute: Compute) -> None:
+    def followed(referent: str, count: int, **given: object) -> list[Row]:
+        return [
+            listed(f"{referent}{number}", referent_pseudonym=referent, orientation_date=day(3, 1)) | given
+            for number in range(count)
+        ]
+
+    decided = {"orientation_status": "DECIDE", "orientation_date": day(3, 1)}
+    moved = [
+        listed("a0", referent_pseudonym="b", **decided),  # the list says a, the pathway b
+        listed("f0", referent_pseudonym="e", **decided | {"orientation_status": "PRECONISE"}),  # not decided
+        listed("f1", referent_pseudonym="e", **decided, pathway_end_date=day(9, 1)),  # ended
+    ]
+    network = compute(
+        "reseau_charge_mediane_departement", "reseau_part_referents_charges_departement",
+        department_pathways__parcours=moved,
+        department_list__beneficiaires=[
+            *followed("a", 3), *followed("b", 1), *followed("c", 51), *followed("d", 50), *followed("e", 9),
+            *followed("a", 1),  # the same person again
+            *followed("g", 4, support_end_date=day(9, 30)),  # followed no more
+            *followed("h", 4, referent_pseudonym=None),
+            *followed("z", 7, _partner="dep-52"),  # the only referent of another council
+        ],
+    )  # fmt: skip
+    # a follows 2, b 2, c 51, d 50, e 9
+    assert network.terms("reseau_charge_mediane_departement", COUNCIL) == (9, None)
+    assert network.terms("reseau_part_referents_charges_departement", COUNCIL) == (1, 5)
+    alone = network.cell("reseau_charge_mediane_departement", "FR-CON-52")
+    assert alone is not None
+    assert (alone["status"], alone["numerator"]) == ("PS", None)
+    assert network.cell("reseau_part_referents_charges_departement", "FR-CON-52")["status"] == "PS"  # type: ignore[index]
+
+
+def test_advisers_of_two_countries_stand_side_by_side(compute: Compute) -> None:
+    network = compute(
+        "reseau_charge_mediane_service_emploi",
+        ft_spie__demandeurs=[
+            {"person": f"{adviser}{number}", "referent_pseudonym": adviser, "categorie_inscription": "1"}
+            for adviser, count in (("a", 4), ("b", 5), ("c", 6), ("d", 7), ("e", 8))
+            for number in range(count)
+        ],
+        forem_jobseekers__demandeurs=[
+            {"person": f"w{number}", "referent_pseudonym": "w", "categorie": "DEDA"} for number in range(60)
+        ],
+    )
+    assert network.terms("reseau_charge_mediane_service_emploi", "FR") == (6, None)
+    assert network.terms("reseau_charge_mediane_service_emploi", "BE") == (None, None)  # one adviser is no distribution
 
 
 def test_an_earlier_registration_is_told_apart_from_none(compute: Compute) -> None:

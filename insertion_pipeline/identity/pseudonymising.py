@@ -4,7 +4,8 @@ Belongs here: the pseudonymised tables, their schema, the allow-list of their co
 (`resolving`), what is counted (`indicators`).
 
 Columns pass because the contract says `use: fact` or `both`, never because nobody thought of forbidding them; a direct
-identifier does not pass even then. The pseudonym is HMAC-SHA-256 of the person's id under the key of the purpose.
+identifier does not pass even then. The pseudonym is HMAC-SHA-256 of the person's id under the key of the purpose. Who
+follows a person is another pseudonym, under another key: caseloads are counted, nobody's is known (domain rule 20).
 """
 
 from __future__ import annotations
@@ -60,8 +61,18 @@ def passing_fields(table: ContractTable) -> tuple[ContractField, ...]:
 
 
 def schema(table: ContractTable) -> pa.Schema:
-    """The pseudonymised columns of a contract's table: its facts, then who, where from and when."""
-    return pa.schema([*((field.name, arrow_type(field)) for field in passing_fields(table)), *_PERSON_COLUMNS])
+    """The pseudonymised columns of a contract's table: its facts, by whom, then who, where from and when."""
+    facts = [(field.name, arrow_type(field)) for field in passing_fields(table)]
+    by_whom = [(REFERENT, pa.string())] if _naming_referent(table) else []
+    return pa.schema([*facts, *by_whom, *_PERSON_COLUMNS])
+
+
+#: Who follows the person, in tables whose contract names a referent.
+REFERENT = "referent_pseudonym"
+
+
+def _naming_referent(table: ContractTable) -> tuple[str, ...]:
+    return tuple(field.name for field in table.fields if field.insertion.names_referent)
 
 
 def pseudonymised_file(lake: Lake, source: str, table: str, month: Month) -> ParquetFile:
@@ -177,16 +188,55 @@ def _query(
         if table.insertion.local_person_key:
             known = _through_local_key(connection, lake, registry, source, table, months, rows, relation)
     fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
+    followed = by_whom = ""
+    if naming := _naming_referent(table):
+        name = _referent_name(naming)
+        _open_referents(connection, lake, name, rows(lake, connection, registry, source.name, table.name, months))
+        fields += f"{REFERENT}, "
+        by_whom = f", {name} AS referent_name"
+        followed = "LEFT JOIN referents USING (_partner, referent_name)"
     return f"""
         SELECT {fields}person, person_sex,
             CASE WHEN person_birth_date <= month_end THEN date_sub('year', person_birth_date, month_end) END
                 AS person_age,
             person_residence, _partner, _space, _month, _delivery
-        FROM (SELECT *, last_day((_month || '-01')::DATE) AS month_end FROM {known}) AS known
+        FROM (SELECT *, last_day((_month || '-01')::DATE) AS month_end{by_whom} FROM {known}) AS known
+        {followed}
         LEFT JOIN (SELECT person_id, month AS _month, person_residence FROM residences) AS lived
             USING (person_id, _month)
         ORDER BY _month, _partner, _delivery, _member, _line
     """
+
+
+def _referent_name(naming: Sequence[str]) -> str:
+    """SQL of one spelling of a referent's name: the first address where there is one, else its words in any order."""
+    told = f"lower(strip_accents(concat_ws(' ', {', '.join(f'{name}' for name in naming)})))"
+    words = f"list_sort(list_filter(string_split_regex({told}, '[^a-z0-9]+'), lambda word: word <> ''))"
+    return (
+        f"nullif(CASE WHEN contains({told}, '@') THEN regexp_extract({told}, '[^\\s,;]+@[^\\s,;]+')"
+        f" ELSE array_to_string({words}, ' ') END, '')"
+    )
+
+
+def _open_referents(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, relation: str) -> None:
+    """Register `referents`: a pseudonym per partner and name, under a key that no person's pseudonym is made with."""
+    named = connection.execute(
+        f"SELECT DISTINCT _partner, {name} AS name FROM {relation} AS told WHERE name IS NOT NULL ORDER BY ALL"
+    ).fetchall()
+    key = lake.keyring.purpose_key("referents")
+    connection.register(
+        "referents",
+        pa.table(
+            {
+                "_partner": pa.array([partner for partner, _ in named], pa.string()),
+                "referent_name": pa.array([told for _, told in named], pa.string()),
+                REFERENT: pa.array(
+                    [hmac.digest(key, f"{partner}\x1f{told}".encode(), "sha256").hex() for partner, told in named],
+                    pa.string(),
+                ),
+            }
+        ),
+    )
 
 
 def _through_local_key(

@@ -480,6 +480,32 @@ def _support_view(
     return columns, len(row)
 
 
+#: Where the receipts of a kind of structure come from.
+_SECTORS = ("agri", "btp", "nettoyage", "recycl", "serv_pers", "transp", "autres")
+
+
+def _receipts_view(
+    draws: Draws, situations: Situations, annexes: Sequence[_Annex], month: Month
+) -> tuple[dict[str, pa.Array | str | None], int]:
+    """One row per annex of the year, and an older, smaller one beside a few of them: the latest counts."""
+    current = [annex for annex in annexes if annex.year == month.year]
+    key = np.array([annex.identifier for annex in current], dtype=np.int64)
+    row = np.repeat(np.arange(len(current)), 1 + draws.chance("receipts: entered twice", key, 0.2))
+    is_older = np.r_[row[1:] == row[:-1], False] if len(row) else np.array([], dtype=bool)
+    posts = np.array([annex.contracted for annex in current])[row] if current else row
+    columns: dict[str, pa.Array | str | None] = {
+        "mpu_af_id": spelling.text(key[row]),
+        "mpu_date_creation": spelling.day_text(
+            day_number(Month(month.year, 1), last=False) + 45 - 20 * is_older, "%d/%m/%Y 00:00:00"
+        ),
+    }
+    for name in _SECTORS:
+        share = draws.uniform(f"receipts: {name}", key[row])
+        euros = np.where(share > 0.6, np.floor(posts * 20_000 * share * (1 - 0.5 * is_older)), 0).astype(int)
+        columns[f"mpu_sct_mt_recet_{name}"] = spelling.text(euros)
+    return columns, len(row)
+
+
 def _training_view(
     population: Population, situations: Situations, month: Month
 ) -> tuple[dict[str, pa.Array | str | None], int]:
@@ -622,6 +648,7 @@ def fluxiae(population: Population, situations: Situations, deposit: Deposit) ->
         "ref_categorie_sort": (_categories_view(), 5),
         "ref_montant_iae": (_amounts_view(), 2 * len(MEASURES)),
         "accompagnement": _support_view(draws, situations, annexes, month),
+        "marches_publics": _receipts_view(draws, situations, annexes, month),
         "formations": _training_view(population, situations, month),
         "ref_niveau_formation": _levels_view(),
     }

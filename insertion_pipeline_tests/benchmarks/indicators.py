@@ -136,7 +136,8 @@ _ROWS: Mapping[tuple[str, str], str] = {
         SELECT {_WHO}, {_AT_HOME}, 'france-travail' AS _partner,
             CAST(1 + p % 8 AS VARCHAR) AS categorie_inscription, {_days(1500)} AS inscription, p % 5 = 0 AS brsa,
             p % 3 = 0 AS dif_transport, p % 7 = 0 AS dif_logement, p % 6 = 0 AS dif_financiere, 'SUIVI' AS
-            modalite_accompagnement, {_days(200)} AS der_entretien, 'A' AS struct_principale
+            modalite_accompagnement, {_days(200)} AS der_entretien, 'A' AS struct_principale,
+            'adviser-' || p % 40000 AS referent_pseudonym
         {_FRENCH}""",
     ("cnaf_vrsb0801", "personnes"): f"""
         SELECT {_WHO}, {_AT_HOME}, {_DEPARTMENT}, CASE WHEN p % 9 < 7 THEN 'DEM' ELSE 'CJT' END AS rolepers,
@@ -154,6 +155,7 @@ _ROWS: Mapping[tuple[str, str], str] = {
             {_days(1100)} AS rights_opening_date, 'pro' AS orientation_type, {_days(900)} AS orientation_date,
             'DECIDE' AS orientation_status, CASE p % 3 WHEN 0 THEN 'FT' ELSE 'CD' END AS orientation_body,
             TRUE AS is_subject_to_rights_and_duties, '2' AS rsa_state, 'CE' AS cer_kind,
+            'referent-' || p % 30000 AS referent_pseudonym,
             {_days(700)} AS cer_signed_on, {_days(700)} AS cer_start_date,
             CAST($last AS DATE) + CAST(p % 300 AS INTEGER) - 100 AS cer_end_date
         {_FRENCH}""",

@@ -61,6 +61,7 @@ dated AS (
         orientations.first_oriented_on,
         coalesce(orientations.orientation_notified_on, orientations.orientation_date) AS notified_on,
         orientations.orientation_body,
+        orientations.referent_pseudonym AS referent,
         orientations.reorientation_date AS reoriented_on,
         orientations.previous_orientation_body,
         orientations.pathway_end_date AS support_ends_on,
@@ -91,6 +92,7 @@ SELECT
     coalesce(dated.has_duties, FALSE) AND dated.rights_state = '2' AS is_sdd_payable,
     dated.orientation_type,
     dated.orientation_body,
+    dated.referent,
     dated.oriented_on IS NOT NULL AND coalesce(dated.support_ends_on > period.last_day, TRUE) AS is_oriented,
     dated.is_with_employment_service,
     -- only a change between the public employment service and other bodies is a reorientation; a person counts once
