@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from insertion_pipeline.identity import pseudonymising
-from insertion_pipeline.indicators import building, computing
+from insertion_pipeline.indicators import building, computing, coverage
 from insertion_pipeline.indicators.additivity import ValuesDoNotAddUp, refuse_what_does_not_add_up
 from insertion_pipeline.indicators.catalogue import compile_catalogue, facts
 from insertion_pipeline.lake import Lake
+from insertion_pipeline.month import Month
 from insertion_pipeline.registry import InvalidDataSources, Registry, load_registry
 from insertion_pipeline_tests.indicator_rows import (
     ARDENNES,
@@ -566,6 +567,37 @@ def test_a_department_that_did_not_deliver_is_said_so_even_without_a_row(compute
     assert (absent["status"], absent["coverage"], absent["n_units_expected"]) == ("NR", 0.0, 1)
     assert (region["status"], region["n_units_expected"], region["n_units_received"]) == ("published", 3, 2)
     assert 0.8 < region["coverage"] < 1
+
+
+def test_a_payer_that_did_not_come_lowers_the_coverage_of_its_department(
+    compute: Compute, registry: Registry, places: pa.Table
+) -> None:
+    network = compute("rsa_beneficiaires", cnaf_vrsb0801__personnes=[flow("anne")])
+    rows = grid_of(registry, []).to_pylist()
+    paid = [row for row in rows if row["source"] == "cnaf_vrsb0801"]
+    (ardennes,) = (row for row in paid if row["unit"] == "dep-08")
+    for row in paid:
+        row |= {"payer": "CAF", "population_share": 0.95}
+    rows.append(ardennes | {"payer": "MSA", "population_share": 0.05, "is_received": False})
+    grid = pa.Table.from_pylist(rows, schema=coverage.GRID_SCHEMA)
+    values = computing.values_of(network.connection, registry, network.catalogue, OCTOBER, grid, places=places)
+    here = {row["territory_code"]: row for row in values.to_pylist() if row["breakdown"] == "total"}
+    assert (here[ARDENNES]["status"], here[ARDENNES]["coverage"]) == ("published", 0.95)
+    assert (here[ARDENNES]["n_units_expected"], here[ARDENNES]["n_units_received"]) == (1, 1)
+    assert 0.95 < here[GRAND_EST]["coverage"] < 1
+
+
+def test_a_payer_is_expected_where_its_persons_were_known_in_the_year_before(lake: Lake) -> None:
+    def written(month: Month, *pairs: tuple[str, str | None]) -> None:
+        councils, payers = zip(*pairs, strict=True)
+        rows = pa.table({"paying_council": pa.array(councils), "payer": pa.array(payers, pa.string())})
+        lake.write_parquet(building.fact_path(lake, "rsa_person_months", month).path, rows)
+
+    written(Month(2025, 9), (ARDENNES, "CAF"), (HAUTE_MARNE, "MSA"))  # thirteen months before: forgotten
+    written(Month(2025, 10), (ARDENNES, "MSA"), (ARDENNES, "MSA"))
+    written(OCTOBER, (ARDENNES, "CAF"), (HAUTE_MARNE, "CAF"), (HAUTE_MARNE, None))
+    known = coverage.payers_known(lake, OCTOBER)
+    assert known == {(ARDENNES, "CAF"): True, (ARDENNES, "MSA"): False, (HAUTE_MARNE, "CAF"): True}
 
 
 def test_a_department_without_partner_is_unavailable(compute: Compute) -> None:

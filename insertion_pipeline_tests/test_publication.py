@@ -36,6 +36,8 @@ GRID = pa.table(
         "partner": ["dep-08"],
         "territory_code": ["FR-DEP-08"],
         "is_received": [True],
+        "payer": [""],
+        "population_share": [1.0],
     }
 )
 

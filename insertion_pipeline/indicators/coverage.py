@@ -4,15 +4,19 @@ Belongs here: the grid reporting unit × source × month, and what it makes of e
 belong here: deadlines and reminders (`ingestion`), the status of a value (`computing`).
 
 A reporting unit (a structure, a department, an agency) is distinct from the partner that delivers for it; units are
-counted, and weighed by the inhabitants of the territory that they answer for.
+counted, and weighed by the inhabitants of the territory that they answer for. Where several payers tell of a unit's
+population in one kind of file (CAF, MSA), each is expected, and weighed by its share of that population: the shares are
+parameters (`payers.csv`), so that no coverage tells how many persons a payer has in a small territory.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -28,7 +32,7 @@ from insertion_pipeline.registry import Indicator, Partner, Registry
 #: A family is in when its units received answer for this share of the inhabitants (domain rules 12 and 21).
 FAMILY_IN = 0.8
 
-#: One row per (reporting unit, source) expected for the month.
+#: One row per (reporting unit, source, payer) expected for the month; `payer` is empty where nobody tells payers apart.
 GRID_SCHEMA = pa.schema(
     [
         ("month", pa.string()),
@@ -39,8 +43,16 @@ GRID_SCHEMA = pa.schema(
         ("partner", pa.string()),
         ("territory_code", pa.string()),
         ("is_received", pa.bool_()),
+        ("payer", pa.string()),
+        ("population_share", pa.float64()),
     ]
 )
+
+#: A payer whose persons came in one of so many months before is expected.
+_PAYER_MONTHS = 12
+
+#: The fact that tells who pays whom, by paying council.
+_PAYMENTS = "rsa_person_months"
 
 
 @dataclass(frozen=True)
@@ -80,25 +92,59 @@ def coverage_grid(lake: Lake, registry: Registry, month: Month) -> pa.Table:
     """
     delivered = _delivered(lake, registry, month)
     stated = _structures_stated(lake, month)
-    rows = []
+    payers = list(registry.nomenclature("payers").records(month))
+    known = payers_known(lake, month)
+    rows: list[dict[str, object]] = []
     for partner, source, unit in expected_units(registry, month):
         has_come = (partner.code, source) in delivered
         if has_come and unit.code != partner.code and unit.siret is not None:
             has_come = unit.siret in stated
-        rows.append(
+        row = {
+            "month": str(month),
+            "country": unit.territory_code[:2],
+            "unit": unit.code,
+            "family": registry.source(source).family,
+            "source": source,
+            "partner": partner.code,
+            "territory_code": unit.territory_code,
+        }
+        told = [
             {
-                "month": str(month),
-                "country": unit.territory_code[:2],
-                "unit": unit.code,
-                "family": registry.source(source).family,
-                "source": source,
-                "partner": partner.code,
-                "territory_code": unit.territory_code,
-                "is_received": has_come,
+                "is_received": has_come and known[unit.territory_code, payer["code"]],
+                "payer": payer["code"],
+                "population_share": float(payer["population_share"]),
             }
-        )
-    rows.sort(key=lambda row: (str(row["unit"]), str(row["source"]), str(row["partner"])))
+            for payer in payers
+            if payer["source"] == source and (unit.territory_code, payer["code"]) in known
+        ]
+        rows += [row | one for one in told or [{"is_received": has_come, "payer": "", "population_share": 1.0}]]
+    rows.sort(key=lambda row: tuple(str(row[name]) for name in ("unit", "source", "partner", "payer")))
     return pa.Table.from_pylist(rows, schema=GRID_SCHEMA)
+
+
+def payers_known(lake: Lake, month: Month) -> Mapping[tuple[str, str], bool]:
+    """The (paying council, payer) whose persons came in `month` or in a year before it: whether in the month itself."""
+    now = _payers_of(lake, month)
+    before = {one for back in range(1, _PAYER_MONTHS + 1) for one in _payers_of(lake, month.plus(-back))}
+    return {one: one in now for one in sorted(before | now)}
+
+
+def _payers_of(lake: Lake, month: Month) -> frozenset[tuple[str, str]]:
+    path = lake.open_area / "facts" / _PAYMENTS / f"{month}.parquet"
+    try:
+        written = path.stat()
+    except FileNotFoundError:
+        return frozenset()
+    return _payers_in(path, written.st_mtime_ns, written.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _payers_in(path: Path, written_ns: int, size: int) -> frozenset[tuple[str, str]]:
+    """The pairs of a file that stands as it was written: months that look back at it read it once."""
+    names = ["paying_council", "payer"]
+    pairs = pq.read_table(path, columns=names, read_dictionary=names).group_by(names).aggregate([]).to_pydict()
+    both = zip(pairs["paying_council"], pairs["payer"], strict=True)
+    return frozenset((council, payer) for council, payer in both if council is not None and payer is not None)
 
 
 def expected_units(registry: Registry, month: Month) -> Iterator[tuple[Partner, str, Partner]]:
@@ -242,12 +288,23 @@ _CREATE_UNITS_NEEDED = """
 CREATE OR REPLACE TEMP TABLE units_needed AS
 -- a unit has come with one of the sources of the group that it owes; for complete months, with all of them
 SELECT monthly.group_rank, monthly.n_months, monthly.unit, min(monthly.family) AS family,
-    min(monthly.place) AS place, bool_and(monthly.is_received) AS is_received
+    min(monthly.place) AS place, bool_and(monthly.is_received) AS is_received,
+    min(monthly.population_share) AS population_share
 FROM (
     SELECT wanted.group_rank, wanted.n_months, grid.lag, grid.unit, min(grid.family) AS family,
         min(grid.territory_code) AS place,
-        CASE WHEN wanted.n_months > 1 THEN bool_and(grid.is_received) ELSE bool_or(grid.is_received) END AS is_received
-    FROM coverage_grids AS grid
+        CASE WHEN wanted.n_months > 1 THEN bool_and(grid.is_received) ELSE bool_or(grid.is_received) END AS is_received,
+        max(grid.received_share) AS population_share
+    FROM (  -- of the payers of a file, those that came, by their share of the population
+        SELECT lag, unit, source, min(family) AS family, min(territory_code) AS territory_code,
+            bool_or(is_received) AS is_received,
+            CAST(
+                coalesce(sum(coalesce(population_share, 1)) FILTER (WHERE is_received), 0)
+                    / sum(coalesce(population_share, 1)) AS DECIMAL(9, 6)
+            ) AS received_share
+        FROM coverage_grids
+        GROUP BY lag, unit, source
+    ) AS grid
     JOIN group_sources ON group_sources.source = grid.source
     JOIN (SELECT DISTINCT group_rank, n_months FROM needs) AS wanted ON wanted.group_rank = group_sources.group_rank
     WHERE grid.lag < wanted.n_months
@@ -317,7 +374,8 @@ units_by_territory AS (
     SELECT group_rank, n_months, level, territory,
         count(*) AS n_units_expected,
         count(*) FILTER (WHERE is_received) AS n_units_received,
-        sum(inhabitants) FILTER (WHERE is_received) / sum(inhabitants) AS coverage
+        round(CAST(sum(CAST(inhabitants AS DECIMAL(18, 0)) * population_share) AS DOUBLE) / sum(inhabitants), 9)
+            AS coverage
     FROM units_needed JOIN answered_for USING (place)
     GROUP BY ALL
 ),

@@ -212,8 +212,8 @@ OPEN_SUMS: Final = PublishedTable(
 COVERAGE: Final = PublishedTable(
     "coverage",
     "Couverture",
-    "Une ligne par unité déclarante, type de fichier et mois attendus.",
-    ("month", "unit", "source", "partner"),
+    "Une ligne par unité déclarante, type de fichier, organisme payeur et mois attendus.",
+    ("month", "unit", "source", "partner", "payer"),
     _columns(
         ("month", "string", "Mois."),
         ("country", "string", "Pays."),
@@ -223,7 +223,13 @@ COVERAGE: Final = PublishedTable(
         ("source", "string", "Type de fichier attendu."),
         ("partner", "string", "Partenaire qui le dépose."),
         ("territory_code", "string", "Territoire dont l'unité répond."),
-        ("is_received", "boolean", "Le fichier est-il reçu ?"),
+        ("is_received", "boolean", "Le fichier est-il reçu, avec des personnes de cet organisme payeur ?"),
+        ("payer", "string", "Organisme payeur (CAF, MSA) dont des personnes sont connues depuis un an ; vide sinon."),
+        (
+            "population_share",
+            "number",
+            "Part de la population de l'unité que l'organisme payeur représente : paramètre, voir payers.csv.",
+        ),
     ),
 )
 

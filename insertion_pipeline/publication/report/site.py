@@ -291,7 +291,7 @@ class _Site:
         """Who was expected in the last month for this territory, or for a country, and has not delivered."""
         within = self._within(code)
         return sorted(
-            f"{row['unit_label']} ({self._source_title(row['source'])})"
+            f"{row['unit_label']} ({self._due_title(row['source'], row['payer'])})"
             for row in self._grid
             if not row["is_received"] and row["territory_code"] in within
         )
@@ -376,21 +376,21 @@ class _Site:
         }
 
     def _coverage(self) -> dict[str, Any]:
-        expected = Counter((row["country"], row["family"], row["source"]) for row in self._grid)
-        received = Counter((row["country"], row["family"], row["source"]) for row in self._grid if row["is_received"])
+        expected = Counter(_due(row) for row in self._grid)
+        received = Counter(_due(row) for row in self._grid if row["is_received"])
         return {
             "sources": [
                 {
                     "country": words.COUNTRIES.get(country, country),
                     "family": words.FAMILIES.get(family, family),
-                    "source": self._source_title(source),
-                    "received": received[country, family, source],
+                    "source": self._due_title(source, payer),
+                    "received": received[country, family, source, payer],
                     "expected": count,
                 }
-                for (country, family, source), count in sorted(expected.items())
+                for (country, family, source, payer), count in sorted(expected.items())
             ],
             "absent": sorted(
-                f"{row['unit_label']} ({self._source_title(row['source'])})"
+                f"{row['unit_label']} ({self._due_title(row['source'], row['payer'])})"
                 for row in self._grid
                 if not row["is_received"]
             ),
@@ -467,9 +467,17 @@ class _Site:
         declared = self._registry.indicators.get(code)
         return declared.label if declared else code
 
+    def _due_title(self, source: str, payer: str) -> str:
+        """What is expected: a kind of file, of one payer where payers are told apart."""
+        return self._source_title(source) + (f", {payer}" if payer else "")
+
     def _source_title(self, source: str) -> str:
         declared = self._registry.sources.get(source)
         return declared.title if declared else source
+
+
+def _due(row: Row) -> tuple[str, str, str, str]:
+    return row["country"], row["family"], row["source"], row["payer"]
 
 
 def _point(row: Row | None) -> float | None:
