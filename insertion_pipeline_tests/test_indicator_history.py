@@ -211,6 +211,7 @@ def test_every_indicator_in_use_has_its_code(registry: Registry) -> None:
         "emploi_part_frein_diagnostic ale_travailleurs_actifs ale_heures_prestees ale_heures_moyennes "
         "ale_depassements_45h ale_depassements_70h ale_depassements_150h ale_depassements_630h "
         "ale_heures_utilisateur_activite reseau_part_lignes_rejetees siae_part_freins_accompagnes siae_recettes "
+        "siae_part_annexes_saisie_en_retard "
         "reseau_charge_mediane_departement reseau_part_referents_charges_departement"
     )
     assert not set(shared.split()) - registry.indicators.keys()

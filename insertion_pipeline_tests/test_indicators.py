@@ -220,6 +220,18 @@ def test_an_annex_without_statement_is_said_so(compute: Compute) -> None:
     assert (cell["numerator"], cell["denominator"], cell["value"]) == (2, 3, 66.7)
 
 
+def test_an_entry_is_late_after_two_months_counted_from_the_month_observed(compute: Compute) -> None:
+    begun = {2: date(2026, 1, 1), 3: date(2026, 1, 1), 4: date(2026, 8, 1), 5: date(2026, 9, 1)}
+    amendments = [amendment(), *(amendment(annex, af_date_debut_effet=day) for annex, day in begun.items())]
+    statements = [
+        statement("anne", 10),
+        statement("bill", 10, "2026-08", emi_afi_id=2),  # the second month before: not late yet
+        statement("carl", 10, "2026-07", emi_afi_id=3),
+    ]  # nothing ever of annexes 4 and 5: the first has had three months
+    network = compute("siae_part_annexes_saisie_en_retard", **siae(statements=statements, amendments=amendments))
+    assert network.terms("siae_part_annexes_saisie_en_retard", ARDENNES) == (2, 5)
+
+
 def test_posts_of_rsa_beneficiaries_follow_the_contract(compute: Compute) -> None:
     rows = siae(
         statements=[statement("anne", 91, emi_ctr_id=1), statement("bill", 91, emi_pph_id=2, emi_ctr_id=2)],
