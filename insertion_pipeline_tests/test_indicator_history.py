@@ -54,6 +54,7 @@ def test_an_explanation_says_rules_and_no_number(registry: Registry) -> None:
     with in_memory() as connection:
         found = provenance.explain(connection, registry, DELIVERIES, "siae_taux_sorties_dynamiques", ARDENNES, OCTOBER)
     assert found.rules["exclusions"].startswith("Retraits")
+    assert "minimum_stay_months = 2.65 mois (practice)" in found.rules["parameters"]
     assert {"siae_exits", "siae_hours", "siae_annexes"} <= set(found.facts)
     assert not any(isinstance(value, int | float) for value in vars(found).values())
 

@@ -603,7 +603,10 @@ def test_a_payer_is_expected_where_its_persons_were_known_in_the_year_before(lak
     def written(month: Month, *pairs: tuple[str, str | None]) -> None:
         councils, payers = zip(*pairs, strict=True)
         rows = pa.table({"paying_council": pa.array(councils), "payer": pa.array(payers, pa.string())})
-        lake.write_parquet(building.fact_path(lake, "rsa_person_months", month).path, rows)
+        path = building.fact_path(lake, "rsa_person_months", month).path
+        with lake.parquet_writer(path, rows.schema) as writer:
+            for batch in rows.to_batches(max_chunksize=1):  # as many parts as rows, as a large fact has
+                writer.write_batch(batch)
 
     written(Month(2025, 9), (ARDENNES, "CAF"), (HAUTE_MARNE, "MSA"))  # thirteen months before: forgotten
     written(Month(2025, 10), (ARDENNES, "MSA"), (ARDENNES, "MSA"))

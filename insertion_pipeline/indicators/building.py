@@ -9,6 +9,7 @@ facts of earlier months instead, which are smaller: they are built once every mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from insertion_pipeline.indicators.catalogue import EARLIER, Fact, facts
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import ContractTable, Registry
+from insertion_pipeline.registry import ContractTable, Indicator, Registry
 
 #: How far back facts look: the twelve rolling months of exits, whose hours count over two calendar years.
 MONTHS_BACK = 24
@@ -140,6 +141,27 @@ def with_dependencies(names: Iterable[str]) -> set[str]:
             wanted.add(name)
             waiting.extend(facts()[name].reads & facts().keys())
     return wanted
+
+
+_PARAMETER = re.compile(r"\bparameters\.([a-z_]+)")
+
+
+def parameters_told(registry: Registry, indicator: Indicator, month: Month) -> str:
+    """The parameters of an indicator and of its fact as readers are told them: name = value, unit, and whose it is.
+
+    A parameter of the fact has a status (`found`, `practice`, `to_be_confirmed`): none is presented as official.
+    """
+    read = {
+        name
+        for fact in with_dependencies({indicator.fact} & facts().keys())
+        for name in _PARAMETER.findall(facts()[fact].sql)
+    }
+    of_fact = [
+        f"{row['code']} = {row['value']} {row['unit']} ({row['status']})"
+        for row in registry.nomenclature("indicator_parameters").records(month)
+        if row["code"] in read
+    ]
+    return " ; ".join([*(f"{name} = {value}" for name, value in sorted(indicator.parameters.items())), *of_fact])
 
 
 # -- what facts read ---------------------------------------------------------------------------------------------

@@ -403,19 +403,22 @@ AGGREGATE_MACROS = (
 # are whole numbers, and the value in tenths is their quotient.
 _VALUES = f"""
 WITH expected AS (  -- where files were expected and none came, the absence is said even without a row
-    SELECT indicator_code, level, territory, 'total' AS breakdown, 'TOTAL' AS modality,
+    SELECT indicator_code, alike.level, alike.territory, 'total' AS breakdown, 'TOTAL' AS modality,
         CAST(0 AS DECIMAL(24, 6)) AS numerator, CAST(0 AS DECIMAL(24, 6)) AS denominator, 0 AS contributors,
         CAST(NULL AS DECIMAL(24, 6)) AS error
     FROM territory_coverage
+    JOIN answered_alike AS alike ON alike.stands_for = territory_coverage.territory
     JOIN declarations USING (need_rank)
     LEFT JOIN (
         SELECT need_rank, territory AS country FROM territory_coverage WHERE level = 'country' AND is_not_received
-    ) AS nowhere ON nowhere.need_rank = territory_coverage.need_rank AND nowhere.country = substr(territory, 1, 2)
-    ANTI JOIN terms USING (indicator_code, territory)
-    WHERE is_not_received AND NOT is_unavailable AND level <> 'commune'
+    ) AS nowhere
+        ON nowhere.need_rank = territory_coverage.need_rank AND nowhere.country = substr(alike.territory, 1, 2)
+    ANTI JOIN terms ON terms.indicator_code = declarations.indicator_code AND terms.territory = alike.territory
+    WHERE is_not_received AND NOT is_unavailable AND alike.level <> 'commune'
         -- nothing came from anywhere: said once per department, not for each of hundreds of committees and zones
-        AND (nowhere.country IS NULL OR level NOT IN ('epci', 'clpe', 'employment_zone'))
-        AND list_contains(declarations.levels, level) AND list_contains(countries, substr(territory, 1, 2))
+        AND (nowhere.country IS NULL OR alike.level NOT IN ('epci', 'clpe', 'employment_zone'))
+        AND list_contains(declarations.levels, alike.level)
+        AND list_contains(countries, substr(alike.territory, 1, 2))
 ),
 covered AS (
     SELECT every.*, declarations.* EXCLUDE (indicator_code, levels, countries, need_rank),
@@ -431,12 +434,13 @@ covered AS (
     FROM (SELECT * FROM terms UNION ALL SELECT * FROM expected) AS every
     JOIN declarations USING (indicator_code)
     -- « sans commune connue », « hors territoire » are as covered as their country
-    LEFT JOIN territory_coverage AS here
-        ON here.need_rank = declarations.need_rank
-        AND here.territory = CASE
+    LEFT JOIN answered_alike AS alike
+        ON alike.territory = CASE
             WHEN every.territory LIKE '%-INCONNU' OR every.territory LIKE '%-HORS' THEN substr(every.territory, 1, 2)
             ELSE every.territory
         END
+    LEFT JOIN territory_coverage AS here
+        ON here.need_rank = declarations.need_rank AND here.territory = alike.stands_for
 ),
 judged AS (
     SELECT *,

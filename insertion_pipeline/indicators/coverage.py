@@ -142,7 +142,8 @@ def _payers_of(lake: Lake, month: Month) -> frozenset[tuple[str, str]]:
 def _payers_in(path: Path, written_ns: int, size: int) -> frozenset[tuple[str, str]]:
     """The pairs of a file that stands as it was written: months that look back at it read it once."""
     names = ["paying_council", "payer"]
-    pairs = pq.read_table(path, columns=names, read_dictionary=names).group_by(names).aggregate([]).to_pydict()
+    rows = pq.read_table(path, columns=names, read_dictionary=names).unify_dictionaries()
+    pairs = rows.group_by(names).aggregate([]).to_pydict()
     both = zip(pairs["paying_council"], pairs["payer"], strict=True)
     return frozenset((council, payer) for council, payer in both if council is not None and payer is not None)
 
@@ -190,13 +191,15 @@ def register_grids(connection: duckdb.DuckDBPyConnection, grids: Sequence[pa.Tab
 def create_territory_coverage(
     connection: duckdb.DuckDBPyConnection, registry: Registry, indicators: Sequence[Indicator], rollup: pa.Table
 ) -> Mapping[str, Need]:
-    """Create the temporary tables `territory_coverage` and `known_leaves`, and say what each indicator needs.
+    """Create the tables `territory_coverage`, `answered_alike` and `known_leaves`, and say what each indicator needs.
 
-    `territory_coverage` has one row per (need, territory where a unit is expected); a need is what one or more
-    indicators require. Columns: `need_rank, level, territory, coverage, n_units_expected, n_units_received,
-    n_partners_expected, n_partners_received, n_families_received, is_not_received, is_unavailable`. An indicator that
-    requires several groups of sources is covered as its least covered group. `known_leaves` has one row per (need,
-    leaf) where everything needed is in. Needs the relations `rollup` (the table given) and `coverage_grids`.
+    `territory_coverage` has one row per (need, territory where a unit is expected), of those that differ: the communes
+    of a department that the same units answer for are covered alike, and `answered_alike` gives each `territory` the
+    one that `stands_for` it. A need is what one or more indicators require. Columns: `need_rank, level, territory,
+    coverage, n_units_expected, n_units_received, n_partners_expected, n_partners_received, n_families_received,
+    is_not_received, is_unavailable`. An indicator that requires several groups of sources is covered as its least
+    covered group. `known_leaves` has one row per (need, leaf) where everything needed is in. Needs the relations
+    `rollup` (the table given) and `coverage_grids`.
     """
     group_ranks: dict[tuple[str, ...], int] = {}
     needs: dict[tuple[object, ...], Need] = {}
@@ -226,28 +229,43 @@ def create_territory_coverage(
     connection.register("needs", pa.Table.from_pylist(needed, schema=_NEEDS_SCHEMA))
     connection.register("group_sources", pa.Table.from_pylist(group_sources, schema=_GROUP_SOURCES_SCHEMA))
     connection.execute(_CREATE_UNITS_NEEDED)
-    connection.register("answered_for", _answered_for(connection, registry, rollup))
+    for name, table in _answered_for(connection, registry, rollup).items():
+        connection.register(name, table)
     connection.execute(_CREATE_KNOWN_LEAVES)
     connection.execute(_CREATE_TERRITORY_COVERAGE)
     return need_of
 
 
-#: Inhabitants shared by places and territories, already counted in this process: roll-up, places, answer.
-_ANSWERED: list[tuple[pa.Table, frozenset[str], pa.Table]] = []
+#: Inhabitants shared by places and territories, already counted in this process: roll-up, places, tables.
+_ANSWERED: list[tuple[pa.Table, frozenset[str], Mapping[str, pa.Table]]] = []
 _ANSWERS_KEPT = 8
 #: Months computed side by side ask the same at the same moment.
 _ANSWERING = threading.Lock()
 
 
-def _answered_for(connection: duckdb.DuckDBPyConnection, registry: Registry, rollup: pa.Table) -> pa.Table:
-    """Inhabitants that each place of a unit shares with each territory: months with the same units share the count."""
+def _answered_for(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, rollup: pa.Table
+) -> Mapping[str, pa.Table]:
+    """`answered_for`: inhabitants that each place of a unit shares with each territory; and `answered_alike`.
+
+    Months with the same units share the count.
+    """
     places = frozenset(place for (place,) in connection.execute("SELECT DISTINCT place FROM units_needed").fetchall())
     with _ANSWERING:
         for known, known_places, answer in _ANSWERED:
             if known is rollup and known_places == places:
                 return answer
         connection.register("communes", registry.nomenclature("communes").table)
-        answer = connection.sql(_ANSWERED_FOR).to_arrow_table()
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE answered AS {_ANSWERED_FOR}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE alike AS {_ANSWERED_ALIKE}")
+        answer = {
+            "answered_for": connection.sql(
+                "SELECT answered.* FROM answered SEMI JOIN alike ON alike.stands_for = answered.territory"
+            ).to_arrow_table(),
+            "answered_alike": connection.table("alike").to_arrow_table(),
+        }
+        connection.execute("DROP TABLE answered")
+        connection.execute("DROP TABLE alike")
         connection.unregister("communes")
         _ANSWERED.append((rollup, places, answer))
         del _ANSWERED[:-_ANSWERS_KEPT]
@@ -359,6 +377,19 @@ within AS (  -- the communes of each place: a place that is a commune, a departm
 SELECT within.place, above.level, above.territory, sum(within.inhabitants) AS inhabitants
 FROM within JOIN rollup AS above ON above.leaf = within.leaf
 GROUP BY ALL
+"""
+
+_ANSWERED_ALIKE = """
+WITH told AS (  -- who answers for a territory, and for how many of its inhabitants where that is not for all of them
+    SELECT level, territory,
+        list_sort(list(place)) AS places,
+        CASE WHEN min(inhabitants) <> max(inhabitants) THEN list_sort(list(place || ' ' || inhabitants)) END AS shares
+    FROM answered
+    GROUP BY level, territory
+)
+SELECT level, territory,
+    min(territory) OVER (PARTITION BY level, substr(territory, 1, 2), places, shares) AS stands_for
+FROM told
 """
 
 _CREATE_TERRITORY_COVERAGE = f"""

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from insertion_pipeline.indicators import territories
-from insertion_pipeline.indicators.building import MONTHS_BACK, MONTHS_FOLLOWED, with_dependencies
+from insertion_pipeline.indicators.building import MONTHS_BACK, MONTHS_FOLLOWED, parameters_told, with_dependencies
 from insertion_pipeline.indicators.catalogue import EARLIER, facts
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
@@ -98,10 +98,12 @@ def explain(
         for delivery in map(Delivery.parse, texts)
         if delivery.source in sources and _speaks_for(registry, delivery.partner) & near
     }
-    return Provenance(code, territory, str(month), _rules(registry, code), made_of, sources, tuple(sorted(named)))
+    return Provenance(
+        code, territory, str(month), _rules(registry, code, month), made_of, sources, tuple(sorted(named))
+    )
 
 
-def _rules(registry: Registry, code: str) -> Mapping[str, str]:
+def _rules(registry: Registry, code: str, month: Month) -> Mapping[str, str]:
     indicator = registry.indicators[code]
     told = {
         "label": indicator.label,
@@ -110,7 +112,7 @@ def _rules(registry: Registry, code: str) -> Mapping[str, str]:
         "denominator": indicator.denominator_label,
         "exclusions": indicator.exclusions.strip(),
         "reference": indicator.reference.strip(),
-        "parameters": " ; ".join(f"{name} = {value}" for name, value in sorted(indicator.parameters.items())),
+        "parameters": parameters_told(registry, indicator, month),
         "series_breaks": indicator.told_breaks,
     }
     return {name: text for name, text in told.items() if text}

@@ -13,14 +13,18 @@ from insertion_pipeline.disclosure import SafeTable
 from insertion_pipeline.disclosure.equations import TOTAL, UNCUT, is_additive
 from insertion_pipeline.disclosure.thresholds import SENSITIVE_BREAKDOWN_THRESHOLD
 from insertion_pipeline.indicators import territories
+from insertion_pipeline.indicators.building import parameters_told
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.month import Month
 from insertion_pipeline.publication import tables
 from insertion_pipeline.registry import Registry
 
 
-def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
-    """One row per indicator of the catalogue; quantities are null for one without a value in this release."""
+def indicators(registry: Registry, safe: SafeTable, last: Month) -> pa.Table:
+    """One row per indicator of the catalogue; quantities are null for one without a value in this release.
+
+    Dated parameters are those of the `last` month.
+    """
     known = {row["indicator_code"]: row for row in safe.knowledge.indicators.to_pylist()}
     rows = []
     for family in registry.indicator_families:
@@ -52,7 +56,7 @@ def indicators(registry: Registry, safe: SafeTable) -> pa.Table:
                     "parts": " ".join(one.parts),
                     "balance": " ".join(one.balance),
                     "aliases": " ".join(one.aliases),
-                    "parameters": " ; ".join(f"{name} = {value}" for name, value in sorted(one.parameters.items())),
+                    "parameters": parameters_told(registry, one, last),
                     "status_of_definition": one.status_of_definition,
                     "series_breaks": one.told_breaks,
                 }

@@ -300,7 +300,7 @@ def _tables(
     values = INDICATOR_VALUES.conform(safe.table.append_column("release_id", stamp))
     grid = cataloguing.coverage(registry, coverage)
     named = [table for table in (values, grid) if len(table)] or [values]
-    indicators = cataloguing.indicators(registry, safe)
+    indicators = cataloguing.indicators(registry, safe, inputs.months[-1])
     links = cataloguing.territory_links(safe.knowledge.links)
     return {
         "indicator_values": values,

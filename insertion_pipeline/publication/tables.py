@@ -139,7 +139,7 @@ INDICATORS: Final = PublishedTable(
             "Sa somme au fil des mois : -code retranché, code@1 du mois précédent, code@year de l'année jusque-là.",
         ),
         ("aliases", "string", "Anciens codes, conservés un an."),
-        ("parameters", "string", "Paramètres de la définition : nom = valeur."),
+        ("parameters", "string", "Paramètres de la définition : nom = valeur, et leur statut."),
         (
             "status_of_definition",
             "string",
