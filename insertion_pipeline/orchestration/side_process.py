@@ -30,7 +30,7 @@ T = TypeVar("T")
 #: What is imported while nobody has asked yet. great-expectations waits until it is asked: pandera decides first.
 _LIBRARIES = ("pandas", "pandera.pandas")
 #: Most of its answers are asked for at the end of a run, when the run itself has one thing left to do.
-_POLITENESS = 10
+_POLITENESS = 4
 
 
 class SideProcess:
