@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import errno
 import json
 import logging
 import os
@@ -119,6 +120,8 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.LOCKED, "Une autre machine a écrit entre-temps : rien n'a été changé. Relancez la commande."
     if name in ("RunFailed", "StepFailed"):
         return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExitCode.INTERNAL, "Le disque est plein, rien n'a été modifié. Libérez de la place, puis recommencez."
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if "insertion_pipeline" in frame.filename]
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "hors du programme"
     return ExitCode.INTERNAL, f"Erreur interne ({name}, {where}). Rien n'a été modifié."

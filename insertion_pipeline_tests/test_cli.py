@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app, hoisted
-from insertion_pipeline.ingestion import judging
+from insertion_pipeline.ingestion import content, judging
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.registry import Registry
 
@@ -297,6 +298,19 @@ def test_an_internal_failure_ends_with_5_and_quotes_nothing(
     assert "ValueError" in ended.errors
     assert "MARTIN" not in ended.errors + ended.output
     assert "Traceback" not in ended.errors + ended.output
+
+
+def test_a_full_disk_is_called_by_its_name(
+    insertion: Door, structure_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/MARTIN.csv")
+
+    monkeypatch.setattr(content, "store", fail)
+    ended = insertion("deliver", structure_file, "--partner", "siae-10", "--month", "2026-09")
+    assert ended.code == 5
+    assert "Le disque est plein, rien n'a été modifié." in ended.errors
+    assert "MARTIN" not in ended.errors + ended.output
 
 
 def test_a_second_run_names_the_first_and_ends_with_7(insertion: Door, structure_file: Path) -> None:

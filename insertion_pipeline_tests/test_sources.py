@@ -765,6 +765,18 @@ class TestCnafFlow:
         assert {row["etatdosrsa"] for row in (adult, child)} == {"2"}
         assert canonical_caf_matricule(adult["matricule"]) == "2055990"
 
+    def test_the_flows_of_both_payers_in_one_archive_are_one_delivery(
+        self, registry: Registry, lake: Lake, tmp_path: Path
+    ) -> None:
+        flow = FLOW.format(announced=1)
+        file = tmp_path / "flux.zip"
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("RSABEM_CAF.xml", flow.encode("cp1252"))
+            archive.writestr("RSABEM_MSA.xml", flow.replace("<FONORG>CAF", "<FONORG>MSA").encode("cp1252"))
+        judgement = judged(registry, lake, "cnaf_vrsb0801", file, month=None)
+        assert (judgement.month, counts(judgement)) == (SEPTEMBER, (0, 4, 0)), findings(judgement)
+        assert [row["fonorg"] for row in rows(judgement, "personnes")] == ["CAF", "CAF", "MSA", "MSA"]
+
     def test_a_household_that_is_missing_refuses_the_flow(self, registry: Registry, lake: Lake, tmp_path: Path) -> None:
         file = tmp_path / "RSABEM.xml"
         file.write_bytes(FLOW.format(announced=2).encode("cp1252"))
