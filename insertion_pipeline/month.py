@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
+_FRENCH_NAMES = (
+    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
+    "décembre",
+)  # fmt: skip
 _PATTERN = re.compile(r"(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])")
 
 
@@ -55,6 +59,11 @@ class Month:
 
     def months_since(self, earlier: Month) -> int:
         return (self.year - earlier.year) * 12 + self.month - earlier.month
+
+    @property
+    def in_french(self) -> str:
+        """`octobre 2026`."""
+        return f"{_FRENCH_NAMES[self.month - 1]} {self.year}"
 
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"

@@ -93,27 +93,18 @@ def _asked_for(header: str) -> list[str]:
 # -- dates ------------------------------------------------------------------------------------------------------------
 
 
-def french_month(month: Month) -> str:
-    """`octobre 2026`."""
-    return f"{_MONTHS[month.month - 1]} {month.year}"
-
-
 def french_day(day: date) -> str:
     """`lundi 16 novembre 2026`."""
-    return f"{_WEEKDAYS[day.weekday()]} {'1er' if day.day == 1 else day.day} {_MONTHS[day.month - 1]} {day.year}"
+    return f"{_WEEKDAYS[day.weekday()]} {'1er' if day.day == 1 else day.day} {Month.of(day).in_french}"
 
 
-_MONTHS = (
-    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
-    "décembre",
-)  # fmt: skip
 _WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 
 
 def month_name(month: Month, language: str) -> str:
     """`octobre 2026`, `oktober 2026`, `Oktober 2026`."""
     if language == "fr":
-        return french_month(month)
+        return month.in_french
     return str(format_date(date(month.year, month.month, 1), "LLLL y", locale=language))
 
 

@@ -9,7 +9,6 @@ import io
 
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.ingestion.reporting import VERDICTS, account_of
-from insertion_pipeline.portal.languages import french_month
 from insertion_pipeline.registry import Registry
 
 _STATUS = {
@@ -51,7 +50,7 @@ def _lines(receipt: Receipt, registry: Registry) -> list[tuple[str, str]]:
     lines = [
         ("Partenaire", f"{partner.name} ({partner.code})" if partner is not None else "non reconnu"),
         ("Fichier", source.title if source is not None else "non reconnu"),
-        ("Mois", french_month(receipt.month) if receipt.month is not None else "non reconnu"),
+        ("Mois", receipt.month.in_french if receipt.month is not None else "non reconnu"),
         ("Reçu le (UTC)", receipt.received_at),
         ("Suite donnée", _STATUS[receipt.status]),
     ]

@@ -21,7 +21,7 @@ from insertion_pipeline.portal import accounts, board, store
 from insertion_pipeline.portal.accounts import Account
 from insertion_pipeline.portal.board import Cell
 from insertion_pipeline.portal.context import Portal
-from insertion_pipeline.portal.languages import french_day, french_month
+from insertion_pipeline.portal.languages import french_day
 from insertion_pipeline.portal.store import written
 from insertion_pipeline.registry import Partner
 
@@ -55,7 +55,7 @@ def tell_of_deposit(portal: Portal, receipt: Receipt, depositor: Account) -> Non
     """The receipt, by mail; with what remains to be done."""
     source = portal.registry.sources.get(receipt.source)
     title = source.title if source is not None else "fichier non reconnu"
-    month = french_month(receipt.month) if receipt.month is not None else "mois non reconnu"
+    month = receipt.month.in_french if receipt.month is not None else "mois non reconnu"
     what = {
         "applied": "Votre dépôt est reçu.",
         "held": "Votre dépôt attend votre confirmation : rien n'est encore pris en compte.",
@@ -117,11 +117,11 @@ def _remind(portal: Portal, partner: Partner, month: Month, cells: Sequence[Cell
             f"- {cell.source.title} : attendu au plus tard le {french_day(cell.deadline)}" for cell in cells
         )
         text = (
-            f"Pour {french_month(month)}, il reste à déposer :\n\n{files}\n\n"
+            f"Pour {month.in_french}, il reste à déposer :\n\n{files}\n\n"
             f"Déposez ici : {portal.settings.public_url}/attendu?partenaire={partner.code}&mois={month}\n"
             "Rien à déclarer ce mois-ci ? Dites-le sur la même page : « Néant ».\n"
         )
-        subject = f"{'En retard' if any(cell.is_late for cell in cells) else 'À déposer'} : {french_month(month)}"
+        subject = f"{'En retard' if any(cell.is_late for cell in cells) else 'À déposer'} : {month.in_french}"
         return _queue(portal, key, contact, str(month), subject, text, is_reminder=True)
     return 0
 

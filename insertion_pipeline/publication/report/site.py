@@ -425,7 +425,7 @@ class _Site:
                             "sources": ", ".join(self._source_title(source) for source in one.sources),
                             "axis_label": words.AXES.get(one.axis, one.axis),
                             "period": words.PERIODS.get(one.reference_period, one.reference_period),
-                            "since": words.month_of(str(one.valid_from)),
+                            "since": one.valid_from.in_french,
                             "unit_label": words.unit(one.unit) or "nombre",
                         }
                         for one in family.indicators

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from insertion_pipeline.month import Month
 from insertion_pipeline.publication.workbook import LEVEL_LABELS, STATUS_LABELS, UNIT_LABELS
 
 COUNTRIES: Final[Mapping[str, str]] = {"FR": "France", "BE": "Belgique (Wallonie)"}
@@ -21,16 +22,11 @@ AXES: Final[Mapping[str, str]] = {
     "deposit": "le territoire du déposant",
 }
 PERIODS: Final[Mapping[str, str]] = {"end_of_month": "en fin de mois", "during_month": "au cours du mois"}
-_MONTHS: Final = (
-    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
-    "décembre",
-)  # fmt: skip
 
 
 def month_of(text: str) -> str:
     """`2026-10` → `octobre 2026`."""
-    year, _, month = text.partition("-")
-    return f"{_MONTHS[int(month) - 1]} {year}"
+    return Month.parse(text).in_french
 
 
 def number(value: float | None, unit: str = "") -> str:
