@@ -262,17 +262,16 @@ def _resolve_space(
 
 def _nobody(lake: Lake, space: Space) -> SpaceQuality:
     """Write the identity tables of a space without a record."""
-    folder, key = _folder(lake, space), lake.identity_key(space)
-    for name, schema in (
-        ("persons", PERSONS_SCHEMA),
-        ("residences", RESIDENCES_SCHEMA),
-        ("review", REVIEW_SCHEMA),
-        ("review_records", PERSON_SCHEMA),
-        ("pairs", linkage.PAIRS_SCHEMA),
+    for file, schema in (
+        (persons_file(lake, space), PERSONS_SCHEMA),
+        (residences_file(lake, space), RESIDENCES_SCHEMA),
+        (review_file(lake, space), REVIEW_SCHEMA),
+        (review_records_file(lake, space), PERSON_SCHEMA),
+        (pairs_file(lake, space), linkage.PAIRS_SCHEMA),
     ):
-        lake.write_parquet(folder / f"{name}.parquet", schema.empty_table(), key=key)
+        lake.write_parquet(file.path, schema.empty_table(), key=file.key)
     counts = SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})
-    write_json(folder / "quality.json", asdict(counts))
+    write_json(_folder(lake, space) / "quality.json", asdict(counts))
     return counts
 
 
