@@ -22,7 +22,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -41,6 +41,9 @@ HOME_VERSION = 2
 
 #: Every DuckDB since 1.0 opens it.
 PUBLISHED_STORAGE_VERSION = "v1.0.0"
+
+#: How every DuckDB is configured: nothing comes from outside.
+OFFLINE: Mapping[str, bool] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 class HomeTooNew(Exception):
@@ -318,8 +321,7 @@ class Lake:
                 "memory_limit": f"{memory_limit_mb or self.memory_limit_mb}MB",
                 "threads": self.threads,
                 "temp_directory": str(spill),
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
+                **OFFLINE,
             },
         )
         connection.execute("SET TimeZone = 'UTC'")
@@ -473,8 +475,7 @@ def in_memory(*, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _instance() -> duckdb.DuckDBPyConnection:
-    offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    return duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **offline})
+    return duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **OFFLINE})
 
 
 @functools.cache

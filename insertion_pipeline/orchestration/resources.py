@@ -17,7 +17,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
 from insertion_pipeline.ingestion.receipts import as_of_now
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.lake import OFFLINE, Lake
 from insertion_pipeline.orchestration.metering import metered
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
@@ -114,8 +114,7 @@ class PublishingDatabase(dg.ConfigurableResource["PublishingDatabase"]):
             connection_config={
                 "memory_limit": f"{self.memory_limit_mb}MB",
                 "threads": self.threads,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
+                **OFFLINE,
             },
         )
         with resource.get_connection() as connection:
