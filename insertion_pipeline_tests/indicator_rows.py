@@ -160,16 +160,8 @@ def completed(row: Row, space: str) -> Row:
 
 def grid_of(registry: Registry, missing: Sequence[tuple[str, str]], month: Month = OCTOBER) -> pa.Table:
     rows = [
-        {
-            "month": str(month),
-            "country": unit.territory_code[:2],
-            "unit": unit.code,
-            "family": registry.source(source).family,
-            "source": source,
-            "partner": partner.code,
-            "territory_code": unit.territory_code,
-            "is_received": (unit.code, source) not in missing,
-        }
+        coverage.expected_row(registry, month, partner, source, unit)
+        | {"is_received": (unit.code, source) not in missing}
         for partner, source, unit in coverage.expected_units(registry, month)
     ]
     return pa.Table.from_pylist(rows, schema=coverage.GRID_SCHEMA)

@@ -99,15 +99,7 @@ def coverage_grid(lake: Lake, registry: Registry, month: Month) -> pa.Table:
         has_come = (partner.code, source) in delivered
         if has_come and unit.code != partner.code and unit.siret is not None:
             has_come = unit.siret in stated
-        row = {
-            "month": str(month),
-            "country": unit.territory_code[:2],
-            "unit": unit.code,
-            "family": registry.source(source).family,
-            "source": source,
-            "partner": partner.code,
-            "territory_code": unit.territory_code,
-        }
+        row = expected_row(registry, month, partner, source, unit)
         told = [
             {
                 "is_received": has_come and known[unit.territory_code, payer["code"]],
@@ -120,6 +112,19 @@ def coverage_grid(lake: Lake, registry: Registry, month: Month) -> pa.Table:
         rows += [row | one for one in told or [{"is_received": has_come, "payer": "", "population_share": 1.0}]]
     rows.sort(key=lambda row: tuple(str(row[name]) for name in ("unit", "source", "partner", "payer")))
     return pa.Table.from_pylist(rows, schema=GRID_SCHEMA)
+
+
+def expected_row(registry: Registry, month: Month, partner: Partner, source: str, unit: Partner) -> dict[str, object]:
+    """What the grid of a month says of one whom `expected_units` names, but for what came."""
+    return {
+        "month": str(month),
+        "country": unit.territory_code[:2],
+        "unit": unit.code,
+        "family": registry.source(source).family,
+        "source": source,
+        "partner": partner.code,
+        "territory_code": unit.territory_code,
+    }
 
 
 def payers_known(lake: Lake, month: Month) -> Mapping[tuple[str, str], bool]:
