@@ -50,6 +50,7 @@ def examine(settings: Settings) -> list[Examined]:
         *_keys(settings),
         *_ledger(settings),
         *_runs(settings),
+        *_alerts(settings),
         *_space(settings),
     ]
 
@@ -129,6 +130,16 @@ def _runs(settings: Settings) -> Iterator[Examined]:
     state = f"{newest.began[:16].replace('T', ' ')} UTC, {newest.seconds:.0f} s, {newest.peak_memory_mb or '?'} Mo"
     remedy = "" if is_well else f"« insertion runs {newest.run_id[:8]} » dit quelle étape, Dagster dit pourquoi."
     yield Examined("Dernier run", is_well, state if is_well else f"en échec, {state}", remedy)
+
+
+def _alerts(settings: Settings) -> Iterator[Examined]:
+    """Who is told of a failed run."""
+    if settings.alert_mail and settings.smtp_host is None:
+        remedy = "Donnez le serveur de messagerie : INSERTION_SMTP_HOST."
+        yield Examined("Alertes", False, "un courriel est demandé, aucun serveur ne l'envoie", remedy)
+        return
+    ways = {"courriel": bool(settings.alert_mail), "webhook": settings.alert_webhook is not None}
+    yield Examined("Alertes", True, " et ".join(way for way, is_set in ways.items() if is_set) or "aucune")
 
 
 def _space(settings: Settings) -> Iterator[Examined]:

@@ -28,7 +28,7 @@ _SILENCED_TELEMETRY = {
 class Settings(BaseSettings):
     """What an operator may set. Every value has a default that works on a laptop without configuration."""
 
-    model_config = SettingsConfigDict(env_prefix="INSERTION_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="INSERTION_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     home: Path = Path("var")
     data_sources: Path = REPOSITORY / "data_sources"
@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         default=None, description="Object store that has what cannot be made again: s3://bucket/folder."
     )
     alert_webhook: SecretStr | None = Field(default=None, description="Address that is told of failed runs.")
+    alert_mail: str = Field(default="", description="Who is written to when a run failed, addresses by commas.")
+    mail_from: str = Field(default="insertion@insertion.invalid", description="Who writes.")
+    smtp_host: str | None = Field(default=None, description="The mail server of alerts, and of the portal.")
+    smtp_port: int = 587
+    smtp_starttls: bool = True
+    smtp_user: str | None = None
+    smtp_password: SecretStr = SecretStr("")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people open Dagster, for links to it.")
 
     @property

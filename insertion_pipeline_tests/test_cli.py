@@ -374,6 +374,18 @@ def test_the_doctor_says_what_to_do(insertion: Door, structure_file: Path) -> No
     assert wrong["remedy"].startswith("chmod 600")
 
 
+def test_the_doctor_sees_an_alert_that_nobody_would_get(insertion: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def alerts() -> tuple[bool, str]:
+        (point,) = [point for point in insertion("doctor", "--json").answer if point["point"] == "Alertes"]
+        return point["is_well"], point["remedy"] or point["state"]
+
+    assert alerts() == (True, "aucune")
+    monkeypatch.setenv("INSERTION_ALERT_MAIL", "astreinte@exemple.fr")
+    assert alerts() == (False, "Donnez le serveur de messagerie : INSERTION_SMTP_HOST.")
+    monkeypatch.setenv("INSERTION_SMTP_HOST", "smtp.exemple.fr")
+    assert alerts() == (True, "courriel")
+
+
 def test_releases_of_a_new_home_are_none(insertion: Door) -> None:
     ended = insertion("release", "list", "--json")
     assert (ended.code, ended.answer) == (0, [])

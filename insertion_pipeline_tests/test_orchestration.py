@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import dagster as dg
 import pytest
@@ -27,7 +29,7 @@ from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month, Span
 from insertion_pipeline.orchestration import automation, checks, patience
-from insertion_pipeline.orchestration.alerting import failure_sensor
+from insertion_pipeline.orchestration.alerting import AlertNotSent, failure_sensor
 from insertion_pipeline.orchestration.assets import SPAN_IN_ONE_RUN, months_of
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
@@ -37,6 +39,8 @@ from insertion_pipeline.orchestration.resources import Home, Writer
 from insertion_pipeline.orchestration.side_process import SideProcess
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings
+from insertion_pipeline_tests.mail_server import Office
+from insertion_pipeline_tests.mail_server import office as office
 from insertion_pipeline_tests.portal_server import serving
 
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2026-01", fmt="%Y-%m", end_date="2026-12")
@@ -409,17 +413,21 @@ class Webhook(BaseHTTPRequestHandler):
     """Keeps what it is told."""
 
     told: ClassVar[list[dict[str, str]]] = []
+    answer = 204
 
     def do_POST(self) -> None:
         self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
+        self.send_response(self.answer)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Nothing on the screen."""
 
 
-def test_a_failed_run_is_told_by_its_number_and_a_link_only(instance: dg.DagsterInstance) -> None:
+@pytest.fixture(scope="module")
+def failed_run() -> Iterator[dg.RunFailureSensorContext]:
+    """What the sensor is given when a run failed that quotes a person."""
+
     @dg.op
     def quoting_a_cell() -> None:
         raise ValueError("MARTIN Zoe")
@@ -428,20 +436,81 @@ def test_a_failed_run_is_told_by_its_number_and_a_link_only(instance: dg.Dagster
     def failing() -> None:
         quoting_a_cell()
 
-    result = failing.execute_in_process(instance=instance, raise_on_error=False)
-    (failure,) = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
-    server = HTTPServer(("127.0.0.1", 0), Webhook)
-    threading.Thread(target=server.handle_request, daemon=True).start()
-    address = SecretStr(f"http://127.0.0.1:{server.server_port}/")
-    sensor = failure_sensor(Settings().model_copy(update={"alert_webhook": address, "dagster_url": "https://d.test/"}))
-    context = dg.build_run_status_sensor_context("failed_runs", failure, instance, result.dagster_run).for_run_failure()
-    sensor(context)
-    server.server_close()
-    link = f"https://d.test/runs/{result.run_id}"
-    assert Webhook.told == [{"text": f"Run en échec : {link}", "run_id": result.run_id, "job": "failing", "url": link}]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = failing.execute_in_process(instance=instance, raise_on_error=False)
+        (failure,) = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
+        context = dg.build_run_status_sensor_context("failed_runs", failure, instance, result.dagster_run)
+        yield context.for_run_failure()
 
 
-def test_nobody_is_told_where_no_webhook_is_set() -> None:
+@pytest.fixture
+def webhook() -> Iterator[str]:
+    Webhook.told.clear()
+    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def alerting_by(**settings: Any) -> dg.SensorDefinition:
+    """The sensor under these settings, which waits for nothing."""
+    chosen = {"dagster_url": "https://d.test/", "smtp_host": "127.0.0.1", "smtp_starttls": False} | settings
+    return failure_sensor(Settings().model_copy(update=chosen), wait=lambda _: None)
+
+
+def test_a_failed_run_is_told_by_its_number_and_a_link_only(
+    failed_run: dg.RunFailureSensorContext, webhook: str, office: Office
+) -> None:
+    sensor = alerting_by(
+        alert_webhook=SecretStr(webhook),
+        alert_mail="astreinte@exemple.fr, chef@exemple.fr",
+        mail_from="insertion@exemple.fr",
+        smtp_port=office.server_address[1],
+        smtp_user="portail",
+        smtp_password=SecretStr("secret"),
+    )
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    sensor(failed_run)
+    run_id = failed_run.dagster_run.run_id
+    link = f"https://d.test/runs/{run_id}"
+    assert Webhook.told == [{"text": f"Run en échec : {link}", "run_id": run_id, "job": "failing", "url": link}]
+    (letter,) = office.kept
+    assert (letter["From"], letter["To"]) == ("insertion@exemple.fr", "astreinte@exemple.fr, chef@exemple.fr")
+    assert letter["Subject"] == f"Run en échec : {run_id[:8]}"
+    assert letter.get_content().strip() == f"Run en échec : {link}"
+    assert {line.lower() for line in office.heard if line.lower().startswith("rcpt")} == {
+        "rcpt to:<astreinte@exemple.fr>", "rcpt to:<chef@exemple.fr>"
+    }  # fmt: skip
+
+
+def test_a_way_that_is_closed_does_not_close_the_other_and_is_named_without_its_address(
+    failed_run: dg.RunFailureSensorContext, webhook: str
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        sensor = alerting_by(
+            alert_webhook=SecretStr(webhook), alert_mail="astreinte@exemple.fr", smtp_port=closed.getsockname()[1]
+        )
+        with pytest.raises(AlertNotSent) as told:
+            sensor(failed_run)
+    assert len(Webhook.told) == 1
+    assert str(told.value) == "mail (ConnectionRefusedError)"
+
+
+def test_a_server_that_comes_back_is_told_after_all(
+    failed_run: dg.RunFailureSensorContext, webhook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([503, 503, 204])
+    monkeypatch.setattr(Webhook, "answer", property(lambda _: next(answers)))
+    alerting_by(alert_webhook=SecretStr(webhook))(failed_run)
+    assert len(Webhook.told) == 3
+
+
+@pytest.mark.parametrize("name", ["ALERT_WEBHOOK", "ALERT_MAIL", "SMTP_HOST"])
+def test_nobody_is_told_where_nothing_is_set_or_half_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compose file sets every variable, most of them to nothing."""
+    monkeypatch.setenv("INSERTION_ALERT_WEBHOOK", "")
+    monkeypatch.setenv(f"INSERTION_{name}", "" if name == "ALERT_WEBHOOK" else "exemple.fr")
     assert failure_sensor(Settings()).default_status == dg.DefaultSensorStatus.STOPPED
 
 

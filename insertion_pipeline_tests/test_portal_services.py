@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import email
 import email.message
 import email.policy
@@ -10,7 +9,6 @@ import json
 import os
 import smtplib
 import socket
-import socketserver
 import tempfile
 import threading
 import time
@@ -36,6 +34,8 @@ from insertion_pipeline.portal.context import Portal
 from insertion_pipeline.portal.mail import Mail
 from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.mail_server import Office
+from insertion_pipeline_tests.mail_server import office as office
 from insertion_pipeline_tests.portal_server import StillClock, serving
 from insertion_pipeline_tests.test_portal_depositing import OCTOBER, person, rows
 
@@ -144,55 +144,6 @@ def test_a_message_that_does_not_leave_waits_for_the_next_time(portal: Portal, m
     assert len(mails(portal)) == 1
 
 
-class Postman(socketserver.StreamRequestHandler):
-    """An SMTP server as small as RFC 5321 allows: it asks for a password, and keeps what it is given."""
-
-    server: Office
-
-    def handle(self) -> None:
-        self.say("220 loopback")
-        while line := self.rfile.readline():
-            self.server.heard.append(command := line.decode().rstrip())
-            match command.split(" ")[0].upper():
-                case "EHLO":
-                    self.say("250-loopback", "250-8BITMIME", "250 AUTH PLAIN")
-                case "AUTH":
-                    known = base64.b64encode(b"\0portail\0secret").decode()
-                    self.say("235 yes" if command == f"AUTH PLAIN {known}" else "535 no")
-                case "DATA":
-                    self.say("354 go on")
-                    sent = b"".join(line.removeprefix(b".") for line in iter(self.rfile.readline, b".\r\n"))
-                    self.server.kept.append(email.message_from_bytes(sent, policy=email.policy.default))
-                    self.say("250 kept")
-                case "QUIT":
-                    self.say("221 bye")
-                    return
-                case _:
-                    self.say("250 ok")
-
-    def say(self, *lines: str) -> None:
-        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
-
-
-class Office(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Postman)
-        self.heard: list[str] = []
-        self.kept: list[email.message.EmailMessage] = []
-
-
-@pytest.fixture
-def office() -> Iterator[Office]:
-    with Office() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def posting(office: Office, tmp_path: Path, **settings: object) -> Mail:
     chosen = {"smtp_host": "127.0.0.1", "smtp_port": office.server_address[1], "smtp_starttls": False} | settings
     return Mail.of(PortalSettings(**chosen), tmp_path / "outbox")
@@ -217,6 +168,16 @@ def test_a_wrong_password_or_a_server_without_encryption_sends_nothing(office: O
         with pytest.raises(smtplib.SMTPException, match=r"no|STARTTLS"):
             posting(office, tmp_path, **settings).send("clef", "marie@exemple.fr", "Rappel", "Texte")
     assert office.kept == []
+
+
+def test_one_mail_server_is_set_once_for_alerts_and_the_portal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert PortalSettings().mail_server is None
+    for name, value in {"HOST": "smtp.exemple.fr", "PORT": "25", "STARTTLS": "false", "USER": "tous"}.items():
+        monkeypatch.setenv(f"INSERTION_SMTP_{name}", value)
+    monkeypatch.setenv("INSERTION_PORTAL_SMTP_USER", "portail")
+    server = PortalSettings().mail_server
+    assert server is not None
+    assert (server.host, server.port, server.starttls, server.user) == ("smtp.exemple.fr", 25, False, "portail")
 
 
 def test_a_subject_carries_no_header_of_its_own(office: Office, tmp_path: Path) -> None:

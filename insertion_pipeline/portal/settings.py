@@ -6,18 +6,28 @@ package), anything that a page decides.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from insertion_pipeline.mailing import MailServer
+
 _MEBIBYTE = 1 << 20
+_PREFIX = "INSERTION_PORTAL_"
+
+
+def _shared(name: str, default: object) -> Any:
+    """A setting of the portal that falls back on the one of the whole installation."""
+    return Field(default=default, validation_alias=AliasChoices(_PREFIX + name.upper(), f"INSERTION_{name.upper()}"))
 
 
 class PortalSettings(BaseSettings):
     """Every value has a default that works on a laptop without configuration."""
 
-    model_config = SettingsConfigDict(env_prefix="INSERTION_PORTAL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
 
     public_url: str = Field(default="http://127.0.0.1:8000", description="The address that partners type.")
     database_url: SecretStr | None = Field(
@@ -60,13 +70,20 @@ class PortalSettings(BaseSettings):
     # -- antivirus
     clamd: str | None = Field(default=None, description="unix:/run/clamav/clamd.ctl or tcp:host:3310")
 
-    # -- mail: written to HOME/outbox unless a server is named
-    smtp_host: str | None = None
-    smtp_port: int = 587
-    smtp_starttls: bool = True
-    smtp_user: str | None = None
-    smtp_password: SecretStr = SecretStr("")
+    # -- mail: written to HOME/outbox unless a server is named; the server of the whole installation if this has none
+    smtp_host: str | None = _shared("smtp_host", None)
+    smtp_port: int = _shared("smtp_port", 587)
+    smtp_starttls: bool = _shared("smtp_starttls", default=True)
+    smtp_user: str | None = _shared("smtp_user", None)
+    smtp_password: SecretStr = _shared("smtp_password", SecretStr(""))
     mail_from: str = "depots@insertion.invalid"
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """The server that takes the portal's messages, or none."""
+        if self.smtp_host is None:
+            return None
+        return MailServer(self.smtp_host, self.smtp_port, self.smtp_starttls, self.smtp_user, self.smtp_password)
 
     @property
     def is_https(self) -> bool:
