@@ -16,13 +16,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -33,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet import encryption
 
+from insertion_pipeline.instances import lend
 from insertion_pipeline.remote import Overtaken, Remote
 from insertion_pipeline.sealing import Keyring
 
@@ -41,9 +41,6 @@ HOME_VERSION = 2
 
 #: Every DuckDB since 1.0 opens it.
 PUBLISHED_STORAGE_VERSION = "v1.0.0"
-
-#: How every DuckDB is configured: nothing comes from outside.
-OFFLINE: Mapping[str, bool] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 class HomeTooNew(Exception):
@@ -308,25 +305,16 @@ class Lake:
 
     # -- DuckDB ----------------------------------------------------------------------------------------------------
 
-    def connect(self, *, memory_limit_mb: int | None = None, sealed_spill: bool = False) -> duckdb.DuckDBPyConnection:
-        """An in-memory DuckDB, deterministic, without extensions from outside.
+    def connect(
+        self, *, memory_limit_mb: int | None = None, sealed_spill: bool = False
+    ) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """Inside the block, an in-memory DuckDB, deterministic, without extensions from outside.
 
         `sealed_spill`: spill into the sealed area (use it wherever identifiers are processed). DuckDB makes its folder
-        when it first spills, and removes it when the connection is closed.
+        when it first spills, and it is gone after the block.
         """
         spill = self._unused_spill(self.sealed if sealed_spill else self.home)
-        connection = duckdb.connect(
-            ":memory:",
-            config={
-                "memory_limit": f"{memory_limit_mb or self.memory_limit_mb}MB",
-                "threads": self.threads,
-                "temp_directory": str(spill),
-                **OFFLINE,
-            },
-        )
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
-        return connection
+        return lend(threads=self.threads, memory_limit_mb=memory_limit_mb or self.memory_limit_mb, spill=spill)
 
     def shared_by(self, workers: int) -> Lake:
         """This lake for one of several workers at once: an equal part of the memory and of the threads."""
@@ -459,28 +447,9 @@ def _literal(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-@contextlib.contextmanager
-def in_memory(*, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside. Make temporary objects alone.
-
-    One instance serves all of a process, each block with a connection of its own: an instance costs 30 ms (2.0.0). A
-    block that attaches a database file takes an instance of its `own`, whose names and settings are nobody else's.
-    """
-    connection = _instance() if own else _shared_instance().cursor()
-    try:
-        connection.execute("SET enable_progress_bar = false")
-        yield connection
-    finally:
-        connection.close()
-
-
-def _instance() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(":memory:", config={"threads": 2, "temp_directory": "", **OFFLINE})
-
-
-@functools.cache
-def _shared_instance() -> duckdb.DuckDBPyConnection:
-    return _instance()
+def in_memory() -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """Inside the block, a DuckDB for aggregates and nomenclatures: no home, no spill, nothing from outside."""
+    return lend(threads=2)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from insertion_pipeline_tests.conftest import REPOSITORY
 PAGE = REPOSITORY / "docs" / "architecture.md"
 PACKAGE = "insertion_pipeline"
 #: What every module may import: drawn, they would hide everything else.
-_GROUND = {"month", "settings", "lake", "registry", "sealing", "remote", "expressions", "logs"}
+_GROUND = {"month", "settings", "lake", "instances", "registry", "sealing", "remote", "expressions", "logs"}
 _BEGIN, _END = "<!-- drawn from the imports -->\n", "<!-- end -->\n"
 
 

@@ -50,13 +50,12 @@ class Home:
 
     def known(self) -> list[str]:
         """What is known of whom: the partner's own ids of the persons in the pseudonymised table and in identity."""
-        connection = self.lake.connect(sealed_spill=True)
-        rows = deliveries.conformed_rows(
-            self.lake, connection, self.registry, "department_list", "beneficiaires", [SEPTEMBER, OCTOBER]
-        )
-        found = connection.execute(f"SELECT DISTINCT department_internal_id FROM {rows} ORDER BY 1").fetchall()
-        connection.close()
-        return [str(one) for (one,) in found]
+        with self.lake.connect(sealed_spill=True) as connection:
+            rows = deliveries.conformed_rows(
+                self.lake, connection, self.registry, "department_list", "beneficiaires", [SEPTEMBER, OCTOBER]
+            )
+            found = connection.execute(f"SELECT DISTINCT department_internal_id FROM {rows} ORDER BY 1").fetchall()
+            return [str(one) for (one,) in found]
 
     def persons(self) -> int:
         file = resolving.persons_file(self.lake, "fr")

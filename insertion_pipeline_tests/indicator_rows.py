@@ -71,15 +71,15 @@ def catalogue(registry: Registry) -> Sequence[CompiledIndicator]:
 @pytest.fixture(scope="session")
 def places(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The real roll-up of four departments and a province: enough, and quick."""
-    connection = Lake.open(tmp_path_factory.mktemp("places")).connect()
-    connection.register("everywhere", territories.rollup(connection, registry, OCTOBER))
-    return connection.sql("""
-        SELECT * FROM everywhere
-        WHERE leaf NOT LIKE '%-COM-%' OR leaf LIKE '%-INCONNU' OR leaf LIKE '%-HORS' OR leaf IN (
-            SELECT leaf FROM everywhere
-            WHERE territory IN ('FR-DEP-08', 'FR-DEP-51', 'FR-DEP-52', 'FR-DEP-54', 'BE-PRV-90000')
-        )
-    """).to_arrow_table()
+    with Lake.open(tmp_path_factory.mktemp("places")).connect() as connection:
+        connection.register("everywhere", territories.rollup(connection, registry, OCTOBER))
+        return connection.sql("""
+            SELECT * FROM everywhere
+            WHERE leaf NOT LIKE '%-COM-%' OR leaf LIKE '%-INCONNU' OR leaf LIKE '%-HORS' OR leaf IN (
+                SELECT leaf FROM everywhere
+                WHERE territory IN ('FR-DEP-08', 'FR-DEP-51', 'FR-DEP-52', 'FR-DEP-54', 'BE-PRV-90000')
+            )
+        """).to_arrow_table()
 
 
 @pytest.fixture
@@ -93,9 +93,7 @@ def compute(
     with contextlib.ExitStack() as open_connections:
 
         def connected() -> duckdb.DuckDBPyConnection:
-            connection = lake.connect()
-            open_connections.callback(connection.close)
-            return connection
+            return open_connections.enter_context(lake.connect())
 
         def run(*codes: str, missing: Sequence[tuple[str, str]] = (), **tables: Sequence[Row]) -> Network:
             wanted = [one for one in catalogue if one.indicator.code in codes]

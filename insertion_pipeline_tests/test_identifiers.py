@@ -29,10 +29,9 @@ from insertion_pipeline.lake import Lake
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = Lake.open(tmp_path_factory.mktemp("home")).connect()
-    connection.execute(SQL_MACROS)
-    yield connection
-    connection.close()
+    with Lake.open(tmp_path_factory.mktemp("home")).connect() as connection:
+        connection.execute(SQL_MACROS)
+        yield connection
 
 
 def in_sql(connection: duckdb.DuckDBPyConnection, macro: str, texts: list[str | None]) -> list[str | None]:

@@ -218,22 +218,21 @@ class Quality:
 
 
 def quality(linked: pa.Table, truth: pa.Table, lake: Lake) -> Quality:
-    connection = lake.connect()
-    connection.register("linked", linked)
-    connection.register("truth", truth)
-    both, found, real = connection.execute(
-        """
-        WITH cells AS (
-            SELECT linked.person_id AS found, truth.person_id AS real, count(*) AS n
-            FROM linked JOIN truth USING (record_id) GROUP BY ALL
-        )
-        SELECT (SELECT sum(n * (n - 1)) FROM cells),
-            (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY found)),
-            (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY real))
-        """
-    ).fetchall()[0]
-    connection.close()
-    return Quality(both / found, both / real)
+    with lake.connect() as connection:
+        connection.register("linked", linked)
+        connection.register("truth", truth)
+        both, found, real = connection.execute(
+            """
+            WITH cells AS (
+                SELECT linked.person_id AS found, truth.person_id AS real, count(*) AS n
+                FROM linked JOIN truth USING (record_id) GROUP BY ALL
+            )
+            SELECT (SELECT sum(n * (n - 1)) FROM cells),
+                (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY found)),
+                (SELECT sum(n * (n - 1)) FROM (SELECT sum(n) AS n FROM cells GROUP BY real))
+            """
+        ).fetchall()[0]
+        return Quality(both / found, both / real)
 
 
 class TestSimulatedPopulation:
@@ -440,11 +439,10 @@ def test_a_sealed_table_of_many_pages_can_be_filtered_and_joined(lake: Lake) -> 
     key = lake.keyring.space_key("fr")
     path = lake.sealed / "identity" / "fr" / "many.parquet"
     lake.write_parquet(path, rows, key=key)
-    connection = lake.connect()
-    scan = lake.scan(connection, [ParquetFile(path, key)])
-    assert connection.execute(f"SELECT rank FROM {scan} WHERE name = 'n049999'").fetchall() == [(49_999,)]
-    assert connection.execute(f"SELECT name FROM {scan} ORDER BY name DESC LIMIT 1").fetchall() == [("n049999",)]
-    connection.close()
+    with lake.connect() as connection:
+        scan = lake.scan(connection, [ParquetFile(path, key)])
+        assert connection.execute(f"SELECT rank FROM {scan} WHERE name = 'n049999'").fetchall() == [(49_999,)]
+        assert connection.execute(f"SELECT name FROM {scan} ORDER BY name DESC LIMIT 1").fetchall() == [("n049999",)]
 
 
 def test_the_same_person_in_the_real_cnaf_flow_and_in_the_real_spie_extract_is_one_person(

@@ -59,21 +59,20 @@ GRAND_EST = Region("FR-REG-44", ("08362", "52121", "54395"), 60, 700, 1900, 90, 
 @pytest.fixture(scope="module")
 def computed(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pa.Table]:
     """The values of December 2025, from about 150 000 monthly statements of the two regions."""
-    connection = Lake.open(tmp_path_factory.mktemp("regions")).connect()
-    wanted = [one for one in compile_catalogue(registry) if one.indicator.code in CODES]
-    events = _events(connection)
-    for source in registry.sources.values():
-        for table in source.version_for(DECEMBER).resources:
-            name = f"{source.name}__{table.name}"
-            building.create_view(connection, name, table, events.get(name, ""))
-    building.build_facts(connection, registry, DECEMBER, {one.indicator.fact for one in wanted})
-    deposit = {"month": str(DECEMBER), "country": "FR", "unit": "asp", "family": "siae", "source": "fluxiae"}
-    deposit |= {"partner": "asp", "territory_code": "FR", "is_received": True}
-    grid = pa.Table.from_pylist([deposit], schema=coverage.GRID_SCHEMA)
-    values = computing.values_of(connection, registry, wanted, DECEMBER, grid)
-    refuse_what_does_not_add_up(connection, values, wanted)
-    yield values
-    connection.close()
+    with Lake.open(tmp_path_factory.mktemp("regions")).connect() as connection:
+        wanted = [one for one in compile_catalogue(registry) if one.indicator.code in CODES]
+        events = _events(connection)
+        for source in registry.sources.values():
+            for table in source.version_for(DECEMBER).resources:
+                name = f"{source.name}__{table.name}"
+                building.create_view(connection, name, table, events.get(name, ""))
+        building.build_facts(connection, registry, DECEMBER, {one.indicator.fact for one in wanted})
+        deposit = {"month": str(DECEMBER), "country": "FR", "unit": "asp", "family": "siae", "source": "fluxiae"}
+        deposit |= {"partner": "asp", "territory_code": "FR", "is_received": True}
+        grid = pa.Table.from_pylist([deposit], schema=coverage.GRID_SCHEMA)
+        values = computing.values_of(connection, registry, wanted, DECEMBER, grid)
+        refuse_what_does_not_add_up(connection, values, wanted)
+        yield values
 
 
 def _events(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

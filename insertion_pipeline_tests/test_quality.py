@@ -61,30 +61,28 @@ def monthly(
     lake: Lake, sightings: list[tuple[str, str, str, str | None, str]], month: str = "2026-10"
 ) -> MonthlyQuality:
     """The figures of records (record, source, partner, number, person)."""
-    connection = lake.connect()
-    connection.execute(SQL_MACROS)
-    rows = [
-        {"record_id": record, "source": source, "partner": partner, "nir": number, "person_space": "fr",
-         "birth_date": "1985-03-07", "first_names": "X", "sex": "2", "postal_code": "08000"}
-        for record, source, partner, number, _ in sightings
-    ]  # fmt: skip
-    schema = pa.schema([*PERSON_SCHEMA, ("source", pa.string())])
-    connection.register("sightings", pa.Table.from_pylist(rows, schema=schema))
-    linked = [
-        {"record_id": record, "person_id": person, "match_method": "scored", "needs_review": False}
-        for record, *_, person in sightings
-    ]
-    connection.register("linked", pa.Table.from_pylist(linked))
-    pairs = pa.Table.from_pylist(
-        [{"record_id_l": "a", "record_id_r": "b", "weight": 13.5, "state": "linked"},
-         {"record_id_l": "a", "record_id_r": "c", "weight": 5.0, "state": "grey"}],
-        schema=PAIRS_SCHEMA,
-    )  # fmt: skip
-    told = quality.of_month(
-        connection, pairs, "fr", month, MEASURED, decided=2, before=quality.before(lake, "fr", month)
-    )
-    connection.close()
-    return told
+    with lake.connect() as connection:
+        connection.execute(SQL_MACROS)
+        rows = [
+            {"record_id": record, "source": source, "partner": partner, "nir": number, "person_space": "fr",
+             "birth_date": "1985-03-07", "first_names": "X", "sex": "2", "postal_code": "08000"}
+            for record, source, partner, number, _ in sightings
+        ]  # fmt: skip
+        schema = pa.schema([*PERSON_SCHEMA, ("source", pa.string())])
+        connection.register("sightings", pa.Table.from_pylist(rows, schema=schema))
+        linked = [
+            {"record_id": record, "person_id": person, "match_method": "scored", "needs_review": False}
+            for record, *_, person in sightings
+        ]
+        connection.register("linked", pa.Table.from_pylist(linked))
+        pairs = pa.Table.from_pylist(
+            [{"record_id_l": "a", "record_id_r": "b", "weight": 13.5, "state": "linked"},
+             {"record_id_l": "a", "record_id_r": "c", "weight": 5.0, "state": "grey"}],
+            schema=PAIRS_SCHEMA,
+        )  # fmt: skip
+        return quality.of_month(
+            connection, pairs, "fr", month, MEASURED, decided=2, before=quality.before(lake, "fr", month)
+        )
 
 
 NUMBER = "2850308105123"

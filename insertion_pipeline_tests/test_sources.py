@@ -278,16 +278,16 @@ class TestFicheSalarie:
             "postal_code",
             "address",
         } == set()
-        connection = lake.connect()
-        for movement, lane, commune, expected in (
-            ("M", "DE BLIDA", "57463", None),
-            ("C", "DE BLIDA", "57463", "57463"),
-            ("M", "DES ESSAIS", "57463", "57463"),
-            ("M", None, "54323", "54323"),
-        ):
-            given = "(SELECT ? AS type_mouvement, ? AS voie, ? AS code_commune)"
-            query = f"SELECT {table.insertion.person_context['residence_code']} FROM {given}"
-            assert connection.execute(query, [movement, lane, commune]).fetchone() == (expected,)
+        with lake.connect() as connection:
+            for movement, lane, commune, expected in (
+                ("M", "DE BLIDA", "57463", None),
+                ("C", "DE BLIDA", "57463", "57463"),
+                ("M", "DES ESSAIS", "57463", "57463"),
+                ("M", None, "54323", "54323"),
+            ):
+                given = "(SELECT ? AS type_mouvement, ? AS voie, ? AS code_commune)"
+                query = f"SELECT {table.insertion.person_context['residence_code']} FROM {given}"
+                assert connection.execute(query, [movement, lane, commune]).fetchone() == (expected,)
 
     def test_what_the_asp_refused_is_said_and_a_duplicate_is_a_success(
         self, registry: Registry, lake: Lake, tmp_path: Path

@@ -19,9 +19,8 @@ AFTER_THE_MERGER, BEFORE_THE_MERGER = Month(2026, 10), Month(2024, 11)
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = Lake.open(tmp_path_factory.mktemp("home")).connect()
-    yield connection
-    connection.close()
+    with Lake.open(tmp_path_factory.mktemp("home")).connect() as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,7 @@ The result is a function of the set of records and of the model: no row order, c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -155,7 +154,7 @@ def link_space(
     """Link the records of one person space, which are canonical already. Arguments: see `link`."""
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
-    with _workspace(lake) as connection:
+    with lake.connect(sealed_spill=True) as connection:
         record_ids = records["record_id"].combine_chunks().sort()
         constraints.register(connection, constraints.ranked(decisions, record_ids))
         standardise(connection, records, space)
@@ -167,15 +166,6 @@ def link_space(
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
         persons = _persons(connection, space, thresholds)
         return Linkage(persons, _pairs(connection), _counts(connection), crowded)
-
-
-@contextmanager
-def _workspace(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = lake.connect(sealed_spill=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------

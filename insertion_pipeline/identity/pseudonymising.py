@@ -111,8 +111,7 @@ def pseudonymise_months(
         raise ValueError(f"{unknown[0]} is not among the resolved months")
     declared = registry.source(source)
     written: dict[Month, dict[str, int]] = {}
-    connection = lake.connect(sealed_spill=True)
-    try:
+    with lake.connect(sealed_spill=True) as connection:
         _open_identities(connection, lake)
         for together in months_by_version(declared, sorted(set(months))):
             for table in declared.version_for(together[-1]).resources:
@@ -120,8 +119,6 @@ def pseudonymise_months(
                 for month, content in _month_by_month(connection.sql(query).to_arrow_reader(), table, together):
                     lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
                     written.setdefault(month, {})[table.name] = content.num_rows
-    finally:
-        connection.close()
     return written
 
 

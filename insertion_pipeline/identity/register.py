@@ -241,13 +241,10 @@ def name_all(lake: Lake, folder: Path, linked: pa.Table, records: pa.Table, *, m
 @contextmanager
 def _at_work(register: Register) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in which a register's tables are `members`, `ids` and `events`."""
-    connection = register.lake.connect(sealed_spill=True)
-    try:
+    with register.lake.connect(sealed_spill=True) as connection:
         for name in _SCHEMAS:
             connection.register(name, register._table(name))
         yield connection
-    finally:
-        connection.close()
 
 
 # -- claims ------------------------------------------------------------------------------------------------------------

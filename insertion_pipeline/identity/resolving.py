@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.register import Register, name_persons
 from insertion_pipeline.identity.scoring import frozen_model
 from insertion_pipeline.ingestion import deliveries
+from insertion_pipeline.instances import beside
 from insertion_pipeline.lake import Lake, ParquetFile, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, Source, Space
@@ -124,13 +126,13 @@ def resolve(
     all the months whose tables must agree on who is who.
     """
     chosen = tuple(sorted(set(months)))
-    with lake.connect(sealed_spill=True) as connection:
+    with lake.connect(sealed_spill=True) as connection, ExitStack() as beside_it:
         gather(connection, lake, registry, chosen, rows)
         communes = registry.nomenclature("communes").table
+        connections = {space: beside_it.enter_context(beside(connection)) for space in SPACES}
 
         def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality | None]:
-            with connection.cursor() as cursor:
-                return _resolve_space(cursor, lake, communes, space, str(chosen[-1]))
+            return _resolve_space(connections[space], lake, communes, space, str(chosen[-1]))
 
         with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
             results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))

@@ -82,12 +82,9 @@ def earlier_files(lake: Lake, fact: str, month: Month) -> Sequence[ParquetFile]:
 
 @contextmanager
 def _connected(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = lake.connect()
-    try:
+    with lake.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
         yield connection
-    finally:
-        connection.close()
 
 
 def _write(

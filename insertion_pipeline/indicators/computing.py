@@ -122,8 +122,7 @@ def compute_values(
     from insertion_pipeline.indicators.additivity import refuse_what_does_not_add_up
 
     catalogue = compile_catalogue(registry, measured_misses(lake))
-    connection = lake.connect()
-    try:
+    with lake.connect() as connection:
         for name in facts():
             rows = lake.scan(connection, [fact_path(lake, name, month)])
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
@@ -137,8 +136,6 @@ def compute_values(
             connection, registry, catalogue, month, grid, as_of=as_of, earlier_grids=earlier, passes=passes
         )
         refuse_what_does_not_add_up(connection, values, catalogue)
-    finally:
-        connection.close()
     lake.write_parquet(values_path(lake, month).path, values)
     return values
 

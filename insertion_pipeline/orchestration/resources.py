@@ -17,7 +17,8 @@ from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
 from insertion_pipeline.ingestion.receipts import as_of_now
-from insertion_pipeline.lake import OFFLINE, Lake
+from insertion_pipeline.instances import OFFLINE
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.orchestration.metering import metered
 from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import Settings

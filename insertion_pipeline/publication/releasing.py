@@ -349,7 +349,7 @@ def _write_files(
         writing.write_parquet(folder / "parquet", name, table)
         writing.write_csv(folder / "csv", name, table)
     with contextlib.ExitStack() as stack:
-        writing.write_duckdb(connection or stack.enter_context(in_memory(own=True)), folder / DATABASE, tables)
+        writing.write_duckdb(connection or stack.enter_context(in_memory()), folder / DATABASE, tables)
     sdmx.write_sdmx(folder, tables["indicator_values"], _labels(tables))
     workbooks = workbook.write_workbooks(folder, release_id, tables, registry)
     report.write_report(folder / "report", release_id, tables, certificate, registry, workbooks)

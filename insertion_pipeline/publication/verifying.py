@@ -147,7 +147,7 @@ def _other_formats(folder: Path, read: Mapping[str, pa.Table]) -> Iterator[Probl
         if not is_same:
             yield Problem(sdmx.VALUES, "contenu différent du Parquet")
     try:
-        with in_memory(own=True) as connection, reading_database(connection, folder / DATABASE):
+        with in_memory() as connection, reading_database(connection, folder / DATABASE):
             for name in read:
                 table = connection.sql(f'SELECT * FROM published."{name}"').to_arrow_table()
                 if writing.digest_of(table) != digests[name]:

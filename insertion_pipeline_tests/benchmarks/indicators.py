@@ -53,8 +53,7 @@ PUBLICS: Mapping[str, tuple[float, float]] = {
 
 def write_network(lake: Lake, registry: Registry, persons: int, months: int) -> None:
     """The pseudonymised tables of `months` months up to `LAST`, of about `persons` persons."""
-    connection = lake.connect()
-    try:
+    with lake.connect() as connection:
         connection.execute(
             "CREATE TEMP TABLE communes AS SELECT row_number() OVER (ORDER BY code) - 1 AS rank, code, department "
             "FROM read_csv(?, all_varchar = true) WHERE country = 'FR' AND code = current_code",
@@ -69,8 +68,6 @@ def write_network(lake: Lake, registry: Registry, persons: int, months: int) -> 
             month = LAST.plus(-back)
             for name, (low, high) in PUBLICS.items():
                 _write_source(connection, lake, registry, name, month, int(low * persons), int(high * persons))
-    finally:
-        connection.close()
 
 
 def _write_source(

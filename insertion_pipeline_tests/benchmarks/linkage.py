@@ -82,57 +82,57 @@ def plain_splink(records: pa.Table, lake: Lake) -> pa.Table:
     from splink.internals.duckdb.database_api import DuckDBAPI
 
     logging.getLogger("splink").setLevel(logging.ERROR)
-    connection = lake.connect()
-    connection.register("given", records)
-    connection.execute(
-        """
-        CREATE TABLE people AS SELECT record_id, lower(coalesce(birth_name, used_name)) AS surname,
-            lower(string_split(trim(first_names), ' ')[1]) AS given, birth_date, sex, postal_code,
-            lower(email) AS email, coalesce(nir, niss) AS number, birth_place_name
-        FROM given
-        """
-    )
-    api = DuckDBAPI(connection)
-    settings = SettingsCreator(
-        link_type="dedupe_only",
-        unique_id_column_name="record_id",
-        blocking_rules_to_generate_predictions=[
-            block_on("number"), block_on("surname", "given"), block_on("birth_date", "given"),
-            block_on("birth_date", "surname"), block_on("email"),
-        ],
-        comparisons=[
-            cl.NameComparison("surname"), cl.NameComparison("given"),
-            cl.DateOfBirthComparison("birth_date", input_is_string=True),
-            cl.ExactMatch("number"), cl.ExactMatch("postal_code"), cl.ExactMatch("email"),
-            cl.ExactMatch("birth_place_name"),
-        ],
-    )  # fmt: skip
-    linker = Linker(api.register("people"), settings, log_level=None)
-    linker.training.estimate_probability_two_random_records_match(
-        [block_on("surname", "given", "birth_date"), block_on("number")], recall=0.8
-    )
-    linker.training.estimate_u_using_random_sampling(max_pairs=2e6, seed=1)
-    for rule in (block_on("surname", "given"), block_on("birth_date")):
-        linker.training.estimate_parameters_using_expectation_maximisation(rule)
-    predicted = linker.inference.predict(threshold_match_probability=0.5)
-    clusters = linker.clustering.cluster_pairwise_predictions_at_threshold(predicted, 0.95)
-    found = connection.sql(f"SELECT record_id, cluster_id AS person_id FROM {clusters.physical_name}").to_arrow_table()
-    connection.close()
-    return found
+    with lake.connect() as connection:
+        connection.register("given", records)
+        connection.execute(
+            """
+            CREATE TABLE people AS SELECT record_id, lower(coalesce(birth_name, used_name)) AS surname,
+                lower(string_split(trim(first_names), ' ')[1]) AS given, birth_date, sex, postal_code,
+                lower(email) AS email, coalesce(nir, niss) AS number, birth_place_name
+            FROM given
+            """
+        )
+        api = DuckDBAPI(connection)
+        settings = SettingsCreator(
+            link_type="dedupe_only",
+            unique_id_column_name="record_id",
+            blocking_rules_to_generate_predictions=[
+                block_on("number"), block_on("surname", "given"), block_on("birth_date", "given"),
+                block_on("birth_date", "surname"), block_on("email"),
+            ],
+            comparisons=[
+                cl.NameComparison("surname"), cl.NameComparison("given"),
+                cl.DateOfBirthComparison("birth_date", input_is_string=True),
+                cl.ExactMatch("number"), cl.ExactMatch("postal_code"), cl.ExactMatch("email"),
+                cl.ExactMatch("birth_place_name"),
+            ],
+        )  # fmt: skip
+        linker = Linker(api.register("people"), settings, log_level=None)
+        linker.training.estimate_probability_two_random_records_match(
+            [block_on("surname", "given", "birth_date"), block_on("number")], recall=0.8
+        )
+        linker.training.estimate_u_using_random_sampling(max_pairs=2e6, seed=1)
+        for rule in (block_on("surname", "given"), block_on("birth_date")):
+            linker.training.estimate_parameters_using_expectation_maximisation(rule)
+        predicted = linker.inference.predict(threshold_match_probability=0.5)
+        clusters = linker.clustering.cluster_pairwise_predictions_at_threshold(predicted, 0.95)
+        query = f"SELECT record_id, cluster_id AS person_id FROM {clusters.physical_name}"
+        return connection.sql(query).to_arrow_table()
 
 
 def train(persons: int, seed: int, lake: Lake, version: str) -> None:
     """Learn the model from the truth of a simulated population and put it in the place of the frozen one."""
     records, truth = (table.sort_by("record_id") for table in person_records(persons, seed, belgian_share=0.0))
-    connection = lake.connect()
-    constraints.register(connection, constraints.Decisions())
-    standardise(connection, canonical(records), "fr")
-    show_faces(connection, "unlabelled", "SELECT node FROM nodes")
-    connection.register("truth", pa.table({"node": list(range(len(truth))), "person": truth["person_id"]}))
-    connection.execute("CREATE TEMP TABLE faces AS SELECT unlabelled.*, person FROM unlabelled JOIN truth USING (node)")
-    model = scoring.train(connection, labels="person", version=version)
-    model.save(scoring.MODEL_PATH, trained_on=f"insertion simulate, {persons} persons, seed {seed}, with the truth")
-    connection.close()
+    with lake.connect() as connection:
+        constraints.register(connection, constraints.Decisions())
+        standardise(connection, canonical(records), "fr")
+        show_faces(connection, "unlabelled", "SELECT node FROM nodes")
+        connection.register("truth", pa.table({"node": list(range(len(truth))), "person": truth["person_id"]}))
+        connection.execute(
+            "CREATE TEMP TABLE faces AS SELECT unlabelled.*, person FROM unlabelled JOIN truth USING (node)"
+        )
+        model = scoring.train(connection, labels="person", version=version)
+        model.save(scoring.MODEL_PATH, trained_on=f"insertion simulate, {persons} persons, seed {seed}, with the truth")
 
 
 def measured(label: str, method: Callable[[], pa.Table], truth: pa.Table) -> Evaluation:
