@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -25,6 +26,12 @@ def who(lake: Lake, registry: Registry, folder: str) -> tuple[int, str, int]:
     return os.getpid(), str(lake.home), len(registry.sources)
 
 
+def what_is_loaded(lake: Lake, registry: Registry) -> tuple[bool, bool, float]:
+    """Whether Spark is kept out, whether scipy's statistics wait, and that they work when they are asked."""
+    is_waiting = "norm" not in object.__getattribute__(sys.modules["scipy.stats"], "__dict__")
+    return sys.modules["pyspark"] is None, is_waiting, float(importlib.import_module("scipy").stats.norm.cdf(0.0))
+
+
 def fail_quoting_a_cell(lake: Lake, registry: Registry) -> None:
     raise ValueError("Could not convert string 'MARTIN Zoe' to INT32")
 
@@ -46,6 +53,10 @@ def test_another_process_answers_with_the_same_lake_and_declarations(
     answering, home, sources = aside.answer("run", who, lake, registry, str(tmp_path))
     assert answering != os.getpid()
     assert (home, sources) == (str(lake.home), len(registry.sources))
+
+
+def test_what_no_check_uses_is_not_loaded_until_it_is_used(aside: SideProcess, lake: Lake, registry: Registry) -> None:
+    assert aside.answer("run", what_is_loaded, lake, registry) == (True, True, 0.5)
 
 
 def test_what_was_asked_ahead_is_worked_out_once(

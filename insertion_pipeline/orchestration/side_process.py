@@ -11,8 +11,10 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import importlib.util
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -29,6 +31,10 @@ T = TypeVar("T")
 
 #: What is imported while nobody has asked yet. great-expectations waits until it is asked: pandera decides first.
 _LIBRARIES = ("pandas", "pandera.pandas")
+#: What both import where they find it, and none of these checks has a use for: its import would take seconds.
+_LEFT_OUT = ("pyspark",)
+#: What great-expectations imports for expectations that no suite here states: a third of its import, when first used.
+_LATER = ("scipy.stats",)
 #: Most of its answers are asked for at the end of a run, when the run itself has one thing left to do.
 _POLITENESS = 4
 
@@ -51,6 +57,7 @@ class SideProcess:
             self._pool = ProcessPoolExecutor(1, mp_context=spawning, initializer=_stand_back)
             # a process that a code server starts for a run would wait for this one before the pool tells it to end
             Finalize(None, self._pool.shutdown, exitpriority=100)
+            self._pool.submit(_lighten)
             for library in _LIBRARIES:
                 self._pool.submit(importlib.import_module, library)
         return self._pool
@@ -115,6 +122,21 @@ def _stand_back() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _lighten() -> None:
+    """Keep from this process what its libraries would import for nothing."""
+    for name in _LEFT_OUT:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    for name in _LATER:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None or name in sys.modules:
+            continue
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        package, _, child = name.rpartition(".")
+        setattr(sys.modules[package], child, module)
 
 
 def _watch(sentinel: int) -> None:
