@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +17,9 @@ from insertion_pipeline.registry import Registry, load_registry
 from insertion_pipeline.settings import silence_telemetry
 
 silence_telemetry()
+
+#: Whatever is imported stays: as in a run, it is not walked through every 700 new objects.
+gc.set_threshold(100_000)
 
 #: A command that is called makes all the others too: once for all the calls of a process will do (56 ms each).
 typer.testing._get_command = functools.cache(typer.testing._get_command)

@@ -43,7 +43,7 @@ HEADER = b"nom;prenom;date_naissance\n"
 
 
 def zip_with(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> None:
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    with zipfile.ZipFile(path, "w", compression, compresslevel=1) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
 
