@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import csv
-import errno
 import json
 import logging
 import os
@@ -41,6 +40,7 @@ from insertion_pipeline.commands import (
 )
 from insertion_pipeline.commands.session import ExitCode, Held, Refused, Session, WrongUsage, say, say_written
 from insertion_pipeline.commands.session import session_of as _session
+from insertion_pipeline.disk import is_full
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +120,7 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.LOCKED, "Une autre machine a écrit entre-temps : rien n'a été changé. Relancez la commande."
     if name in ("RunFailed", "StepFailed"):
         return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return ExitCode.INTERNAL, "Le disque est plein, rien n'a été modifié. Libérez de la place, puis recommencez."
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if "insertion_pipeline" in frame.filename]
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "hors du programme"

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from insertion_pipeline.disk import disk_full, is_full
+
 
 class StepFailed(Exception):
     """A step failed. The message says which exception, where; never with what value."""
@@ -19,11 +21,13 @@ class StepFailed(Exception):
 def without_values() -> Iterator[None]:
     """Replace an exception, whose text may quote a cell (DuckDB's do), by its type and place.
 
-    Exceptions of ours are written without values, and pass.
+    Exceptions of ours are written without values, and pass; a full disk stays one.
     """
     try:
         yield
     except Exception as error:
+        if is_full(error):
+            raise disk_full() from None
         if type(error).__module__.startswith("insertion_pipeline."):
             raise
         frames = [

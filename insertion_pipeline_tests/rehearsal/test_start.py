@@ -1,6 +1,7 @@
 """`deploy/start` from one end to the other: a partner deposits in the portal, and PostgreSQL has the figures.
 
-Nobody starts a run: the sensor sees the receipt, the condition runs what follows, the release appears by itself.
+Nothing is there before but what `make setup` installs: PostgreSQL is the one that the script starts. Nobody starts a
+run: the sensor sees the receipt, the condition runs what follows, the release appears by itself.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pgserver
 import psycopg
 import pytest
 
 from insertion_pipeline_tests.conftest import REPOSITORY
 from insertion_pipeline_tests.portal_server import PASSWORD, Browser
 from insertion_pipeline_tests.rehearsal.command import Home
-from insertion_pipeline_tests.test_deployment import postgresql as postgresql
 
 #: How long anything may take on a machine that does other things too.
 SECONDS = float(os.environ.get("REHEARSAL_PATIENCE", "900"))
@@ -30,13 +31,17 @@ SECONDS = float(os.environ.get("REHEARSAL_PATIENCE", "900"))
 
 @dataclass(frozen=True)
 class Started:
-    """What `deploy/start` runs, where it answers, and the address of its PostgreSQL for psycopg."""
+    """What `deploy/start` runs, and where it answers."""
 
     process: subprocess.Popen[bytes]
     home: Home
     web: str
     portal: str
-    database: str
+
+    @property
+    def database(self) -> str:
+        """The PostgreSQL that the script started, which is left as it is."""
+        return str(pgserver.get_server(self.home.folder / "postgresql", cleanup_mode=None).get_uri())
 
 
 def free_ports(count: int) -> list[int]:
@@ -74,12 +79,11 @@ def members(group: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def started(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     folder = tmp_path_factory.mktemp("start")
     code, web, portal = free_ports(3)
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY),
-        "DAGSTER_POSTGRES_URL": postgresql,
         "INSERTION_HOME": str(folder / "home"),
         "INSERTION_BIN": str(Path(sys.executable).parent),
         "INSERTION_PORTAL_SECOND_FACTOR_ROLES": "[]",
@@ -88,15 +92,13 @@ def started(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "WEB_PORT": str(web),
         "PORTAL_PORT": str(portal),
     }
-    environment.pop("DAGSTER_HOME", None)
+    for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL"):
+        environment.pop(name, None)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [REPOSITORY / "deploy" / "start"], env=environment, stdout=log, stderr=log, start_new_session=True
         )
-        yield Started(
-            process, Home(folder / "home"), f"http://127.0.0.1:{web}", f"http://127.0.0.1:{portal}",
-            postgresql.replace("postgresql+psycopg2", "postgresql"),
-        )  # fmt: skip
+        yield Started(process, Home(folder / "home"), f"http://127.0.0.1:{web}", f"http://127.0.0.1:{portal}")
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
