@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,23 @@ def conformed_rows(
     for month in wanted:
         for receipt in _effective_for_table(effective(everything, contract, month), name, is_delta=is_delta):
             by_receipt.setdefault(receipt.sequence, (receipt, []))[1].append(month)
-    selects = []
-    for sequence in sorted(by_receipt):
-        receipt, covered = by_receipt[sequence]
-        if receipt.rows.get(name):
-            selects.append(_select(lake, connection, registry, receipt, newest, covered))
-    return "(" + "\nUNION ALL BY NAME\n".join(selects or [_empty(newest)]) + ")"
+    told = {number: counted for number, counted in by_receipt.items() if counted[0].rows.get(name)}
+    if not told:
+        return f"({_empty(newest)})"
+    files = {number: _stored(lake, registry, receipt, name) for number, (receipt, _) in told.items()}
+    counting = _counting(connection, registry, told.values())
+    selects = (
+        _select(relation, newest, stored, counting)
+        for relation, stored in lake.scan_sealed(connection, files, "_sequence")
+    )
+    return "(" + "\nUNION ALL BY NAME\n".join(selects) + ")"
+
+
+def _stored(lake: Lake, registry: Registry, receipt: Receipt, table: str) -> ParquetFile:
+    """The accepted rows of a delivery, whole, with the key that opens them."""
+    folder = ensure(lake, registry, receipt)
+    key = content.existing_data_key(lake, registry.partner(receipt.partner), receipt.sha256)
+    return ParquetFile(folder / f"{table}.parquet", key)
 
 
 def _contract_table(source: Source, name: str, months: Sequence[Month]) -> ContractTable:
@@ -149,31 +160,42 @@ def _contract_table(source: Source, name: str, months: Sequence[Month]) -> Contr
     raise KeyError(f"{source.name} has no table {name!r}")
 
 
-def _select(
-    lake: Lake,
-    connection: duckdb.DuckDBPyConnection,
-    registry: Registry,
-    receipt: Receipt,
-    table: ContractTable,
-    months: Sequence[Month],
+def _counting(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, told: Iterable[tuple[Receipt, Sequence[Month]]]
 ) -> str:
-    partner = registry.partner(receipt.partner)
-    folder = ensure(lake, registry, receipt)
-    key = content.existing_data_key(lake, partner, receipt.sha256)
-    rows = lake.scan(connection, [ParquetFile(folder / f"{table.name}.parquet", key)])
-    stored = {str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    """The name of a table of who delivered what, one row per delivery and month in which it counts."""
+    rows = [
+        {
+            "_sequence": receipt.sequence,
+            "month": str(month),
+            "_partner": receipt.partner,
+            "_space": registry.partner(receipt.partner).space,
+            "_delivery": receipt.sha256,
+        }
+        for receipt, months in told
+        for month in months
+    ]
+    name = f"counting_{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:24]}"
+    connection.register(name, pa.Table.from_pylist(rows, _COUNTING))
+    return name
+
+
+_COUNTING = pa.schema(
+    [("_sequence", pa.int64()), *((name, pa.string()) for name in ("month", "_partner", "_space", "_delivery"))]
+)
+
+
+def _select(relation: str, table: ContractTable, stored: Set[str], counting: str) -> str:
     columns = ", ".join(_column(field, stored) for field in table.stored_fields)
-    listed = ", ".join(f"('{month}')" for month in months)
     return (
-        f"SELECT {columns}, rows._line, rows._member, coalesce(rows._month, counted.month) AS _month, "
-        f"'{partner.code}' AS _partner, '{partner.space}' AS _space, '{receipt.sha256}' AS _delivery, "
-        f"{receipt.sequence}::BIGINT AS _sequence "
-        f"FROM {rows} AS rows JOIN (VALUES {listed}) AS counted(month) "
-        "ON rows._month IS NULL OR rows._month = counted.month"
+        f"SELECT {columns}, rows._line, rows._member, coalesce(rows._month, counting.month) AS _month, "
+        "counting._partner, counting._space, counting._delivery, rows._sequence "
+        f"FROM {relation} AS rows JOIN {counting} AS counting ON rows._sequence = counting._sequence "
+        "AND (rows._month IS NULL OR rows._month = counting.month)"
     )
 
 
-def _column(field: ContractField, stored: set[str]) -> str:
+def _column(field: ContractField, stored: Set[str]) -> str:
     """The field's column; null where the contract of the delivery's time did not have it."""
     return f'rows."{field.name}"' if field.name in stored else f'NULL::{sql_type(field)} AS "{field.name}"'
 
