@@ -20,7 +20,7 @@ from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
 from insertion_pipeline.identity.identifiers import nir_key
-from insertion_pipeline.identity.linkage import LINK_SCHEMA, UnusableRecords, canonical, link, link_space
+from insertion_pipeline.identity.linkage import LINK_SCHEMA, Linkage, UnusableRecords, canonical, link, link_space
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.ingestion import landing
 from insertion_pipeline.lake import Lake, ParquetFile
@@ -152,14 +152,52 @@ class TestTraits:
         assert len(set(persons_of(linked))) == 1
 
 
-def test_ten_thousand_records_under_one_filler_name_are_contained_and_named_without_values(lake: Lake) -> None:
-    filler = {"birth_name": "GENERIQUE", "first_names": "USAGER", "birth_date": "2000-01-01"}
-    rows = [{**filler, "postal_code": f"{rank % 97:05d}", "email": f"u{rank}@exemple.fr"} for rank in range(10_000)]
-    linkage = link_space(canonical(people(*rows, CLAIRE, {**CLAIRE, "partner": "siae-03"})), "fr", lake)
-    assert linkage.counts["candidate_pairs"] < 1_000_000
-    assert {one.nodes for one in linkage.crowded if one.rule == "surname and birth date"} == {10_000}
-    assert not any("GENERIQUE" in repr(one) for one in linkage.crowded)
-    assert persons_of(linkage.persons)[-1] == persons_of(linkage.persons)[-2]
+def _numbered(rank: int) -> dict[str, str]:
+    """Somebody with a name, a birth date and a number of their own."""
+    syllables = ("BA", "RO", "MI", "TE", "LU", "KO", "SA", "VI")
+    surname, given = ("".join(syllables[rank * step // 8**place % 8] for place in range(4)) for step in (37, 101))
+    birth = date(1950 + rank % 45, 1 + rank // 7 % 12, 1 + rank // 3 % 28)
+    number = nir(f"1{birth:%y%m}75{rank // 999 % 999:03d}{1 + rank % 998:03d}")
+    return {"birth_name": surname, "first_names": given, "birth_date": str(birth), "sex": "1", "nir": number}
+
+
+class TestFillers:
+    """What thousands of records share is nobody's: no pair is made of it, and it is named without its value."""
+
+    FILLER: ClassVar = {"birth_name": "GENERIQUE", "first_names": "USAGER", "birth_date": "2000-06-01"}
+
+    @pytest.fixture(scope="class")
+    def linkage(self, tmp_path_factory: pytest.TempPathFactory) -> Linkage:
+        ranks = range(500)
+        rows = [
+            *({**self.FILLER, "postal_code": f"{rank % 97:05d}", "email": f"u{rank}@x.fr"} for rank in range(10_000)),
+            *(self.FILLER for _ in ranks),
+            *({**_numbered(rank), "birth_name": "ACCUEIL", "birth_date": "1990-01-01"} for rank in ranks),
+            *({**_numbered(rank), **self.FILLER, "address": "1 rue du CCAS"} for rank in ranks),
+            *({**_numbered(1000 + rank), "nir": nir("1850375056123")} for rank in ranks),
+            *({**_numbered(2000 + rank), "nir": None, "phone": "0612345678"} for rank in ranks),
+            *({**_numbered(3000 + rank), "nir": None, "email": "accueil@ccas.fr"} for rank in ranks),
+            CLAIRE,
+            {**CLAIRE, "partner": "siae-03"},
+        ]
+        lake = Lake.open(tmp_path_factory.mktemp("fillers"))
+        return link_space(canonical(people(*rows)), "fr", lake)
+
+    def test_the_pairs_stay_few_and_nobody_is_put_together(self, linkage: Linkage) -> None:
+        assert linkage.counts["candidate_pairs"] < 100_000
+        persons = persons_of(linkage.persons)
+        fillers = persons[:-2]
+        assert len(set(fillers)) > 0.99 * len(fillers)
+
+    def test_everybody_else_is_found(self, linkage: Linkage) -> None:
+        persons = persons_of(linkage.persons)
+        assert persons[-1] == persons[-2]
+
+    def test_each_filler_is_named_by_what_it_fills_and_never_by_its_value(self, linkage: Linkage) -> None:
+        named = {one.rule: one.nodes for one in reversed(linkage.crowded)}
+        assert named["surname and birth date"] >= 10_500
+        assert (named["number in many hands"], named["telephone"], named["e-mail"]) == (500, 500, 500)
+        assert not any(value in repr(linkage.crowded) for value in ("GENERIQUE", "612345678", "CCAS", "1850375"))
 
 
 def test_records_without_an_id_of_their_own_are_refused(lake: Lake) -> None:

@@ -156,6 +156,8 @@ def test_a_run_leaves_the_page_the_figures_and_what_indicators_read(
     assert not re.search("VALBRUNOT|ODILE|DORSET", text.upper())
     figures = json.loads((quality.folder(lake) / "2026-10.fr.json").read_bytes())
     assert figures["persons"] == 2
+    assert figures["measured"]["cluster_f1"] == resolution.watched["fr model cluster_f1"] > 0.99
+    assert resolution.watched["fr crowded keys"] == 0
     misses = lake.read_parquet(quality.misses_file(lake))
     assert misses.num_rows == 3
     assert pc.min(misses["share"]).as_py() > 0

@@ -22,6 +22,8 @@ _RULES: dict[str, tuple[str, ...]] = {
     "given name, birth date and department": ("given_first", "year", "month", "day", "department"),
     "full name and birth year": ("surname", "given_first", "year"),
     "full name and birthday": ("surname", "given_first", "month", "day"),
+    "full name and residence": ("surname", "given_first", "residence"),
+    "surname, birth year and residence": ("surname", "year", "residence"),
     "swapped names": ("surname + given", "abs(surname - given)", "year"),
     "birth date, residence and initials": ("year", "month", "day", "residence", "initials"),
     "birth date, birth place and initials": ("year", "month", "day", "birth_place_name", "initials"),
@@ -113,7 +115,7 @@ SELECT DISTINCT '0' AS match_key, least(node, other) AS join_key_l, greatest(nod
 
 @dataclass(frozen=True, slots=True)
 class CrowdedKey:
-    """A key whose pairs were not made. It names a rule and a size; the value stays inside."""
+    """A key whose pairs were not made. It names a rule or a kind of identifier, and a size; the value stays inside."""
 
     rule: str
     nodes: int

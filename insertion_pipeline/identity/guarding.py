@@ -16,14 +16,14 @@ from __future__ import annotations
 import duckdb
 
 #: From this share of one person on, evidence lifts a guard.
-_LIFTED_FROM = 0.8
+_LIFTED_FROM = 0.6
 #: How much a prior weighs: pairs of this kind, as if seen; and the share of them that are one person.
 _PRIOR_PAIRS = 5
 _PRIOR_SHARE = {
     "number alike": 0.9,
     "email": 0.95,
     "named in e-mail": 0.9,
-    "telephone": 0.7,
+    "telephone": 0.5,
     "unknown": 0.2,
     "another": 0.1,
 }
@@ -33,6 +33,8 @@ _PRIOR_SHARE_OF_OTHER_BIRTHS = 0.2
 _FINE_PAIRS = 5
 #: The share is counted on about this many nodes, those of some birth days.
 _NODES_COUNTED = 150_000
+#: More records than this of one surname and birth day, or of one name and address, are a filler's and not a family's.
+_FAMILY = 30
 #: A given name says the sex when so many of this data bear it, nearly all of one sex.
 _BEARERS, _OF_ONE_SEX = 20, 0.97
 
@@ -61,6 +63,7 @@ CREATE OR REPLACE TEMP MACRO is_named_in_email(l, r) AS coalesce(
     OR (list_has_any(r.email_names, l.given_starts) AND NOT list_has_any(r.email_names, r.given_starts)), false);
 CREATE OR REPLACE TEMP MACRO evidence(l, r) AS CASE
     WHEN (l.number_sex IS NULL OR r.number_sex IS NULL) AND l.number_as_written <> r.number_as_written
+        AND left(l.number_as_written, 10) <> left(r.number_as_written, 10)
         AND damerau_levenshtein(l.number_as_written, r.number_as_written) <= 2 THEN 'number alike'
     WHEN coalesce(l.email = r.email, false) THEN 'email'
     WHEN is_named_in_email(l, r) THEN 'named in e-mail'
@@ -95,15 +98,20 @@ WITH numbered AS (
     SELECT * FROM numbered WHERE is_trusted OR NOT (SELECT is_usual FROM trust)
 ), share AS (
     SELECT 1 + (SELECT count(*) FROM nodes) // {_NODES_COUNTED} AS of_days
+), one_day AS (
+    SELECT * FROM known WHERE day IS NOT NULL AND hash(year, month, day) % (SELECT of_days FROM share) = 0
+    QUALIFY count(*) OVER (PARTITION BY surname, year, month, day) BETWEEN 2 AND {_FAMILY}
+), one_home AS (
+    SELECT * FROM known WHERE hash(address) % (SELECT of_days FROM share) = 0
+    QUALIFY count(*) OVER (PARTITION BY surname, given_first, address) BETWEEN 2 AND {_FAMILY}
 ), pairs AS (
     SELECT l.node AS node_l, r.node AS node_r
-    FROM known AS l JOIN known AS r USING (surname, year, month, day)
+    FROM one_day AS l JOIN one_day AS r USING (surname, year, month, day)
     WHERE l.node < r.node AND (l.given_first <> r.given_first OR l.sex <> r.sex)
-        AND hash(year, month, day) % (SELECT of_days FROM share) = 0
     UNION
     SELECT l.node, r.node
-    FROM known AS l JOIN known AS r USING (surname, given_first, address)
-    WHERE l.node < r.node AND l.year <> r.year AND hash(address) % (SELECT of_days FROM share) = 0
+    FROM one_home AS l JOIN one_home AS r USING (surname, given_first, address)
+    WHERE l.node < r.node AND l.year <> r.year
 )
 SELECT node_l, node_r, (SELECT is_usual FROM trust) AS is_sure,
     CASE WHEN (SELECT is_usual FROM trust) THEN l.person_group = r.person_group
@@ -142,7 +150,7 @@ WITH prior AS (
     FROM (SELECT unnest({list(_PRIOR_SHARE)}) AS evidence, unnest({list(_PRIOR_SHARE.values())}) AS share)
     CROSS JOIN (SELECT unnest({_LIFTABLE}) AS guard)
 ), seen AS (
-    SELECT guard, evidence, surroundings,
+    SELECT replace(guard, 'number+', '') AS guard, evidence, surroundings, -- numbers tell, and are not told of
         CASE WHEN is_one THEN 1 / CASE WHEN is_sure THEN 1 ELSE $reliability END ELSE 0 END AS one
     FROM told JOIN judged USING (node_l, node_r)
 ), coarse AS (

@@ -165,7 +165,7 @@ def link_space(
         _cluster(connection, thresholds)
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
         persons = _persons(connection, space, thresholds)
-        return Linkage(persons, _pairs(connection), _counts(connection), crowded)
+        return Linkage(persons, _pairs(connection), _counts(connection), (*crowded, *_fillers(connection)))
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------
@@ -545,6 +545,18 @@ def _pairs(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         """
     )
     return pairs.to_arrow_table().cast(PAIRS_SCHEMA)
+
+
+def _fillers(connection: duckdb.DuckDBPyConnection) -> tuple[CrowdedKey, ...]:
+    """Identifiers in more hands than one person has: no pair was made of them."""
+    found = connection.execute(
+        """
+        SELECT kind || ' in many hands', count(*), 0 FROM holdings WHERE hands > $hands
+        GROUP BY kind, value ORDER BY kind, count(*) DESC
+        """,
+        {"hands": _HOLDERS},
+    ).fetchall()
+    return tuple(CrowdedKey(kind.replace("_", " "), nodes, pairs) for kind, nodes, pairs in found)
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

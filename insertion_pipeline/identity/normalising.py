@@ -46,6 +46,8 @@ END
 
 #: Births before this year, and on the first day of the two that follow, are fillers of a mandatory field.
 _FIRST_BIRTH_YEAR = 1900
+#: Nobody stands in so many files with one and the same content.
+_SAME_AT_MOST = 60
 
 
 def _heard(word: str) -> str:
@@ -171,10 +173,14 @@ SELECT * EXCLUDE (number_text),
 FROM numbers
 """
 
-# One row per distinct set of traits, named by its first record.
-_NODES = """
+# One row per distinct set of traits, named by its first record. What very many records say, without a number or a
+# contact of anybody's own, is a filler: each stays for itself.
+_NODES = f"""
 CREATE OR REPLACE TEMP TABLE repeated AS
-WITH same AS (SELECT traits, min(record) AS node, count(*) AS records FROM standard GROUP BY traits HAVING records > 1)
+WITH same AS (
+    SELECT traits, min(record) AS node, count(*) AS records FROM standard GROUP BY traits
+    HAVING records > 1 AND (records <= {_SAME_AT_MOST} OR any_value(coalesce(number, email, phone)) IS NOT NULL)
+)
 SELECT record, same.node, same.records FROM standard JOIN same USING (traits);
 CREATE OR REPLACE TEMP TABLE record_nodes AS
 SELECT record, coalesce(repeated.node, record) AS node FROM standard LEFT JOIN repeated USING (record);

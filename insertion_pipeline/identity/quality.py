@@ -154,7 +154,8 @@ class MonthlyQuality:
     """The month's figures of one person space: sizes and shares, nothing about a person or a small group.
 
     `by_partner` and `by_missing`: rows of (name, records, share linked with another record, share to review), and by
-    partner the share without a number. `weights`: pairs by state and band of weight.
+    partner the share without a number. `weights`: pairs by state and band of weight. `crowded`: rule or identifier to
+    the size of its greatest key that made no pairs. `measured`: the model's quality on simulated truth.
     """
 
     month: str
@@ -173,6 +174,8 @@ class MonthlyQuality:
     to_review: Mapping[str, int]
     decided: int
     drift: float | None = None
+    crowded: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, int | float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored beside the page, for the next month to compare with."""
@@ -186,6 +189,9 @@ class MonthlyQuality:
             "share without number": round(self.share_without_number, 4),
             "pairs to review": sum(self.to_review.values()),
             "pairs decided": self.decided,
+            "persons of several records": self.persons - self.by_size.get("1", 0),
+            "crowded keys": len(self.crowded),
+            **{f"model {name}": value for name, value in self.measured.items() if name.startswith("cluster_")},
         }
         worst = max((row["share"] for row in self.misses if row["share"] is not None), default=None)
         if worst is not None:
@@ -244,11 +250,12 @@ def of_month(
     *,
     decided: int,
     before: Mapping[str, Any] | None,
+    crowded: Mapping[str, int] | None = None,
 ) -> MonthlyQuality:
     """The figures of a space from `sightings` and `linked`, which stand in `connection` with the macros of numbers, and
     from its weighed pairs.
 
-    `before`: the stored figures of the month before, null when there are none.
+    `before`: the stored figures of the month before, null when there are none. `crowded`: see `MonthlyQuality`.
     """
     connection.execute(_SIGHTED, {"space": space})
     connection.register("weighed_pairs", pairs)
@@ -285,6 +292,8 @@ def of_month(
         to_review={state: sum(bands.values()) for state, bands in weights.items() if state != "linked"},
         decided=decided,
         drift=_drift(weights, before["weights"]) if before else None,
+        crowded=crowded or {},
+        measured=measured.evaluation,
     )
     connection.unregister("weighed_pairs")
     return quality

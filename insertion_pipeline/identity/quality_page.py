@@ -24,6 +24,25 @@ _MISSING = {
     "number": "numéro", "birth_date": "date de naissance", "given_name": "prénom", "sex": "sexe",
     "residence": "résidence", "contact": "contact", "nothing": "rien", "": "rien",
 }  # fmt: skip
+_CROWDED = {
+    "surname and birth date": "nom et date de naissance",
+    "given name, birth date and department": "prénom, date de naissance et département",
+    "full name and birth year": "nom, prénom et année de naissance", "full name and birthday": "nom, prénom et jour",
+    "full name and residence": "nom, prénom et résidence",
+    "surname, birth year and residence": "nom, année de naissance et résidence", "swapped names": "noms inversés",
+    "birth date, residence and initials": "date de naissance, résidence et initiales",
+    "birth date, birth place and initials": "date et lieu de naissance, initiales",
+    "address and birth year": "adresse et année de naissance", "address and given name": "adresse et prénom",
+    "number as written": "numéro tel qu'écrit", "France Travail id": "identifiant France Travail",
+    "household and given name": "matricule CAF et prénom", "e-mail": "adresse électronique", "telephone": "téléphone",
+    "number in many hands": "numéro de sécurité sociale ou NISS", "ntt in many hands": "numéro technique temporaire",
+    "france travail id in many hands": "identifiant France Travail", "local id in many hands": "identifiant local",
+    "household in many hands": "matricule CAF", "surname and residence": "nom et résidence",
+    "given name and residence": "prénom et résidence", "full name": "nom et prénom", "birth date": "date de naissance",
+    "given name and birth date": "prénom et date de naissance",
+    "given name and birth place": "prénom et lieu de naissance",
+    "surname and birth place": "nom et lieu de naissance",
+}  # fmt: skip
 _SPACES = {"fr": "France", "be": "Wallonie"}
 _PATTERNS = {"two": "numéro des deux côtés", "one": "numéro d'un seul côté", "none": "aucun numéro"}
 
@@ -125,6 +144,7 @@ def _space(one: MonthlyQuality) -> str:
                 "<p class='note'>Dérive : indice de stabilité des poids des paires réunies face au mois précédent ; "
                 "sous 0,1 rien n'a bougé, au-dessus de 0,25 quelque chose a changé dans les fichiers.</p>"
             ),
+            *_crowded(one.crowded),
             "<h3>Avec et sans numéro</h3>",
             _shares(("", *_SHARES), ({**row, "name": _NUMBER[name]} for name, row in one.by_number.items())),
             "<h3>Par partenaire</h3>",
@@ -139,6 +159,21 @@ def _space(one: MonthlyQuality) -> str:
             ),
         ]
     )
+
+
+def _crowded(crowded: Mapping[str, int]) -> list[str]:
+    """What too many records share to be evidence; nothing where there is nothing."""
+    if not crowded:
+        return []
+    rows = [(_CROWDED.get(rule, rule), _number(nodes)) for rule, nodes in crowded.items()]
+    return [
+        "<h3>Valeurs de remplissage écartées</h3>",
+        _table(("partagé par trop de fiches", "fiches"), rows),
+        (
+            "<p class='note'>Trop de fiches portent la même valeur : elle ne rapproche personne. Souvent un nom ou une "
+            "date par défaut, l'adresse ou le téléphone d'un accueil, un numéro d'essai.</p>"
+        ),
+    ]
 
 
 _SHARES = ("fiches", "connues d'un autre partenaire", "à revoir", "sans numéro")

@@ -258,6 +258,7 @@ def _resolve_space(
         MeasuredQuality.load(),
         decided=len(decisions.holding(decisions.load(lake, space))),
         before=quality.before(lake, space, month),
+        crowded=counts.crowded_keys,
     )
     return counts, report
 

@@ -34,6 +34,17 @@ _SWAPPED = (
     " OR ({overlap}(given_starts_r, surnames_l) AND {jw}(given_first_l, used_surname_r) >= 0.85)"
 )
 
+# A number that waits for the real one says nothing by being another.
+_PROVISIONAL = (
+    "number_as_written_l <> number_as_written_r"
+    " AND NOT (coalesce(number_is_definitive_l, true) AND coalesce(number_is_definitive_r, true))"
+)
+# Two numbers that are each without a mistake, or may be: those of twins differ in the order of birth alone.
+_NEIGHBOURING = (
+    "number_sex_l IS NOT NULL AND number_sex_r IS NOT NULL AND ((number_is_checked_l AND number_is_checked_r)"
+    " OR substr(number_as_written_l, 1, 10) = substr(number_as_written_r, 1, 10))"
+)
+
 # The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.
 _COMPARISONS: dict[str, dict[str, str]] = {
     "surname": {
@@ -98,9 +109,9 @@ _COMPARISONS: dict[str, dict[str, str]] = {
     },
     "phone": {"null": "phone_l IS NULL OR phone_r IS NULL", "exact": "phone_l = phone_r"},
     "number": {
-        "null": "number_as_written_l IS NULL OR number_as_written_r IS NULL",
+        "null": f"number_as_written_l IS NULL OR number_as_written_r IS NULL OR ({_PROVISIONAL})",
         "exact": "number_as_written_l = number_as_written_r",
-        "close": "damerau_levenshtein(number_as_written_l, number_as_written_r) <= 2",
+        "close": f"damerau_levenshtein(number_as_written_l, number_as_written_r) <= 2 AND NOT ({_NEIGHBOURING})",
     },
     "france_travail_id": {
         "null": "france_travail_id_l IS NULL OR france_travail_id_r IS NULL",
@@ -175,7 +186,7 @@ class Thresholds:
 
 
 #: For a model learnt elsewhere, on whose population the data at hand need not resemble.
-FROZEN_THRESHOLDS = Thresholds(join=9.0, neighbours=9.0, review=3.0, unscored=-1.0)
+FROZEN_THRESHOLDS = Thresholds(join=7.0, neighbours=7.0, review=3.0, unscored=-1.0)
 #: For a model learnt from the very data: its odds are theirs.
 LEARNT_THRESHOLDS = Thresholds(join=1.0, neighbours=2.0, review=-1.0, unscored=-6.0)
 
