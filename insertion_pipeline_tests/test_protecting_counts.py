@@ -149,6 +149,18 @@ def test_cells_that_a_table_leaves_out_because_they_are_zero_are_known_to_be_zer
     assert {("A", "F"), ("A", "TOTAL"), ("B", "F"), ("B", "TOTAL")} <= hidden  # nobody else is in A or B
 
 
+def test_a_dimension_may_be_called_as_it_likes(tmp_path: Path) -> None:
+    cells = [("a", "x", 3), ("a", "y", 9), ("b", "x", 20), ("b", "y", 30)]
+    sums = {
+        (one, other): sum(n for a, b, n in cells if one in (a, "TOTAL") and other in (b, "TOTAL"))
+        for one, other in itertools.product(("a", "b", "TOTAL"), ("x", "y", "TOTAL"))
+    }
+    for one, other in itertools.permutations(("row", "cell", "need"), 2):
+        table = pa.table({one: [key[0] for key in sums], other: [key[1] for key in sums], "value": [*sums.values()]})
+        asked = Specification.model_validate({"dimensions": {one: None, other: None}})
+        assert protect_counts(table, asked, tmp_path).table["status"].to_pylist().count("suppressed") == 4
+
+
 def test_where_everyone_is_of_one_kind_the_full_cell_is_hidden_and_no_zero(tmp_path: Path) -> None:
     trees = {"territory": {"A": "TOTAL", "B": "TOTAL", "C": "TOTAL"}, "sex": SEXES}
     counts = {("A", "F"): 30, ("A", "M"): 0, ("B", "F"): 40, ("B", "M"): 50, ("C", "F"): 60, ("C", "M"): 70}

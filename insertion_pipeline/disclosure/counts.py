@@ -217,11 +217,12 @@ def _attack(
     specification: Specification,
 ) -> Inferred:
     shown = pa.array(np.where(hidden, np.nan, values), from_pandas=True)
-    names = [dimension.name for dimension in dimensions]
-    published = cells.select(names).append_column("value", shown)
+    columns = {dimension.name: f"d{number}" for number, dimension in enumerate(dimensions)}  # whatever they are called
+    names = [*columns.values()]
+    published = cells.select([*columns]).rename_columns(names).append_column("value", shown)
     hierarchies = [
         Hierarchy(
-            dimension.name,
+            columns[dimension.name],
             pa.table({"code": pa.array(tree.keys(), pa.string()), "parent": pa.array(tree.values(), pa.string())}),
         )
         for dimension in dimensions
