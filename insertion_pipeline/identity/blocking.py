@@ -88,7 +88,7 @@ CREATE OR REPLACE TEMP TABLE key_sizes AS
 WITH trusted AS (
     SELECT key, count(*) AS trusted FROM trusted_keys GROUP BY key
 ), doubtful AS (
-    SELECT rule, key, count(*) AS doubtful FROM doubtful_keys GROUP BY rule, key
+    SELECT min(rule) AS rule, key, count(*) AS doubtful FROM doubtful_keys GROUP BY key
 )
 SELECT rule, key, doubtful + coalesce(trusted, 0) AS nodes,
     doubtful * coalesce(trusted, 0) + doubtful * (doubtful - 1) // 2 AS pairs

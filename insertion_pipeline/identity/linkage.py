@@ -19,7 +19,9 @@ The result is a function of the set of records and of the model: no row order, c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -31,14 +33,23 @@ from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
 from insertion_pipeline.identity.guarding import guard, tell
-from insertion_pipeline.identity.normalising import NAMES_AND_BIRTH, PERSON_SCHEMA, show_faces, standardise
+from insertion_pipeline.identity.normalising import (
+    NAMES_AND_BIRTH,
+    PERSON_SCHEMA,
+    in_order,
+    is_ascending,
+    show_faces,
+    standardise,
+)
 from insertion_pipeline.identity.scoring import Model, Thresholds, Weighing, weigh_here
+from insertion_pipeline.instances import beside
 from insertion_pipeline.lake import Lake
 
 #: The weight of an identifier other than the person's number, when the traits agree with it.
 _IDENTIFIER_WEIGHT = 40.0
 #: A number in more hands than this is a filler, not a number.
 _HOLDERS = 60
+_SPACES = ("fr", "be")
 #: Namesakes born this many years apart are relatives, whatever number they share.
 _GENERATION_YEARS = 12
 
@@ -105,20 +116,31 @@ def link(
     Raises `UnusableRecords` or `UnusableDecisions`.
     """
     checked = canonical(records)
-    linkages = [
-        link_space(
-            checked.filter(pc.equal(checked["person_space"], space)),
-            space,
-            lake,
-            model=model,
-            train=train,
-            decisions=decisions,
-            weighing=weighing,
-        )
-        for space in ("fr", "be")
-    ]
-    parts = [one.persons for one in linkages if len(one.persons)]
-    return parts[0] if len(parts) == 1 else pa.concat_tables([LINK_SCHEMA.empty_table(), *parts]).sort_by("record_id")
+
+    def linked(space: str, engine: duckdb.DuckDBPyConnection | None) -> pa.Table:
+        ours = checked.filter(pc.equal(checked["person_space"], space))
+        return link_space(
+            ours, space, lake, model=model, train=train, decisions=decisions, weighing=weighing, engine=engine
+        ).persons
+
+    if train:  # Splink names the tables that it learns from, and shares them with nobody
+        found = [linked(space, None) for space in _SPACES]
+    else:  # what one space does by one thread leaves a core to the other
+        with _workspace(lake) as engine, ThreadPoolExecutor(len(_SPACES)) as pool:
+            found = list(pool.map(linked, _SPACES, [beside(engine) for _ in _SPACES]))
+    parts = [one for one in found if len(one)]
+    return parts[0] if len(parts) == 1 else _merged(checked, found)
+
+
+def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
+    """What was found in each space, each in the order of its records, in the order of all of them."""
+    order = in_order(records["record_id"].combine_chunks())
+    places, before = np.empty(len(records), dtype=np.int64), 0
+    for space, part in zip(_SPACES, found, strict=True):
+        is_theirs = pc.equal(records["person_space"], space).to_numpy()[order]
+        places[is_theirs] = before + np.arange(len(part), dtype=np.int64)
+        before += len(part)
+    return pa.concat_tables(found).combine_chunks().take(pa.array(places))
 
 
 def canonical(records: pa.Table) -> pa.Table:
@@ -132,9 +154,10 @@ def canonical(records: pa.Table) -> pa.Table:
         for field in PERSON_SCHEMA
     ]
     table = pa.table(columns, schema=PERSON_SCHEMA)
-    if table["record_id"].null_count or len(pc.unique(table["record_id"])) != len(table):
+    ids = table["record_id"].combine_chunks()
+    if ids.null_count or not (is_ascending(ids) or len(pc.unique(ids)) == len(ids)):
         raise UnusableRecords("each canonical person record has a record_id of its own")
-    unknown = pc.invert(pc.is_in(table["person_space"], value_set=pa.array(["fr", "be"])))
+    unknown = pc.invert(pc.is_in(table["person_space"], value_set=pa.array(_SPACES)))
     if pc.any(unknown).as_py():
         raise UnusableRecords("person_space is fr or be in every canonical person record")
     return table
@@ -150,12 +173,17 @@ def link_space(
     decisions: pa.Table | None = None,
     weighing: Weighing = weigh_here,
     pairs_per_key: int = PAIRS_PER_KEY,
+    engine: duckdb.DuckDBPyConnection | None = None,
 ) -> Linkage:
-    """Link the records of one person space, which are canonical already. Arguments: see `link`."""
+    """Link the records of one person space, which are canonical already. Arguments: see `link`.
+
+    `engine`: a connection to the DuckDB that several spaces share; it is closed at the end.
+    """
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
-    with lake.connect(sealed_spill=True) as connection:
-        record_ids = records["record_id"].combine_chunks().sort()
+    with _workspace(lake) if engine is None else engine as connection:
+        ids = records["record_id"].combine_chunks()
+        record_ids = ids.take(pa.array(in_order(ids)))
         constraints.register(connection, constraints.ranked(decisions, record_ids))
         standardise(connection, records, space)
         _number_pass(connection)
@@ -168,30 +196,45 @@ def link_space(
         return Linkage(persons, _pairs(connection), _counts(connection), (*crowded, *_fillers(connection)))
 
 
+@contextmanager
+def _workspace(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    with lake.connect(sealed_spill=True) as connection:
+        # nothing outlives the block: tidying up what was dropped costs 2 s in a million records (2.0.0)
+        connection.execute("SET checkpoint_threshold = '1TB'")
+        try:
+            yield connection
+        finally:
+            connection.execute("RESET checkpoint_threshold")
+
+
 # -- numbers -----------------------------------------------------------------------------------------------------
 
 # What two faces (`l`, `r`) say of each other. Swapped names: the given names begin with the other's surname, and the
-# other way round, one of the two to a letter.
+# other way round, one of the two to a letter. A CASE stops where the answer is found, what is cheap comes first; a
+# disjunction in a column would compare everything with everything.
 _AGREEMENTS = f"""
-CREATE OR REPLACE TEMP MACRO given_holds_surname(l, r) AS coalesce(
-    starts_with(l.given, r.surname) OR starts_with(l.given, r.used_surname), false);
-CREATE OR REPLACE TEMP MACRO given_nears_surname(l, r) AS coalesce(
+CREATE OR REPLACE TEMP MACRO given_holds_surname(l, r) AS
+    starts_with(l.given, r.surname) OR starts_with(l.given, r.used_surname);
+CREATE OR REPLACE TEMP MACRO given_nears_surname(l, r) AS
     jaro_winkler_similarity(l.given, r.surname) >= 0.85 OR jaro_winkler_similarity(l.given, r.used_surname) >= 0.85
     OR jaro_winkler_similarity(l.given_first, r.surname) >= 0.85
-    OR jaro_winkler_similarity(l.given_first, r.used_surname) >= 0.85, false);
-CREATE OR REPLACE TEMP MACRO names_are_swapped(l, r) AS
-    (given_holds_surname(l, r) AND given_nears_surname(r, l))
-    OR (given_nears_surname(l, r) AND given_holds_surname(r, l));
-CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS coalesce(
-    l.surname = r.surname OR l.surname = r.used_surname OR l.used_surname = r.surname OR l.used_surname = r.used_surname
-    OR list_has_any(l.surname_parts, r.surname_parts) OR names_are_swapped(l, r)
-    OR jaro_winkler_similarity(l.surname, r.surname) >= 0.9, false);
-CREATE OR REPLACE TEMP MACRO same_given(l, r) AS coalesce(
-    l.given_first = r.given_first OR list_contains(l.given_tokens, r.given_first)
-    OR list_contains(r.given_tokens, l.given_first) OR list_has_any(l.given_skeletons, r.given_skeletons)
-    OR names_are_swapped(l, r)
-    OR starts_with(l.given, r.given) OR starts_with(r.given, l.given)
-    OR jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85, false);
+    OR jaro_winkler_similarity(l.given_first, r.used_surname) >= 0.85;
+CREATE OR REPLACE TEMP MACRO names_are_swapped(l, r) AS CASE
+    WHEN given_holds_surname(l, r) AND (given_nears_surname(r, l)) THEN true
+    WHEN given_holds_surname(r, l) AND (given_nears_surname(l, r)) THEN true
+    ELSE false END;
+CREATE OR REPLACE TEMP MACRO same_surname(l, r) AS CASE
+    WHEN l.surname = r.surname OR l.surname = r.used_surname OR l.used_surname = r.surname
+        OR l.used_surname = r.used_surname THEN true
+    WHEN list_has_any(l.surname_parts, r.surname_parts) THEN true
+    WHEN jaro_winkler_similarity(l.surname, r.surname) >= 0.9 THEN true
+    ELSE names_are_swapped(l, r) END;
+CREATE OR REPLACE TEMP MACRO same_given(l, r) AS CASE
+    WHEN l.given_first = r.given_first OR starts_with(l.given, r.given) OR starts_with(r.given, l.given) THEN true
+    WHEN list_contains(l.given_tokens, r.given_first) OR list_contains(r.given_tokens, l.given_first) THEN true
+    WHEN jaro_winkler_similarity(l.given_first, r.given_first) >= 0.85 THEN true
+    WHEN list_has_any(l.given_skeletons, r.given_skeletons) THEN true
+    ELSE names_are_swapped(l, r) END;
 CREATE OR REPLACE TEMP MACRO same_day(l, r) AS
     coalesce(l.year = r.year AND l.month = r.month AND l.day = r.day, false);
 CREATE OR REPLACE TEMP MACRO same_birth(l, r) AS coalesce(
@@ -211,14 +254,22 @@ _IDENTIFIERS = {
     "local_id": "local_id",
     "household": "caf_matricule",
 }
-# Identifiers in several hands, one row per holder.
-_HOLDINGS = "CREATE OR REPLACE TEMP TABLE holdings AS " + " UNION ALL ".join(
-    f"""
-SELECT '{kind}' AS kind, {column} AS value, node, hands FROM nodes JOIN (
-    SELECT {column}, count(*) AS hands FROM nodes WHERE {column} IS NOT NULL GROUP BY ALL HAVING count(*) > 1
-) USING ({column})"""
-    for kind, column in _IDENTIFIERS.items()
+# Identifiers in several hands, one row per holder. Text is read once: an identifier is known by its hash from here on,
+# and two that shared one would still have to agree on who their holders are.
+_HOLDINGS = f"""
+CREATE OR REPLACE TEMP TABLE holdings AS
+WITH held AS (
+    {
+    " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, hash('{kind}', {column}) AS value, node FROM nodes WHERE {column} IS NOT NULL"
+        for kind, column in _IDENTIFIERS.items()
+    )
+}
+), several AS (
+    SELECT value, count(*) AS hands FROM held GROUP BY value HAVING hands > 1
 )
+SELECT kind, value, node, hands FROM held JOIN several USING (value)
+"""
 
 # Pairs of holders. Most are plain: the same spellings and the same day. The rest is read letter by letter.
 _SHARED_PAIRS = """
@@ -233,7 +284,7 @@ SELECT l.kind, l.value, l.node AS node_l, r.node AS node_r,
     same_birth(l, r) AS birth_agrees, a_generation_apart(l, r) AS generation,
     same_day(l, r) AND NOT l.is_approximate AND l.number_is_checked AND r.number_is_checked
         AND number_agreements(l) = 3 AND number_agreements(r) = 3 AS number_says_it_all
-FROM held AS l JOIN held AS r ON l.kind = r.kind AND l.value = r.value AND l.node < r.node
+FROM held AS l JOIN held AS r ON l.value = r.value AND l.node < r.node
 """
 
 # A number with its key that says sex, year and month of both, and one birth day to the letter: the same person under
@@ -252,13 +303,14 @@ FROM shared_pairs JOIN holder_faces AS l ON l.node = node_l JOIN holder_faces AS
 WHERE NOT is_plain
 """
 
+# Numbers whose holders do not all agree, one by one.
 _SCATTERED = """
+CREATE OR REPLACE TEMP TABLE scattered AS
 WITH agreed AS (
     SELECT value, count(*) FILTER (agrees) AS pairs FROM shared_numbers WHERE kind = 'number' GROUP BY value
-), scattered AS (
-    SELECT DISTINCT value FROM holdings JOIN agreed USING (value)
-    WHERE kind = 'number' AND pairs < hands * (hands - 1) // 2
 )
+SELECT DISTINCT value FROM holdings JOIN agreed USING (value)
+WHERE kind = 'number' AND pairs < hands * (hands - 1) // 2
 """
 
 # One row per holder of a number in several hands: its group of agreeing holders, and whether the group keeps it.
@@ -322,14 +374,13 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     doubtful = "SELECT unnest([node_l, node_r]) FROM shared_pairs WHERE NOT is_plain"
     show_faces(connection, "holder_faces", doubtful, traits=NAMES_AND_BIRTH)
     connection.execute(_SHARED)
+    connection.execute(_SCATTERED)
     nodes = connection.execute(
-        _SCATTERED
-        + "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
+        "SELECT node FROM holdings SEMI JOIN scattered USING (value) WHERE kind = 'number' AND hands <= $hands",
         {"hands": _HOLDERS},
     ).fetchall()
     pairs = connection.execute(
-        _SCATTERED + "SELECT node_l, node_r FROM shared_numbers SEMI JOIN scattered USING (value)"
-        " WHERE kind = 'number' AND agrees"
+        "SELECT node_l, node_r FROM shared_numbers SEMI JOIN scattered USING (value) WHERE kind = 'number' AND agrees"
     ).fetchall()
     parts = components(pairs, (node for (node,) in nodes))
     connection.register(

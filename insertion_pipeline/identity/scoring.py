@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -166,6 +167,7 @@ _PRIOR_FREQUENCY = {
 }  # fmt: skip
 #: Values that stand in nodes as codes of a spelling.
 _CODED = ("surname", "given_first")
+_COMPILING = threading.Lock()
 #: A handful of records still comes from a population: two at random are the same person once in this many, at most.
 _SMALLEST_POPULATION = 5_000
 
@@ -319,7 +321,8 @@ def _compiled(settings: str, dialect: str) -> str:
 
 def weighing_sql(model: Model, dialect: str = "duckdb") -> str:
     """The SQL by which an engine weighs `candidates` of `faces`: `node_l, node_r, match_weight`, at even prior odds."""
-    return _compiled(json.dumps(settings_of(model, dialect)), dialect)
+    with _COMPILING:  # both spaces want it at once
+        return _compiled(json.dumps(settings_of(model, dialect)), dialect)
 
 
 #: Weighs the pairs of `candidates` by a model; gives the SQL of the relation (node_l, node_r, match_weight).

@@ -11,8 +11,9 @@ into the sealed area (`spark_session(…, is_sealed=True)`), and belongs on mach
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -32,17 +33,19 @@ def session_settings() -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class SparkWeighing:
-    """Weighs on one session (`scoring.Weighing`)."""
+    """Weighs on one session (`scoring.Weighing`), one person space after the other: its tables have one name."""
 
     session: SparkSession
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __call__(self, connection: duckdb.DuckDBPyConnection, model: Model) -> str:
         from splink.internals.spark.database_api import SparkAPI
 
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # its errors quote values
-        SparkAPI(spark_session=self.session)  # type: ignore[no-untyped-call]  # brings the functions of similarity
-        for name in ("faces", "candidates"):
-            rows = connection.sql(f"FROM {name}").to_arrow_table()
-            self.session.createDataFrame(rows).createOrReplaceTempView(name)
-        connection.register("weighed_on_spark", self.session.sql(weighing_sql(model, "spark")).toArrow())
+        with self.turn:
+            SparkAPI(spark_session=self.session)  # type: ignore[no-untyped-call]  # brings the functions of similarity
+            for name in ("faces", "candidates"):
+                rows = connection.sql(f"FROM {name}").to_arrow_table()
+                self.session.createDataFrame(rows).createOrReplaceTempView(name)
+            connection.register("weighed_on_spark", self.session.sql(weighing_sql(model, "spark")).toArrow())
         return "weighed_on_spark"
