@@ -15,13 +15,13 @@ import pyarrow as pa
 import pytest
 
 from insertion_pipeline.contracts.storage import accepted_schema
-from insertion_pipeline.identity import pseudonymising, resolving
+from insertion_pipeline.identity import pseudonymising, remembering, resolving
 from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
 from insertion_pipeline.identity.identifiers import nir_key
 from insertion_pipeline.identity.linkage import LINK_SCHEMA, Linkage, UnusableRecords, canonical, link, link_space
-from insertion_pipeline.identity.normalising import PERSON_SCHEMA
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA, Remembered
 from insertion_pipeline.ingestion import landing
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
@@ -641,3 +641,64 @@ def test_each_weighed_pair_says_what_became_of_it_and_why(lake: Lake) -> None:
     space = link_space(canonical(people(*rows)), "fr", lake)
     assert (space.pairs["state"].to_pylist(), space.pairs["reason"].to_pylist()) == (["guarded"], ["given_name"])
     assert space.review.equals(space.pairs)
+
+
+class TestMemory:
+    """What was standardised is remembered by the hash of the record version."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def records() -> pa.Table:
+        records, _ = person_records(300, 11, belgian_share=0.0)
+        return canonical(records)
+
+    @staticmethod
+    def remembering_run(records: pa.Table, lake: Lake) -> Linkage:
+        """A first run, whose memory went through the sealed files."""
+        run = link_space(records, "fr", lake, remembered=Remembered())
+        assert run.remembered is not None
+        remembering.keep(lake, "fr", run.remembered)
+        return run
+
+    def test_a_second_run_standardises_nothing_and_says_the_same(self, records: pa.Table, lake: Lake) -> None:
+        first = self.remembering_run(records, lake)
+        recalled = remembering.recall(lake, "fr")
+        again = link_space(records, "fr", lake, remembered=recalled)
+        assert (first.counts["standardised"], again.counts["standardised"]) == (len(records), 0)
+        assert again.remembered is recalled  # nothing to write
+        assert again.persons.equals(first.persons)
+        assert again.pairs.equals(first.pairs)
+
+    def test_only_new_and_corrected_records_are_standardised_and_those_that_left_are_forgotten(
+        self, records: pa.Table, lake: Lake
+    ) -> None:
+        self.remembering_run(records.slice(0, len(records) - 20), lake)
+        rows = records.slice(10).to_pylist()
+        rows[5]["birth_name"], rows[6]["phone"], rows[7]["first_names"] = (
+            "Zürnhœft",
+            "0612345678",
+            rows[8]["birth_name"],
+        )
+        later = pa.Table.from_pylist(rows, schema=PERSON_SCHEMA)
+        run = link_space(later, "fr", lake, remembered=remembering.recall(lake, "fr"))
+        fresh = link_space(later, "fr", lake)
+        assert run.counts["standardised"] == 20 + 3
+        assert run.persons.equals(fresh.persons)
+        assert run.pairs.equals(fresh.pairs)
+        assert run.remembered is not None
+        assert run.remembered.records is not None
+        assert run.remembered.names is not None
+        assert run.remembered.records["record_id"].to_pylist() == sorted(row["record_id"] for row in rows)
+        said = {row[name] for row in rows for name in ("birth_name", "used_name", "first_names")} - {None}
+        assert set(run.remembered.names["written"].to_pylist()) == said
+
+    def test_what_other_rules_made_or_another_key_sealed_is_made_again(
+        self, records: pa.Table, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.remembering_run(records, lake)
+        with monkeypatch.context() as patched:
+            patched.setattr(remembering, "rules", lambda: "others")
+            assert remembering.recall(lake, "fr") == Remembered()
+        assert remembering.recall(lake, "fr") != Remembered()
+        (lake.landing / "identity" / "fr.key").unlink()
+        assert remembering.recall(lake, "fr") == Remembered()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from insertion_pipeline import doctoring
-from insertion_pipeline.identity import ledger, rights
+from insertion_pipeline.identity import ledger, remembering, resolving, rights, rotating
+from insertion_pipeline.identity.normalising import Remembered
 from insertion_pipeline.identity.register import Register
 from insertion_pipeline.identity.rights import Request, SeveralPersons, UnclearRequest
 from insertion_pipeline.lake import Lake, ParquetFile
@@ -89,6 +90,23 @@ def test_nothing_of_the_erased_person_is_left_in_any_file(home: Home, registry: 
         opened = [text for key in keys if (text := _opened(home.lake, path, key)) is not None]
         assert opened, path
         assert not any(HERS in text or "77001" in text for text in opened), path
+
+
+def test_what_standardisation_remembers_is_of_the_records_read_and_goes_with_who_is_erased(
+    home: Home, registry: Registry
+) -> None:
+    remembered = remembering.recall(home.lake, "fr").records
+    assert remembered is not None
+    persons = home.lake.read_parquet(resolving.persons_file(home.lake, "fr"))
+    assert remembered["record_id"].to_pylist() == persons["record_id"].to_pylist()
+    rotating.rotate_space(home.lake, "fr", by="dpo")
+    assert remembering.recall(home.lake, "fr").records == remembered
+    rights.erase(home.lake, registry, HER, by="dpo")
+    assert remembering.recall(home.lake, "fr") == Remembered()
+    home.run()
+    left = remembering.recall(home.lake, "fr").records
+    assert left is not None
+    assert len(left) == len(remembered) - 1
 
 
 def _data_keys(home: Home, partner: str) -> list[bytes]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import duckdb
@@ -36,6 +36,7 @@ from insertion_pipeline.identity.guarding import guard, tell
 from insertion_pipeline.identity.normalising import (
     NAMES_AND_BIRTH,
     PERSON_SCHEMA,
+    Remembered,
     in_order,
     is_ascending,
     show_faces,
@@ -86,13 +87,14 @@ class Linkage:
 
     `persons`: one row per record (`LINK_SCHEMA`), ordered by record. `pairs`: what was weighed and what became of it
     (`PAIRS_SCHEMA`), the heaviest first. `counts`: sizes for the quality report. `crowded`: keys that would have made
-    too many pairs.
+    too many pairs. `remembered`: what the next run need not standardise again, where it was asked for.
     """
 
     persons: pa.Table
     pairs: pa.Table
     counts: Mapping[str, int]
     crowded: tuple[CrowdedKey, ...]
+    remembered: Remembered | None = None
 
     @property
     def review(self) -> pa.Table:
@@ -126,8 +128,9 @@ def link(
     if train:  # Splink names the tables that it learns from, and shares them with nobody
         found = [linked(space, None) for space in _SPACES]
     else:  # what one space does by one thread leaves a core to the other
-        with _workspace(lake) as engine, ThreadPoolExecutor(len(_SPACES)) as pool:
-            found = list(pool.map(linked, _SPACES, [beside(engine) for _ in _SPACES]))
+        with _workspace(lake) as engine, ExitStack() as lent, ThreadPoolExecutor(len(_SPACES)) as pool:
+            engines = [lent.enter_context(beside(engine)) for _ in _SPACES]
+            found = list(pool.map(linked, _SPACES, engines))
     parts = [one for one in found if len(one)]
     return parts[0] if len(parts) == 1 else _merged(checked, found)
 
@@ -174,18 +177,20 @@ def link_space(
     weighing: Weighing = weigh_here,
     pairs_per_key: int = PAIRS_PER_KEY,
     engine: duckdb.DuckDBPyConnection | None = None,
+    remembered: Remembered | None = None,
 ) -> Linkage:
     """Link the records of one person space, which are canonical already. Arguments: see `link`.
 
-    `engine`: a connection to the DuckDB that several spaces share; it is closed at the end.
+    `engine`: a connection to the DuckDB that several spaces share, a new one if not given. `remembered`: what was
+    standardised before, nothing to begin with; it changes what a run costs and nothing that it says.
     """
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
-    with _workspace(lake) if engine is None else engine as connection:
+    with _workspace(lake) if engine is None else nullcontext(engine) as connection:
         ids = records["record_id"].combine_chunks()
         record_ids = ids.take(pa.array(in_order(ids)))
         constraints.register(connection, constraints.ranked(decisions, record_ids))
-        standardise(connection, records, space)
+        standard = standardise(connection, records, space, remembered)
         _number_pass(connection)
         constraints.apply(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
@@ -193,7 +198,9 @@ def link_space(
         _cluster(connection, thresholds)
         connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
         persons = _persons(connection, space, thresholds)
-        return Linkage(persons, _pairs(connection), _counts(connection), (*crowded, *_fillers(connection)))
+        counts = {**_counts(connection), "standardised": standard.fresh}
+        named = (*crowded, *_fillers(connection))
+        return Linkage(persons, _pairs(connection), counts, named, standard.remembered)
 
 
 @contextmanager

@@ -11,7 +11,10 @@ names stand in a node as codes of their spelling: equality of codes is equality 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from string import ascii_uppercase
 
 import duckdb
@@ -155,7 +158,7 @@ WITH compact AS (
         CASE WHEN email NOT LIKE '%_@_%._%' THEN NULL
             WHEN regexp_matches(email, '[\\s,;/]') THEN lower(regexp_extract(trim(email), '^[^\\s,;/]+'))
             ELSE lower(email) END AS email,
-        CASE WHEN regexp_full_match(phone, '0[0-9]{9}') THEN right(phone, 9)
+        CASE WHEN regexp_full_match(phone, '0[0-9]{{9}}') THEN right(phone, 9)
             ELSE right(regexp_replace(regexp_extract(phone, '^[^,;/]+'), '[^0-9]', '', 'g'), 9) END AS phone
     FROM compact
 ), numbers AS (
@@ -163,7 +166,7 @@ WITH compact AS (
         CASE WHEN $space = 'fr' THEN nir_of_compacted(number_text) ELSE niss_of_compacted(number_text, year) END
             AS number
     FROM cells
-)
+), told AS (
 SELECT * EXCLUDE (number_text),
     CASE WHEN $space = 'fr' THEN length(number_text) = 15 ELSE true END AS number_is_checked,
     CASE WHEN $space = 'fr' THEN number[1] IN ('1', '2') ELSE number[3] IN ('0', '1') END AS number_is_definitive,
@@ -177,8 +180,10 @@ SELECT * EXCLUDE (number_text),
     CASE WHEN $space = 'fr' AND length(number_text) = 15 THEN left(number_text, 13)
          WHEN length(number_text) BETWEEN 6 AND 20 AND ltrim(number_text, number_text[1]) <> '' THEN number_text
     END AS number_as_written,
-    CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt,
-    record AS node, 1 AS records,
+    CASE WHEN $space = 'fr' THEN ntt_of_compacted(number_text) END AS ntt
+FROM numbers
+)
+SELECT *, record AS node, 1 AS records,
     -- records that say too little to be called the same stay apart
     hash(
         number, number_is_checked, number_as_written, ntt, france_travail_id, caf_matricule, local_id, surname,
@@ -187,8 +192,18 @@ SELECT * EXCLUDE (number_text),
         CASE WHEN surname IS NULL OR given IS NULL OR year IS NULL OR month IS NULL OR day IS NULL
             OR record IN (FROM decided) THEN record END
     ) AS traits
-FROM numbers
+FROM ({told})
 """
+_TOLD, _TOLD_OR_REMEMBERED = "FROM told", "FROM told UNION ALL BY NAME FROM remembered"
+
+# What a record says by itself: everything but its names' and address's codes, which are this run's.
+_REMEMBERED = """
+SELECT * EXCLUDE (
+    record, birth_name, used_name, given_name, surname, used_surname, given, given_first, used_initial, given_initial,
+    address_written, node, records, traits
+) FROM standard ORDER BY record
+"""
+_VERSIONS = f"SELECT hash({', '.join(PERSON_COLUMNS)}) AS version FROM written_records"
 
 # One row per distinct set of traits, named by its first record. What very many records say, without a number or a
 # contact of anybody's own, is a filler: each stays for itself.
@@ -254,40 +269,132 @@ NAMES_AND_BIRTH = (
 )
 
 
-def standardise(connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str) -> None:
+@dataclass(frozen=True)
+class Remembered:
+    """What was standardised before, so that it need not be again.
+
+    `records`: `record_id`, `version` (a hash of all that the record says) and what it says in standard form; one row
+    per record, in their order. `names`, `addresses`: one row per distinct text (`written`).
+    """
+
+    records: pa.Table | None = None
+    names: pa.Table | None = None
+    addresses: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """What `standardise` did: how many records it had to read, and what is worth remembering now."""
+
+    fresh: int
+    remembered: Remembered | None
+
+
+def rules() -> str:
+    """What standard forms depend on beside the text: a digest of every rule and of what carries them out."""
+    written = (
+        SQL_MACROS, SEX_MACRO, _SOUNDS, _NAMES, _DATES, _SEXES, _CODES, _PLACES, _ADDRESSES, _POSTAL_CODES, _STANDARD,
+        _REMEMBERED, _VERSIONS, duckdb.__version__, metadata.version("anyascii"),
+    )  # fmt: skip
+    return hashlib.sha256("\n".join(written).encode()).hexdigest()
+
+
+def standardise(
+    connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str, remembered: Remembered | None = None
+) -> Standardised:
     """Make the temporary tables `nodes` (one row per distinct set of traits, named by its first record), `record_nodes`
     (record to node), `names` and `addresses` (the spellings that nodes refer to) and `spellings` (code to text) of one
     person space.
 
     A record is known by its rank in the order of `record_id`. Those of the table `decided` keep a node of their own.
-    `records` has the columns of `PERSON_SCHEMA`; a number of the other space is not read at all.
+    `records` has the columns of `PERSON_SCHEMA`; a number of the other space is not read at all. `remembered`: by the
+    same `rules`; what it has of a record that says the same as then is taken as it is.
     """
     connection.execute(SQL_MACROS)
     connection.execute(SEX_MACRO)
     cells = {name: records[name].combine_chunks() for name in records.column_names}
+    order = in_order(cells["record_id"])
     rank = np.empty(len(records), dtype=np.int64)
-    rank[in_order(cells["record_id"])] = np.arange(len(records), dtype=np.int64)
-    names = _names(connection, [cells[name] for name in ("birth_name", "used_name", "first_names")])
+    rank[order] = np.arange(len(records), dtype=np.int64)
+    known = remembered or Remembered()
+    versions = _versions(connection, cells) if remembered is not None else None
+    found = _found(known.records, cells["record_id"], versions)
+    codes = {"record": pa.array(rank)}
+    named, names = _names(connection, [cells[name] for name in ("birth_name", "used_name", "first_names")], known.names)
+    located, addresses = _addresses(connection, cells["address"], known.addresses)
+    codes |= named | located
+    is_new = found < 0
+    fresh = int(is_new.sum())
+    if fresh == len(records):
+        coded = codes | _coded(connection, cells, addresses, codes["address_written"], space)
+    else:
+        new, old = pa.array(np.flatnonzero(is_new)), pa.array(np.flatnonzero(~is_new))
+        coded = {name: column.take(new) for name, column in codes.items()}
+        coded |= _coded(
+            connection, {n: column.take(new) for n, column in cells.items()}, addresses, coded["address_written"], space
+        )
+        if known.records is None:
+            raise AssertionError("what was found is remembered")
+        recalled = known.records.drop_columns(["record_id", "version"]).take(pa.array(found[~is_new]))
+        for name, column in codes.items():
+            recalled = recalled.append_column(name, column.take(old))
+        connection.register("remembered", recalled)
+    connection.register("coded", pa.table(coded))
+    told = _TOLD if fresh == len(records) else _TOLD_OR_REMEMBERED
+    connection.execute(_STANDARD.format(told=told), {"space": space})
+    connection.unregister("coded")
+    kept = remembered
+    is_as_before = fresh == 0 and names is known.names and addresses is known.addresses
+    if versions is not None and not (is_as_before and len(found) == len(known.records or ())):
+        values = connection.sql(_REMEMBERED).to_arrow_table().combine_chunks()
+        values = values.add_column(0, "version", pa.array(versions[order]))
+        kept = Remembered(values.add_column(0, "record_id", cells["record_id"].take(pa.array(order))), names, addresses)
+    if fresh < len(records):
+        connection.unregister("remembered")
+    connection.execute(_NODES)
+    return Standardised(fresh, kept)
+
+
+def _coded(
+    connection: duckdb.DuckDBPyConnection,
+    cells: Mapping[str, pa.Array],
+    addresses: pa.Table,
+    address_written: pa.Array,
+    space: str,
+) -> dict[str, pa.Array]:
+    """What many records share, once per distinct text, and what hardly two share, as it is written."""
     year, month, day = _standard(connection, cells["birth_date"], _DATES)
-    (sex,) = _standard(connection, cells["sex"], _SEXES)
-    (postal_code,) = _standard(connection, cells["postal_code"], _POSTAL_CODES, {"space": space})
-    coded = {
-        "record": pa.array(rank), **names, **_addresses(connection, cells["address"]),
-        "sex": sex, "year": year, "month": month, "day": day,
+    return {
+        "address": addresses["address"].combine_chunks().take(address_written),
+        "sex": _standard(connection, cells["sex"], _SEXES)[0],
+        "year": year, "month": month, "day": day,
         "birth_place_code": _standard(connection, cells["birth_place_code"], _CODES)[0],
         "birth_place_name": _standard(connection, cells["birth_place_name"], _PLACES)[0],
         "residence_code": _standard(connection, cells["residence_code"], _CODES)[0],
-        "postal_code": postal_code,
+        "postal_code": _standard(connection, cells["postal_code"], _POSTAL_CODES, {"space": space})[0],
         "number_written": cells["nir" if space == "fr" else "niss"],
         **{
             name: cells[name]
             for name in ("france_travail_id", "caf_matricule", "partner", "department_person_id", "email", "phone")
         },
     }  # fmt: skip
-    connection.register("coded", pa.table(coded))
-    connection.execute(_STANDARD, {"space": space})
-    connection.unregister("coded")
-    connection.execute(_NODES)
+
+
+def _versions(connection: duckdb.DuckDBPyConnection, cells: Mapping[str, pa.Array]) -> NDArray[np.uint64]:
+    """A hash of all that each record says."""
+    connection.register("written_records", pa.table({name: cells[name] for name in PERSON_COLUMNS}))
+    versions = connection.sql(_VERSIONS).to_arrow_table()["version"]
+    connection.unregister("written_records")
+    return np.asarray(versions, dtype=np.uint64)
+
+
+def _found(known: pa.Table | None, record_ids: pa.Array, versions: NDArray[np.uint64] | None) -> NDArray[np.int64]:
+    """Where each record stands among those remembered, -1 where it does not, or says something else than it did."""
+    if known is None or versions is None or not len(known):
+        return np.full(len(record_ids), -1, dtype=np.int64)
+    places = np.asarray(pc.fill_null(pc.index_in(record_ids, value_set=known["record_id"]), -1), dtype=np.int64)
+    says_the_same = np.asarray(known["version"], dtype=np.uint64)[places] == versions
+    return np.where((places >= 0) & says_the_same, places, -1)
 
 
 def in_order(record_ids: pa.Array) -> NDArray[np.int64]:
@@ -329,31 +436,27 @@ def show_faces(
     )
 
 
-def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -> dict[str, pa.Array]:
-    """The columns of names as codes: of the name as written, and of each spelling that is compared for equality."""
+def _names(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array], known: pa.Table | None
+) -> tuple[dict[str, pa.Array], pa.Table]:
+    """The columns of names as codes: of the name as written, and of each spelling that is compared for equality. And
+    what is told of each name, by its code."""
     encoded = pa.concat_arrays(columns).dictionary_encode()
     length = len(columns[0])
     birth, used, given = (encoded.indices[start : start + length] for start in (0, length, 2 * length))
-    _register_written(
-        connection,
-        encoded.dictionary,
-        is_surname=_named(encoded.dictionary, birth, used),
-        is_given=_named(encoded.dictionary, given),
-    )
-    connection.register("transliterated", _transliterated(connection))
-    read = connection.sql(_NAMES).to_arrow_table()
-    connection.unregister("written")
-    compact, tokens, parts = (column.combine_chunks() for column in read.columns)
-    first = pc.list_element(tokens, 0)
+    roles = {
+        "is_surname": _named(encoded.dictionary, birth, used),
+        "is_given": _named(encoded.dictionary, given),
+    }
+    names = _each(connection, encoded.dictionary, _tell_names, known, roles)
+    compact, first = names["compact"].combine_chunks(), names["first"].combine_chunks()
     spelt = pa.concat_arrays([compact, first]).dictionary_encode()
-    told = {"compact": compact, "first": first, "sounds": _sounds(connection, tokens), "tokens": tokens, "parts": parts}
-    _keep(connection, _NAMED, told)
-    _keep(connection, _SPELT, {"text": spelt.dictionary})
-    compact, first = (spelt.indices[start : start + len(read)] for start in (0, len(read)))
-    connection.unregister("transliterated")
+    _keep(connection, _NAMED, names)
+    _keep(connection, _SPELT, pa.table({"text": spelt.dictionary}))
+    compact, first = (spelt.indices[start : start + len(names)] for start in (0, len(names)))
     birth_compact, used_compact = compact.take(birth), compact.take(used)
     initials = pc.index_in(pc.utf8_slice_codeunits(spelt.dictionary, 0, 1), pa.array(ascii_uppercase)).cast(pa.int16())
-    return {
+    codes = {
         "birth_name": birth,
         "used_name": used,
         "given_name": given,
@@ -364,21 +467,71 @@ def _names(connection: duckdb.DuckDBPyConnection, columns: Sequence[pa.Array]) -
         "used_initial": initials.take(pc.coalesce(used_compact, birth_compact)),
         "given_initial": initials.take(compact.take(given)),
     }
+    return codes, names
 
 
-def _addresses(connection: duckdb.DuckDBPyConnection, column: pa.Array) -> dict[str, pa.Array]:
-    """The column of addresses as codes: of the address as written, and what tells whether two are the same."""
-    encoded = column.dictionary_encode()
-    _register_written(connection, encoded.dictionary)
-    address, text, words = (one.combine_chunks() for one in connection.sql(_ADDRESSES).to_arrow_table().columns)
+def _tell_names(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What is told of each name of `written`."""
+    connection.register("transliterated", _transliterated(connection))
+    read = connection.sql(_NAMES).to_arrow_table()
+    connection.unregister("transliterated")
     connection.unregister("written")
-    _keep(connection, _LOCATED, {"text": text, "words": words})
-    return {"address": address.take(encoded.indices), "address_written": encoded.indices}
+    compact, tokens, parts = (column.combine_chunks() for column in read.columns)
+    first = pc.list_element(tokens, 0)
+    sounds = _sounds(connection, tokens)
+    return pa.table({"compact": compact, "first": first, "sounds": sounds, "tokens": tokens, "parts": parts})
 
 
-def _keep(connection: duckdb.DuckDBPyConnection, query: str, told: Mapping[str, pa.Array]) -> None:
+def _addresses(
+    connection: duckdb.DuckDBPyConnection, column: pa.Array, known: pa.Table | None
+) -> tuple[dict[str, pa.Array], pa.Table]:
+    """The column of addresses as codes of the address as written, and what is told of each by its code."""
+    encoded = column.dictionary_encode()
+    addresses = _each(connection, encoded.dictionary, _tell_addresses, known, {})
+    _keep(connection, _LOCATED, addresses.select(["text", "words"]))
+    return {"address_written": encoded.indices}, addresses
+
+
+def _tell_addresses(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What is told of each address of `written`."""
+    return connection.sql(_ADDRESSES).to_arrow_table()
+
+
+def _each(
+    connection: duckdb.DuckDBPyConnection,
+    texts: pa.Array,
+    tell: Callable[[duckdb.DuckDBPyConnection], pa.Table],
+    known: pa.Table | None,
+    roles: Mapping[str, NDArray[np.bool_]],
+) -> pa.Table:
+    """What is told of each text, which stands beside it (`written`): recalled where it is `known`, else told now.
+
+    `roles`: what the texts are, as far as it decides what is told of them. Gives `known` itself where nothing is new.
+    """
+    places = np.full(len(texts), -1, dtype=np.int64)
+    if known is not None and len(known):
+        places = np.asarray(pc.fill_null(pc.index_in(texts, value_set=known["written"]), -1), dtype=np.int64)
+        for role, has in roles.items():
+            places[has & ~np.asarray(known[role])[places]] = -1
+    is_new = places < 0
+    if known is not None and not is_new.any() and len(texts) == len(known):
+        return known.take(pa.array(places)) if (places != np.arange(len(places))).any() else known
+    new = pa.array(np.flatnonzero(is_new))
+    _register_written(connection, texts.take(new), **{role: pa.array(has[is_new]) for role, has in roles.items()})
+    told = tell(connection)
+    connection.unregister("written")
+    told = told.add_column(0, "written", texts.take(new))
+    for role, has in roles.items():
+        told = told.append_column(role, pa.array(has[is_new]))
+    if known is None or is_new.all():
+        return told.combine_chunks()
+    places[is_new] = len(known) + np.arange(len(new), dtype=np.int64)
+    return pa.concat_tables([known, told.cast(known.schema)]).combine_chunks().take(pa.array(places))
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, query: str, told: pa.Table) -> None:
     """Make a temporary table of what is told of each distinct text (`arriving`)."""
-    connection.register("arriving", pa.table({"code": _ranks(next(iter(told.values()))), **told}))
+    connection.register("arriving", told.add_column(0, "code", _ranks(told)))
     connection.execute(query)
     connection.unregister("arriving")
 
@@ -404,15 +557,15 @@ def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array, **
     connection.register("written", pa.table({"code": _ranks(texts), "written": texts, **about}))
 
 
-def _named(texts: pa.Array, *columns: pa.Array) -> pa.Array:
+def _named(texts: pa.Array, *columns: pa.Array) -> NDArray[np.bool_]:
     """Of each text, whether a record of one of the columns (indices of texts) has it."""
     has = np.zeros(len(texts), dtype=bool)
     for indices in columns:
         has[indices.drop_null().to_numpy()] = True
-    return pa.array(has)
+    return has
 
 
-def _ranks(values: pa.Array) -> pa.Array:
+def _ranks(values: pa.Array | pa.Table) -> pa.Array:
     return pa.array(np.arange(len(values), dtype=np.int32))
 
 

@@ -6,7 +6,8 @@ without identities (`pseudonymising`).
 
 Under `sealed/identity/<space>/`: `persons.parquet`, one row per record; `residences.parquet`, one row per person and
 month; `review.parquet`, the pairs that a human should look at and what depends on them, `review_records.parquet`, their
-records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts only; `register/` (see `register`).
+records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts only; `register/` (see `register`);
+`standard/` (see `remembering`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import decisions, linkage, quality, records, thresholds
+from insertion_pipeline.identity import decisions, linkage, quality, records, remembering, thresholds
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
@@ -146,6 +147,7 @@ def resolve(
 
 def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Sequence[str]) -> int:
     """Take records and persons out of the identity tables of a space; returns how many tables had any of them."""
+    remembering.forget(lake, space)
     gone = {"record": pa.array(record_ids, pa.string()), "person": pa.array(person_ids, pa.string())}
     changed = 0
     for path in sorted(_folder(lake, space).glob("*.parquet")):
@@ -227,7 +229,10 @@ def _resolve_space(
         return _nobody(lake, space), None
     model = replace(frozen_model(), thresholds=thresholds.in_force(lake, space))
     decided = decisions.constraints(lake, space, canonical)
-    linked = linkage.link_space(canonical, space, lake, model=model, decisions=decided)
+    remembered = remembering.recall(lake, space)
+    linked = linkage.link_space(canonical, space, lake, model=model, decisions=decided, remembered=remembered)
+    if linked.remembered is not None and linked.remembered is not remembered:
+        remembering.keep(lake, space, linked.remembered)
     named, _ = name_persons(register, linked.persons, canonical, model=model.version)
     key = lake.identity_key(space)
     connection.register("linked", named)
