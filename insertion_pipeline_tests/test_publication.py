@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -420,6 +421,67 @@ def test_added_and_missing_files_are_named(copied: tuple[Lake, Release]) -> None
     (found.folder / "csv" / "coverage.csv").unlink()
     assert problems(lake, found)["csv/more.csv"] == "fichier ajouté après la publication"
     assert "csv/coverage.csv" in problems(lake, found)
+
+
+def test_a_file_added_to_the_manifest_too_and_one_taken_out_of_it_are_named(copied: tuple[Lake, Release]) -> None:
+    lake, found = copied
+    edited(found, "csv/more.csv", b"x")
+    manifest = json.loads((found.folder / "MANIFEST.json").read_bytes())
+    del manifest["files"]["csv/coverage.csv"]
+    (found.folder / "csv" / "coverage.csv").unlink()
+    (found.folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    (found.folder / "bom.cdx.json").rename(found.folder / "bom.json")
+    assert set(problems(lake, found)) == {
+        "csv/more.csv", "csv/coverage.csv", "bom.cdx.json", "bom.json", "MANIFEST.json",
+    }  # fmt: skip
+
+
+def test_whoever_edits_every_list_of_digests_is_betrayed_by_the_tables(copied: tuple[Lake, Release]) -> None:
+    """Manifest and signature say what the edited files are: they are made again from the tables, and differ."""
+    lake, found = copied
+    names = ("indicateurs.xlsx", "report/couverture.html", "dcat.jsonld")
+    for name in names:
+        edited(found, name, (found.folder / name).read_bytes() + b" ")
+    signature = json.loads((found.folder / "MANIFEST.sig").read_bytes())
+    for name in (*names, "MANIFEST.json"):
+        signature["sha256"][name] = sha256_of(found.folder / name)
+    (found.folder / "MANIFEST.sig").write_text(json.dumps(signature))
+    again = releasing.find(lake, found.release_id)
+    assert again is not None
+    registry = replace(small_registry(), digest=again.manifest["inputs"]["data_sources"])
+    told = verifying.verify(lake, again, registry=registry).problems
+    assert {one.file for one in told} == {*names, "MANIFEST.sig"}
+    (found.folder / "MANIFEST.sig").unlink()
+    assert {one.file for one in verifying.verify(lake, again, registry=registry).problems} == set(names)
+
+
+def test_a_manifest_that_nobody_can_read_is_what_is_named(copied: tuple[Lake, Release]) -> None:
+    lake, found = copied
+    (found.folder / "MANIFEST.json").write_text("{")
+    assert problems(lake, found) == {"MANIFEST.json": "manifeste illisible"}
+    assert releasing.releases(lake) == ()
+
+
+def test_a_release_is_held_to_what_its_own_manifest_declares(copied: tuple[Lake, Release]) -> None:
+    """One made before a table existed is intact without it; one that no longer declares another is not."""
+    lake, found = copied
+    manifest = json.loads((found.folder / "MANIFEST.json").read_bytes())
+    for name in ("trends", "territory_pieces"):
+        del manifest["tables"][name]
+        for file in (f"csv/{name}.csv", f"parquet/{name}.parquet"):
+            del manifest["files"][file]
+            (found.folder / file).unlink()
+    (found.folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    releasing.signing.sign(
+        found.folder, {**manifest["files"], "MANIFEST.json": sha256_of(found.folder / "MANIFEST.json")}, lake.keyring
+    )
+    assert problems(lake, found) == {}
+    again = releasing.find(lake, found.release_id)
+    assert again is not None
+    assert len(again.table("trends")) == 0
+    del manifest["tables"]["coverage"]
+    (found.folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert "MANIFEST.json" in problems(lake, found)
 
 
 def test_a_signature_of_another_key_is_not_ours(copied: tuple[Lake, Release], tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def verify(
 
     session = session_of(ctx)
     with screen.working("Vérification", silent=session.as_json):
-        verification = verify(session.lake, _chosen(session, release), trusted=key or ())
+        verification = verify(session.lake, _named(session, release), registry=session.registry, trusted=key or ())
     if session.as_json:
         say(verification.to_json())
     else:
@@ -237,6 +237,14 @@ def _explain(session: Session, release: Release, code: str, territory: str, mont
 
 def _chosen(session: Session, release: str | None) -> Release:
     """The release of that name in the home, or the one in a folder; the latest by default."""
+    found = _named(session, release)
+    if not found.manifest:
+        raise Refused(f"{found.release_id} : manifeste illisible, voyez « insertion release verify ».")
+    return found
+
+
+def _named(session: Session, release: str | None) -> Release:
+    """The same, whether or not its manifest can be read."""
     from insertion_pipeline.publication import releasing
 
     if release and ("/" in release or Path(release).is_dir()):

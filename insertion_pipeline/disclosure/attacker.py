@@ -79,6 +79,8 @@ class Knowledge:
     breakdowns: pa.Table
     #: month, part, part_level, whole, whole_level
     links: pa.Table
+    #: month, levels, piece, whole, whole_level: what territories at these levels have in common, where they cross
+    pieces: pa.Table
     #: quantity, month, territory_code, breakdown, modality, along: sums known not to hold
     open_sums: pa.Table
     #: whole_quantity, part_quantity, part_breakdown, part_modality, sign, months_before, along: quantities that sum to
@@ -204,21 +206,77 @@ UNION ALL BY NAME
 SELECT *, true AS is_derived FROM other_cell
 """
 
+_PARTS_IN_COMMON = """
+CREATE OR REPLACE TEMP TABLE in_common AS
+WITH place AS (SELECT DISTINCT territory_code, territory_level AS level, country FROM published),
+summed AS (SELECT * FROM term_cell JOIN place USING (territory_code) WHERE adds_up),
+seen AS (  -- the levels at which a quantity is shown say which pieces its territories are made of
+    SELECT quantity, month, breakdown, country, array_to_string(list_sort(list(DISTINCT level)), '+') AS levels
+    FROM summed WHERE level <> 'country' GROUP BY ALL
+),
+candidate AS (
+    SELECT DISTINCT seen.* EXCLUDE (country), modality, piece
+    FROM seen JOIN summed USING (quantity, month, breakdown, country) JOIN pieces USING (month, levels)
+    WHERE summed.territory_code = pieces.whole
+),
+spelled AS (
+    SELECT candidate.*, whole.cell AS whole, own.cell AS own,
+        candidate.levels || '<' || pieces.whole_level AS along,
+        bool_and(whole.cell IS NOT NULL) OVER piece_of_cell AS is_everywhere,
+        bool_or(place.territory_code IS NOT NULL) OVER piece_of_cell AS is_place
+    FROM candidate
+    JOIN pieces USING (month, levels, piece)
+    LEFT JOIN summed AS whole ON whole.territory_code = pieces.whole AND whole.quantity = candidate.quantity
+        AND whole.month = candidate.month AND whole.breakdown = candidate.breakdown
+        AND whole.modality = candidate.modality
+    LEFT JOIN summed AS own ON own.territory_code = candidate.piece AND own.quantity = candidate.quantity
+        AND own.month = candidate.month AND own.breakdown = candidate.breakdown AND own.modality = candidate.modality
+    LEFT JOIN place ON place.territory_code = candidate.piece
+    WINDOW piece_of_cell AS (
+        PARTITION BY candidate.quantity, candidate.month, candidate.breakdown, candidate.modality, candidate.piece
+    )
+)
+SELECT * FROM spelled WHERE whole IS NOT NULL AND (own IS NOT NULL OR (is_everywhere AND NOT is_place))
+"""
+
+#: What nobody shows of a quantity: at least nothing, a whole number where the quantity is.
+_PIECE_CELLS = """
+INSERT INTO cell BY NAME
+SELECT (SELECT count(*) FROM cell) + row_number() OVER (ORDER BY quantity, month, piece, breakdown, modality) - 1 AS cell,
+    quantity, month, piece AS territory_code, breakdown, modality, false AS is_at_least_one, is_whole,
+    false AS is_hidden, threshold, false AS adds_up, false AS is_derived
+FROM (
+    SELECT in_common.quantity, in_common.month, piece, in_common.breakdown, in_common.modality,
+        bool_and(term_cell.is_whole) AS is_whole, max(threshold) AS threshold
+    FROM in_common JOIN term_cell ON term_cell.cell = in_common.whole
+    WHERE own IS NULL GROUP BY ALL
+)
+"""
+
 _EQUATIONS = """
 CREATE OR REPLACE TEMP TABLE entry AS
-WITH territorial AS (
+WITH shown_cell AS (
+    SELECT * FROM cell WHERE cell < (SELECT count(*) FROM term_cell) + (SELECT count(*) FROM other_cell)
+),
+crossing AS (
+    SELECT in_common.whole, coalesce(own, cell.cell) AS part, along
+    FROM in_common JOIN cell ON cell.quantity = in_common.quantity AND cell.month = in_common.month
+        AND cell.territory_code = in_common.piece AND cell.breakdown = in_common.breakdown
+        AND cell.modality = in_common.modality
+),
+territorial AS (
     SELECT whole.cell AS whole, part.cell AS part, link.part_level || '<' || link.whole_level AS along
-    FROM cell AS part
+    FROM shown_cell AS part
     JOIN links AS link ON link.month = part.month AND link.part = part.territory_code
-    JOIN cell AS whole ON whole.territory_code = link.whole AND whole.quantity = part.quantity
+    JOIN shown_cell AS whole ON whole.territory_code = link.whole AND whole.quantity = part.quantity
         AND whole.month = part.month AND whole.breakdown = part.breakdown AND whole.modality = part.modality
     WHERE part.adds_up
 ),
 cut AS (
     SELECT whole.cell AS whole, part.cell AS part, part.breakdown AS along
-    FROM cell AS part
+    FROM shown_cell AS part
     JOIN breakdowns ON breakdowns.breakdown = part.breakdown AND breakdowns.adds_up
-    JOIN cell AS whole ON whole.quantity = part.quantity AND whole.month = part.month
+    JOIN shown_cell AS whole ON whole.quantity = part.quantity AND whole.month = part.month
         AND whole.territory_code = part.territory_code
     WHERE part.breakdown <> 'total' AND part.modality <> 'TOTAL'
         AND whole.breakdown = 'total' AND whole.modality = 'TOTAL'
@@ -228,10 +286,10 @@ composed AS (
         part.month AS part_month, whole.month AS whole_month,
         datediff('month', (part.month || '-01')::DATE, (whole.month || '-01')::DATE)::VARCHAR AS months
     FROM compositions
-    JOIN cell AS part ON part.quantity = compositions.part_quantity AND (
+    JOIN shown_cell AS part ON part.quantity = compositions.part_quantity AND (
         compositions.part_breakdown = ''
         OR (part.breakdown = compositions.part_breakdown AND part.modality = compositions.part_modality))
-    JOIN cell AS whole ON whole.quantity = compositions.whole_quantity
+    JOIN shown_cell AS whole ON whole.quantity = compositions.whole_quantity
         AND whole.territory_code = part.territory_code
         AND whole.breakdown = CASE compositions.part_breakdown WHEN '' THEN part.breakdown ELSE 'total' END
         AND whole.modality = CASE compositions.part_breakdown WHEN '' THEN part.modality ELSE 'TOTAL' END
@@ -254,6 +312,7 @@ complete AS (  -- over months, a sum that lacks a part says nothing
 ),
 sums AS (
     SELECT *, 1.0 AS sign FROM territorial
+    UNION ALL SELECT whole, part, along, 1.0 FROM crossing
     UNION ALL SELECT *, 1.0 FROM cut
     UNION ALL SELECT whole, part, along, sign FROM timely JOIN complete USING (along, whole)
 ),
@@ -313,6 +372,7 @@ def audit(
         "indicators": knowledge.indicators,
         "breakdowns": knowledge.breakdowns,
         "links": knowledge.links,
+        "pieces": knowledge.pieces,
         "open_sums": knowledge.open_sums,
         "compositions": knowledge.compositions,
         "needs": needs.append_column("place", pa.array(np.arange(len(needs)))),
@@ -333,7 +393,7 @@ def audit(
 
 def _make_cells(connection: duckdb.DuckDBPyConnection, published: pa.Table) -> None:
     connection.register("published", published)
-    for step in (_CELLS, _COMPLEMENTS, _ALL_CELLS):
+    for step in (_CELLS, _COMPLEMENTS, _ALL_CELLS, _PARTS_IN_COMMON, _PIECE_CELLS):
         connection.execute(step)
     connection.unregister("published")
 

@@ -21,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from insertion_pipeline.disclosure import vintages
+from insertion_pipeline.disclosure.hierarchies import LINKS_SCHEMA, territory_links
+from insertion_pipeline.disclosure.pieces import Pieces, fitting, territory_pieces
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
@@ -32,8 +34,6 @@ UNCUT: Final = "total"
 TOTAL: Final = "TOTAL"
 #: Decimal sums of hours or euros may differ from the sum of their parts by so much.
 TOLERANCE: Final = 1e-6
-#: One row per (month, territory, larger territory that contains it): where each territory adds up.
-LINKS_SCHEMA = pa.schema([(name, pa.string()) for name in ("month", "part", "part_level", "whole", "whole_level")])
 #: One row per whole that is not the sum of its parts; `along` is `part level<whole level`, or a breakdown.
 OPEN_SUMS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("quantity", "month", "territory_code", "breakdown", "modality", "along")]
@@ -60,11 +60,19 @@ _SAME_MONTH, _WHOLE_YEAR = "0", "year"
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What the cells of a table are cells of."""
+
+    quantities: Mapping[tuple[str, str], str]  # (indicator, term) → name of the quantity
+    links: pa.Table  # `hierarchies.LINKS_SCHEMA`
+    pieces: Pieces
+
+
+@dataclass(frozen=True)
 class AddedUp:
     """The system of a table of values, and what somebody else needs to see the same cells in it."""
 
     system: System
-    quantities: Mapping[tuple[str, str], str]  # (indicator, term) → name of the quantity
     cells: Mapping[tuple[str, str, str, str, str], int]  # (quantity, month, territory, breakdown, modality)
     open_sums: pa.Table  # `OPEN_SUMS_SCHEMA`: sums declared, but not fulfilled by the values
     #: One per earlier release (`OPEN_SUMS_SCHEMA`): what it said that is not true of the values any more. `along` is
@@ -76,7 +84,7 @@ def added_up(
     values: pa.Table,
     verdicts: Verdicts,
     registry: Registry,
-    links: pa.Table,
+    frame: Frame,
     sum_width_share: float,
     past: Sequence[Vintage] = (),
     doubt: Doubt | None = None,
@@ -86,17 +94,19 @@ def added_up(
     A sensitive count needs an interval as wide as its threshold, a sensitive sum one of `sum_width_share` of itself;
     what is known already needs none. `doubt`, one entry per cell: what is not taken to be known (`vintages`).
     """
-    quantities = quantities_of(values, verdicts)
+    quantities, links = frame.quantities, frame.links
     entries = _entries(values, verdicts, quantities, sum_width_share)
-    keyring = _CellKeys.of(entries)
+    keyring = _CellKeys.of(entries, frame.pieces.fallen)
     cell = keyring.cell_of_entry
-    truth, floors, widths = (np.zeros(keyring.count) for _ in range(3))
+    truth, floors, widths = np.full(keyring.count, np.nan), np.zeros(keyring.count), np.zeros(keyring.count)
     truth[cell] = entries.value
     np.maximum.at(floors, cell, entries.floor)
     np.maximum.at(widths, cell, entries.width)
 
     composed = compositions(registry, quantities)
-    sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links, composed)
+    in_pieces = _in_pieces(keyring, frame.pieces.fallen, _shown_empty(entries, cell, truth))
+    truth = _pieces_valued(truth, in_pieces)
+    sums = _sums(keyring, _additive(registry, quantities, keyring.names[0]), registry, links, composed, in_pieces)
     derived, rate_line = _complements(entries, cell, keyring.count)
     lines, open_sums = _lines(sums, keyring, truth, derived)
     lines = lines.and_rates(rate_line)
@@ -127,7 +137,7 @@ def added_up(
         line_sign=lines.sign,
         implied=lines.implied,
     )
-    return AddedUp(system, quantities, keyring.index(), open_sums, fallen)
+    return AddedUp(system, keyring.index(), open_sums, fallen)
 
 
 def _worth_showing(rows: int, shown_row: Integers, shown: Numbers, known: Booleans) -> dict[str, Any]:
@@ -137,6 +147,29 @@ def _worth_showing(rows: int, shown_row: Integers, shown: Numbers, known: Boolea
     shows[shown_row] = True
     tells[shown_row[~known]] = True
     return {"costs": np.sqrt(np.maximum(largest, 0.25)), "must_show": shows & ((largest == 0) | ~tells)}
+
+
+def frame_of(values: pa.Table, verdicts: Verdicts, registry: Registry) -> Frame:
+    """The quantities of a table of values, its territories and what they have in common."""
+    quantities = quantities_of(values, verdicts)
+    links = territory_links(registry, values)
+    codes, kind = texts(values, "indicator_code"), texts(values, "kind")
+    present = ~np.isin(verdicts.statuses, ABSENT) & (kind != "quantile")
+    keys = ("month", "territory_code", "breakdown", "modality")
+    cells = []
+    for term, has_term in ((_NUMERATOR, present), (_DENOMINATOR, present & (kind == "ratio"))):
+        names = np.array([quantities[code, term] for code in codes.tolist()], dtype=object)
+        rows = has_term & _additive(registry, quantities, names.tolist())
+        shown = (
+            values.filter(pa.array(rows)).select(keys).rename_columns(["month", "territory", "breakdown", "modality"])
+        )
+        cells.append(shown.add_column(0, "quantity", pa.array(names[rows], pa.string())))
+    distinct = pa.concat_tables(cells)
+    distinct = distinct.group_by(distinct.column_names).aggregate([])
+    places = values.select(["month", "territory_code", "country", "territory_level"])
+    places = places.rename_columns(["month", "territory", "country", "level"])
+    places = places.group_by(places.column_names).aggregate([])
+    return Frame(quantities, links, territory_pieces(registry, distinct, places, links))
 
 
 def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
@@ -286,16 +319,22 @@ class _CellKeys:
     parts: tuple[Integers, ...]  # per cell: position of its quantity, month, territory, breakdown, modality
     codes: Integers  # per cell, ascending
     cell_of_entry: Integers
+    is_piece: Booleans  # per cell: no row can show it
 
     @classmethod
-    def of(cls, entries: _Entries) -> _CellKeys:
-        columns = (entries.quantity, entries.month, entries.territory, entries.breakdown, entries.modality)
+    def of(cls, entries: _Entries, pieces: pa.Table) -> _CellKeys:
+        own = (entries.quantity, entries.month, entries.territory, entries.breakdown, entries.modality)
+        fallen = (texts(pieces, name) for name in ("quantity", "month", "piece", "breakdown", "modality"))
+        columns = [np.concatenate(both) for both in zip(own, fallen, strict=True)]
         numbered = [_numbered([column]) for column in columns]
         lists = [[name for (name,) in names] for names, _ in numbered]
         sizes = [max(len(names), 1) for names in lists]
         codes = _packed([positions for _, positions in numbered], sizes)
         unique, cell_of_entry = np.unique(codes, return_inverse=True)
-        return cls((*lists,), _unpacked(unique, sizes), unique, cell_of_entry.astype(np.int64))
+        cell_of_entry = cell_of_entry[: len(entries.row)].astype(np.int64)
+        is_piece = np.ones(len(unique), dtype=bool)
+        is_piece[cell_of_entry] = False
+        return cls((*lists,), _unpacked(unique, sizes), unique, cell_of_entry, is_piece)
 
     @property
     def count(self) -> int:
@@ -311,6 +350,14 @@ class _CellKeys:
             return np.full(len(wanted), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self.codes, wanted), self.count - 1)
         return np.where(self.codes[at] == wanted, at, -1).astype(np.int64)
+
+    def named(self, columns: Sequence[Texts]) -> Integers:
+        """The cells of these quantities, months, territories, breakdowns and modalities, -1 where there is none."""
+        positions = []
+        for names, column in zip(self.names, columns, strict=True):
+            at = {name: position for position, name in enumerate(names)}
+            positions.append(np.array([at[name] for name in column.tolist()], dtype=np.int64))
+        return self.find(*positions)
 
     def index(self) -> dict[tuple[str, str, str, str, str], int]:
         """Each cell by its key in words."""
@@ -335,7 +382,41 @@ class _Sums:
     names: tuple[str, ...]
 
 
-def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table, composed: pa.Table) -> _Sums:
+def _shown_empty(entries: _Entries, cell: Integers, truth: Numbers) -> Booleans:
+    """Which cells stand in a row that shows nothing but zeros, and is therefore always shown."""
+    at = np.flatnonzero(~entries.is_derived)
+    row, shown = entries.row[at], cell[at]
+    full = np.zeros(int(row.max(initial=-1)) + 1, dtype=bool)
+    full[row[truth[shown] != 0]] = True
+    empty = np.zeros(len(truth), dtype=bool)
+    empty[shown[~full[row]]] = True
+    return empty
+
+
+def _in_pieces(keys: _CellKeys, fallen: pa.Table, empty: Booleans) -> _Sums:
+    """The pieces of territories, each with the wholes that it is a part of; none of those that lie in an empty one."""
+    names, along = _numbered([texts(fallen, "along")])
+    part, whole = (
+        keys.named([texts(fallen, name) for name in ("quantity", "month", territory, "breakdown", "modality")])
+        for territory in ("piece", "whole")
+    )
+    nothing = empty.copy()
+    nothing[part[empty[whole]]] = True
+    kept = ~nothing[part]
+    return _Sums(part[kept], whole[kept], along[kept], np.ones(int(kept.sum())), tuple(name for (name,) in names))
+
+
+def _pieces_valued(truth: Numbers, in_pieces: _Sums) -> Numbers:
+    """The truth, and numbers that fit for the pieces, of which no table says anything."""
+    wholes, line = np.unique(in_pieces.along * (len(truth) + 1) + in_pieces.whole, return_inverse=True)
+    right = truth[wholes % (len(truth) + 1)]
+    return np.nan_to_num(fitting(truth, line.astype(np.int64), in_pieces.part, right))
+
+
+def _sums(
+    keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Table, composed: pa.Table, in_pieces: _Sums
+) -> _Sums:
+    """Every sum that the table is read by; pieces of territories are bound by nothing but their territories."""
     quantity, month, territory, breakdown, modality = keys.parts
     *_, breakdowns, modalities = keys.names
     found: list[tuple[Integers, Integers, Integers, Numbers]] = []
@@ -353,7 +434,7 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
     if UNCUT in breakdowns and TOTAL in modalities:
         uncut, every = breakdowns.index(UNCUT), modalities.index(TOTAL)
         adds_up = np.array([is_additive(registry, name) for name in breakdowns], dtype=bool)
-        at = np.flatnonzero(adds_up[breakdown] & (modality != every))
+        at = np.flatnonzero(adds_up[breakdown] & (modality != every) & ~keys.is_piece)
         whole = keys.find(quantity[at], month[at], territory[at], np.full_like(at, uncut), np.full_like(at, every))
         add(at, whole, len(relations) + breakdown[at])
     first = len(relations) + len(breakdowns)
@@ -361,11 +442,14 @@ def _sums(keys: _CellKeys, additive: Booleans, registry: Registry, links: pa.Tab
     for rank, name in enumerate(names):
         for part, whole, sign in _composed(keys, [row for row in composed.to_pylist() if row["along"] == name]):
             add(part, whole, np.full_like(part, first + rank), sign)
+    add(in_pieces.part, in_pieces.whole, first + len(names) + in_pieces.along)
     nothing, none = np.zeros(0, dtype=np.int64), np.zeros(0)
     part, whole, along, signs = (
         np.concatenate(columns) for columns in zip((nothing, nothing, nothing, none), *found, strict=True)
     )
-    return _Sums(part, whole, along, signs, (*("<".join(levels) for levels in relations), *breakdowns, *names))
+    return _Sums(
+        part, whole, along, signs, (*("<".join(levels) for levels in relations), *breakdowns, *names, *in_pieces.names)
+    )
 
 
 def _composed(keys: _CellKeys, parts: list[dict[str, Any]]) -> list[tuple[Integers, Integers, float]]:
@@ -376,7 +460,7 @@ def _composed(keys: _CellKeys, parts: list[dict[str, Any]]) -> list[tuple[Intege
     for row in parts:
         if not {row["part_quantity"], row["whole_quantity"]} <= set(quantities):
             continue  # an indicator without a single cell this time: nothing shows it
-        at = np.flatnonzero(quantity == quantities.index(row["part_quantity"]))
+        at = np.flatnonzero((quantity == quantities.index(row["part_quantity"])) & ~keys.is_piece)
         cut, kind = breakdown, modality
         if row["part_breakdown"]:
             if not (

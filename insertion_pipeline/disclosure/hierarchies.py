@@ -6,14 +6,19 @@ lists and their changes over time (`indicators.territories`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.disclosure.equations import LINKS_SCHEMA
 from insertion_pipeline.indicators import territories
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
+
+#: One row per (month, territory, larger territory that contains it): where each territory adds up.
+LINKS_SCHEMA = pa.schema([(name, pa.string()) for name in ("month", "part", "part_level", "whole", "whole_level")])
 
 _LINKS = """
 WITH here AS (  -- a place that is a territory itself says at which level
@@ -42,26 +47,37 @@ def territory_links(registry: Registry, values: pa.Table) -> pa.Table:
     if len(pc.unique(used["territory_code"])) < 2:
         return LINKS_SCHEMA.empty_table()
     months = sorted(pc.unique(used["month"]).to_pylist())
-    ends = pc.unique(registry.nomenclature("communes").table["valid_until"]).to_pylist()
-    changes = sorted({end[:7] for end in ends if end})
-    chains = pa.Table.from_pylist(
-        [
-            {"country": country, "level": level, "rank": rank}
-            for country, levels in territories.NESTED.items()
-            for rank, level in enumerate(levels)
-        ]
-    )
     found = [LINKS_SCHEMA.empty_table()]
     with in_memory() as connection:
-        for era in _eras(months, changes):
-            rollup = territories.rollup(connection, registry, Month.parse(era[0]))
-            tables = {"rollup": rollup, "used": used, "months": pa.table({"month": era}), "chains": chains}
+        for era, rollup in rollups(connection, registry, months):
+            tables = {"rollup": rollup, "used": used, "months": pa.table({"month": era}), "chains": nesting()}
             for name, table in tables.items():
                 connection.register(name, table)
             found.append(connection.sql(_LINKS).to_arrow_table().cast(LINKS_SCHEMA))
             for name in tables:
                 connection.unregister(name)
     return pa.concat_tables(found)
+
+
+def nesting() -> pa.Table:
+    """The levels of each country that nest: country, level, rank, the smallest first."""
+    return pa.Table.from_pylist(
+        [
+            {"country": country, "level": level, "rank": rank}
+            for country, levels in territories.NESTED.items()
+            for rank, level in enumerate(levels)
+        ]
+    )
+
+
+def rollups(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, months: list[str]
+) -> Iterator[tuple[list[str], pa.Table]]:
+    """Which territories count a place: the months between two changes of territories share one table."""
+    ends = pc.unique(registry.nomenclature("communes").table["valid_until"]).to_pylist()
+    changes = sorted({end[:7] for end in ends if end})
+    for era in _eras(months, changes):
+        yield era, territories.rollup(connection, registry, Month.parse(era[0]))
 
 
 def _eras(months: list[str], changes: list[str]) -> list[list[str]]:

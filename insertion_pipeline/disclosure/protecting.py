@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.disclosure import attacker, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
-from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, added_up, compositions, is_additive
-from insertion_pipeline.disclosure.hierarchies import territory_links
+from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added_up, compositions, frame_of, is_additive
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import QUICK, Suppression, suppress
 from insertion_pipeline.disclosure.thresholds import (
@@ -121,8 +120,7 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     on_the_menu &= ~vintages.ever_left_out(past, len(values))
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
-    links = territory_links(registry, values)
-    table, knowledge, certificate = _protected(values, verdicts, registry, links, past)
+    table, knowledge, certificate = _protected(values, verdicts, registry, past)
     return SafeTable(table, knowledge, {**certificate, "withheld": withheld}, maker=_MAKER)
 
 
@@ -130,7 +128,6 @@ def _protected(
     values: pa.Table,
     verdicts: Verdicts,
     registry: Registry,
-    links: pa.Table,
     past: Sequence[Vintage],
 ) -> tuple[pa.Table, Knowledge, dict[str, Any]]:
     """The table, what is known of it and its certificate; what `past` releases hid stays hidden in any case.
@@ -140,9 +137,10 @@ def _protected(
     """
     doubt: Doubt | None = None
     wider: dict[int, float] = {}
+    frame = frame_of(values, verdicts, registry)
     while True:
-        system = added_up(values, verdicts, registry, links, SUM_WIDTH_SHARE, past, doubt)
-        knowledge = _knowledge(values, verdicts, registry, system, links)
+        system = added_up(values, verdicts, registry, frame, SUM_WIDTH_SHARE, past, doubt)
+        knowledge = _knowledge(values, verdicts, registry, system, frame)
         frozen = vintages.ever_hidden(past, len(values)) & ~system.system.must_show & np.isin(verdicts.statuses, SHOWN)
         try:
             hidden, audit, suppression, rounds = _hidden(values, verdicts, system, knowledge, frozen, past, wider)
@@ -275,7 +273,7 @@ def _statuses(verdicts: Verdicts, hidden: Booleans) -> Texts:
     return np.where(hidden, SUPPRESSED, verdicts.statuses).astype(object)
 
 
-def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system: AddedUp, links: pa.Table) -> Knowledge:
+def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system: AddedUp, frame: Frame) -> Knowledge:
     codes = texts(values, "indicator_code")
     least: dict[str, float] = {}  # of an indicator cut in sensitive ways too, the threshold of its other rows
     for code, threshold in zip(codes.tolist(), verdicts.thresholds.tolist(), strict=True):
@@ -285,8 +283,8 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
     indicators = pa.table(
         {
             "indicator_code": pa.array(names, pa.string()),
-            "numerator_quantity": pa.array([system.quantities[name, "numerator"] for name in names], pa.string()),
-            "denominator_quantity": pa.array([system.quantities[name, "denominator"] for name in names], pa.string()),
+            "numerator_quantity": pa.array([frame.quantities[name, "numerator"] for name in names], pa.string()),
+            "denominator_quantity": pa.array([frame.quantities[name, "denominator"] for name in names], pa.string()),
             "adds_up_over_territories": pa.array(
                 [name not in declared or declared[name].additive_over_territories for name in names], pa.bool_()
             ),
@@ -300,7 +298,8 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
             "adds_up": pa.array([is_additive(registry, name) for name in cuts], pa.bool_()),
         }
     )
-    return Knowledge(indicators, breakdowns, links, system.open_sums, compositions(registry, system.quantities))
+    composed = compositions(registry, frame.quantities)
+    return Knowledge(indicators, breakdowns, frame.links, frame.pieces.geography, system.open_sums, composed)
 
 
 def _cells(found: pa.Table, system: AddedUp) -> list[int]:
@@ -330,7 +329,8 @@ def _certificate(
         "method": {
             "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means",
             "secondary": "integer program on the necessary conditions of every line, then the cheapest way round"
-            " for each cell that still lacks room; jointly over territories, additive breakdowns,"
+            " for each cell that still lacks room; jointly over territories, those that cross each other included,"
+            " additive breakdowns,"
             " indicators that sum to another, in the month or over months, and the terms of rates",
             "attacker": "own equations; interval of every sensitive cell by linear programming, hidden counts being at"
             " least 1 (a reader who does not know that finds wider ones: what solves for the one solves for the other);"
@@ -339,6 +339,7 @@ def _certificate(
         },
         "not_claimed": [
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
+            "pieces that territories have in common are bounded by these territories, and by nothing else",
             "an insider who is alone in a hidden cell of 1 is not an attacker considered",
             "no rule against group disclosure: zeros are published",
         ],

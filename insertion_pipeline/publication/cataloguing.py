@@ -1,7 +1,7 @@
 """The dictionary of a release: what its numbers and codes mean.
 
-Belongs here: the rows of `indicators`, `breakdowns`, `territories`, `territory_links` and `coverage`. Does not belong
-here: the values (`disclosure`), what moved (`revising`), files (`writing`).
+Belongs here: the rows of `indicators`, `breakdowns`, `territories`, `territory_links`, `territory_pieces` and
+`coverage`. Does not belong here: the values (`disclosure`), what moved (`revising`), files (`writing`).
 """
 
 from __future__ import annotations
@@ -110,9 +110,18 @@ def territories_named(registry: Registry, last: Month, *naming: pa.Table) -> pa.
 
 def territory_links(links: pa.Table) -> pa.Table:
     """The links of the protected table, months drawn together into runs."""
-    keys = ["part", "part_level", "whole", "whole_level"]
-    runs = links.group_by(keys).aggregate([("month", "min"), ("month", "max")])
-    return tables.TERRITORY_LINKS.conform(runs.rename_columns({"month_min": "first_month", "month_max": "last_month"}))
+    return tables.TERRITORY_LINKS.conform(_runs(links))
+
+
+def territory_pieces(pieces: pa.Table) -> pa.Table:
+    """What territories that cross each other have in common, months drawn together into runs."""
+    return tables.TERRITORY_PIECES.conform(_runs(pieces))
+
+
+def _runs(monthly: pa.Table) -> pa.Table:
+    others = [name for name in monthly.column_names if name != "month"]
+    runs = monthly.group_by(others).aggregate([("month", "min"), ("month", "max")])
+    return runs.rename_columns({"month_min": "first_month", "month_max": "last_month"})
 
 
 def open_sums(safe: SafeTable) -> pa.Table:

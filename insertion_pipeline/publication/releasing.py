@@ -132,7 +132,9 @@ class Release:
         return approving.stage_of(self.folder, self.manifest, now)
 
     def table(self, name: str) -> pa.Table:
-        """One of its tables, from its Parquet file."""
+        """One of its tables, from its Parquet file; empty when it was made before there was such a table."""
+        if name not in self.manifest["tables"]:
+            return next(declared for declared in TABLES if declared.name == name).schema.empty_table()
         return pq.read_table(self.folder / "parquet" / f"{name}.parquet")
 
     def to_json(self, now: datetime | None = None) -> dict[str, Any]:
@@ -222,7 +224,7 @@ def release(
     previous = _previous(lake, inputs)
     tables = _tables(registry, inputs, safe, coverage, previous)
     with _building(lake, inputs.release_id) as folder:
-        _write_files(folder, registry, inputs.release_id, tables, safe.certificate, connection)
+        write_files(folder, registry, inputs.release_id, tables, safe.certificate, connection)
         held = revising.reasons_to_hold(tables["indicator_values"], tables["revisions"], inputs.months[-1])
         about = {
             "inputs": inputs.to_json(),
@@ -254,7 +256,7 @@ def combine(lake: Lake, registry: Registry, parts: Sequence[Release]) -> Release
     certificate = _certificates_together(certificates)
     months = sorted({month for one in parts for month in one.months})
     with _building(lake, release_id) as folder:
-        _write_files(folder, registry, release_id, tables, certificate, None)
+        write_files(folder, registry, release_id, tables, certificate)
         inputs = {"months": months, "combined": signed, "deliveries": _deliveries_together(parts)}
         about: dict[str, Any] = {"inputs": inputs, "compared_with": None, "held": []}
         manifest = _seal(lake, folder, release_id, tables, certificate, about)
@@ -308,6 +310,7 @@ def _tables(
         "breakdowns": cataloguing.breakdowns(registry, values),
         "territories": cataloguing.territories_named(registry, inputs.months[-1], *named),
         "territory_links": links,
+        "territory_pieces": cataloguing.territory_pieces(safe.knowledge.pieces),
         "open_sums": cataloguing.open_sums(safe),
         "coverage": grid,
         "revisions": revising.revisions(
@@ -335,14 +338,15 @@ def _why(
     return {place: " ; ".join(causes.LABELS[cause] for cause in told) for place, told in found.items()}
 
 
-def _write_files(
+def write_files(
     folder: Path,
     registry: Registry,
     release_id: str,
     tables: Mapping[str, pa.Table],
     certificate: Mapping[str, Any],
-    connection: duckdb.DuckDBPyConnection | None,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> None:
+    """Every file of a release but its manifest and what is said of it, in an empty folder."""
     for name in ("parquet", "csv", "report"):
         (folder / name).mkdir()
     for name, table in tables.items():
@@ -427,17 +431,25 @@ def find(lake: Lake, release_id: str) -> Release | None:
 
 
 def opened(folder: Path) -> Release | None:
-    """The release in a folder, wherever it came from; null when there is none."""
+    """The release in a folder, wherever it came from; null when there is none.
+
+    One whose manifest nobody can read has an empty one: there is nothing to do with it but `verify` it.
+    """
     try:
-        return Release(folder.name, folder, json.loads((folder / MANIFEST).read_bytes()))
+        text = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        manifest = json.loads(text)
+    except ValueError:
+        manifest = {}
+    return Release(folder.name, folder, manifest if isinstance(manifest, dict) else {})
 
 
 def releases(lake: Lake) -> tuple[Release, ...]:
-    """Every release of the home, in the order of publication."""
+    """Every release of the home whose manifest can be read, in the order of publication."""
     found = (find(lake, release_id) for release_id in _history(lake))
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and one.manifest)
 
 
 def chosen(lake: Lake, release_id: str | None = None) -> Release:
@@ -445,12 +457,13 @@ def chosen(lake: Lake, release_id: str | None = None) -> Release:
 
     Raises `UnknownRelease`.
     """
+    if release_id is not None and (named := find(lake, release_id)) is not None:
+        return named
     every = releases(lake)
     matching = [one for one in every if release_id is None or one.release_id.startswith(release_id)]
-    if not matching or (release_id is not None and len(matching) > 1 and find(lake, release_id) is None):
+    if not matching or (release_id is not None and len(matching) > 1):
         raise UnknownRelease(release_id or "no release yet")
-    exact = [one for one in matching if one.release_id == release_id]
-    return (exact or matching)[-1]
+    return matching[-1]
 
 
 def published_before(lake: Lake, inputs: Inputs) -> tuple[Release, ...]:

@@ -194,6 +194,22 @@ TERRITORY_LINKS: Final = PublishedTable(
     ),
 )
 
+TERRITORY_PIECES: Final = PublishedTable(
+    "territory_pieces",
+    "Morceaux de territoires",
+    "Une ligne par morceau que des territoires qui se croisent ont en commun et par territoire dont il est une part,"
+    " pour une suite de mois. Un morceau n'a pas de valeur publiée.",
+    ("levels", "piece", "whole", "first_month"),
+    _columns(
+        ("levels", "string", "Niveaux montrés, sans le pays, auxquels ces morceaux s'appliquent : epci+department…"),
+        ("piece", "string", "Morceau : ses territoires joints par + ; le code d'un territoire s'il en est le tout."),
+        ("whole", "string", "Territoire dont le morceau est une part."),
+        ("whole_level", "string", "Son niveau."),
+        ("first_month", "string", "Premier mois de la publication où il en est ainsi."),
+        ("last_month", "string", "Dernier mois de la publication où il en est ainsi."),
+    ),
+)
+
 OPEN_SUMS: Final = PublishedTable(
     "open_sums",
     "Totaux ouverts",
@@ -205,7 +221,7 @@ OPEN_SUMS: Final = PublishedTable(
         ("territory_code", "string", "Territoire du total."),
         ("breakdown", "string", "Ventilation du total."),
         ("modality", "string", "Modalité du total."),
-        ("along", "string", "Selon quoi : niveau des parties<niveau du total, ou ventilation."),
+        ("along", "string", "Selon quoi : niveau(x) des parties<niveau du total, ou ventilation."),
     ),
 )
 
@@ -281,5 +297,6 @@ TRENDS: Final = PublishedTable(
 )
 
 TABLES: Final = (
-    INDICATOR_VALUES, INDICATORS, BREAKDOWNS, TERRITORIES, TERRITORY_LINKS, OPEN_SUMS, COVERAGE, REVISIONS, TRENDS,
+    INDICATOR_VALUES, INDICATORS, BREAKDOWNS, TERRITORIES, TERRITORY_LINKS, TERRITORY_PIECES, OPEN_SUMS, COVERAGE,
+    REVISIONS, TRENDS,
 )  # fmt: skip

@@ -2,15 +2,18 @@
 
 Belongs here: digests, signature, the agreement of the formats, totals, thresholds and the attacker's audit of a
 release on disk. Does not belong here: mending anything.
+
+A release is held to what its own manifest declares: one made before a table or a format existed lacks nothing.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pv
@@ -18,13 +21,26 @@ import pyarrow.parquet as pq
 
 from insertion_pipeline.disclosure import attacker, small_cells
 from insertion_pipeline.disclosure.equations import composed
+from insertion_pipeline.disclosure.pieces import PIECES_SCHEMA
 from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
 from insertion_pipeline.publication import approving, sdmx, signing, writing
-from insertion_pipeline.publication.releasing import CERTIFICATE, DATABASE, MANIFEST, Release
-from insertion_pipeline.publication.tables import TABLES, TRENDS, PublishedTable
+from insertion_pipeline.publication.releasing import (
+    CERTIFICATE,
+    DATABASE,
+    MANIFEST,
+    Release,
+    code_version,
+    write_files,
+)
+from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES, TERRITORY_PIECES, TRENDS
+from insertion_pipeline.registry import Registry
 
 State = Literal["intact", "unsigned", "altered"]
+#: The tables that every release has had, and without which it cannot be attacked.
+_ALWAYS: Final = frozenset(
+    declared.name for declared in TABLES if declared.name not in (TRENDS.name, TERRITORY_PIECES.name)
+)
 
 
 @dataclass(frozen=True)
@@ -50,17 +66,26 @@ class Verification:
         return {"release_id": self.release_id, "state": self.state, "stage": self.stage, "problems": problems}
 
 
-def verify(lake: Lake, release: Release, *, trusted: Collection[str] = ()) -> Verification:
+def verify(
+    lake: Lake, release: Release, *, registry: Registry | None = None, trusted: Collection[str] = ()
+) -> Verification:
     """Check a release: files against manifest and signature, formats against each other, the audit against the tables.
 
     A file is named even when its digest was edited in the manifest: the signature keeps a list of its own, and each
-    format must hold what the others hold. `trusted`: public keys of other homes whose signature is accepted.
+    format must hold what the others hold. Where no signature vouches for them and `registry` is the one that the
+    release was made with, all files are made again from its tables. `trusted`: public keys of other homes whose
+    signature is accepted.
     """
     folder = release.folder
     signature = signing.read_signature(folder)
-    problems = [*_files(folder, release.manifest), *_signature(lake, folder, signature, trusted)]
-    problems += _statements(folder)
-    problems += _contents(folder, release.manifest)
+    unvouched = [*_signature(lake, folder, signature, trusted, release.manifest.get("files", {}))]
+    if not release.manifest:
+        problems = [Problem(MANIFEST, "manifeste illisible"), *unvouched]
+    else:
+        problems = [*_files(folder, release.manifest), *unvouched, *_statements(folder)]
+        problems += _contents(folder, release.manifest)
+        if (signature is None or unvouched) and registry is not None:
+            problems += _made_again(folder, release.manifest, registry)
     distinct = tuple(dict.fromkeys(problems))
     state: State = "altered" if distinct else ("intact" if signature is not None else "unsigned")
     return Verification(release.release_id, state, release.stage(lake.clock.now()), distinct)
@@ -68,10 +93,10 @@ def verify(lake: Lake, release: Release, *, trusted: Collection[str] = ()) -> Ve
 
 def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     listed: Mapping[str, str] = manifest.get("files", {})
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    there = _names(folder) - {MANIFEST}
     for name in sorted(set(listed) - there):
         yield Problem(name, "fichier absent")
-    for name in sorted(there - set(listed) - {MANIFEST, signing.SIGNATURE_FILE, *approving.STATEMENTS}):
+    for name in sorted(there - set(listed)):
         yield Problem(name, "fichier ajouté après la publication")
     for name in sorted(set(listed) & there):
         if sha256_of(folder / name) != listed[name]:
@@ -80,8 +105,18 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(MANIFEST, "le manifeste est celui d'une autre publication")
 
 
+def _names(folder: Path) -> set[str]:
+    """The files of a release, less those that are said of it afterwards."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return there - {signing.SIGNATURE_FILE, *approving.STATEMENTS}
+
+
 def _signature(
-    lake: Lake, folder: Path, signature: signing.Signature | None, trusted: Collection[str]
+    lake: Lake,
+    folder: Path,
+    signature: signing.Signature | None,
+    trusted: Collection[str],
+    listed: Collection[str],
 ) -> Iterator[Problem]:
     if signature is None:
         return
@@ -93,9 +128,13 @@ def _signature(
         yield Problem(
             signing.SIGNATURE_FILE, f"signé par une autre clé que celle de cette installation ({signature.public_key})"
         )
+    there = _names(folder)
+    for name in sorted((there & set(listed)) - set(signature.digests)):
+        yield Problem(name, "fichier ajouté au manifeste après la signature")
     for name, digest in sorted(signature.digests.items()):
-        path = folder / name
-        if path.exists() and sha256_of(path) != digest:
+        if name not in there:
+            yield Problem(name, "fichier signé, absent")
+        elif sha256_of(folder / name) != digest:
             yield Problem(name, "contenu différent de celui qui a été signé")
 
 
@@ -107,38 +146,40 @@ def _statements(folder: Path) -> Iterator[Problem]:
 
 def _contents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """The tables of each format against each other, the manifest's totals, and the audit of what they show."""
-    read: dict[str, pa.Table] = {}
-    for declared in TABLES:
-        name = f"parquet/{declared.name}.parquet"
-        try:
-            read[declared.name] = pq.read_table(folder / name)
-        except (OSError, pa.ArrowInvalid):
-            yield Problem(name, "fichier illisible")
     noted: Mapping[str, Any] = manifest.get("tables", {})
-    for name, table in read.items():
-        if noted.get(name, {}).get("totals") != writing.totals_of(table):
-            yield Problem(f"parquet/{name}.parquet", "totaux différents de ceux du manifeste")
-    yield from _other_formats(folder, read)
-    if len(read) == len(TABLES):
+    read: dict[str, pa.Table] = {}
+    for name, told in noted.items():
+        file = f"parquet/{name}.parquet"
+        try:
+            read[name] = pq.read_table(folder / file)
+        except (OSError, pa.ArrowInvalid):
+            yield Problem(file, "fichier illisible")
+            continue
+        if told.get("totals") != writing.totals_of(read[name]):
+            yield Problem(file, "totaux différents de ceux du manifeste")
+        if told.get("sha256") != writing.digest_of(read[name]):
+            yield Problem(file, "table différente de celle du manifeste")
+    if missing := sorted(_ALWAYS - set(noted)):
+        yield Problem(MANIFEST, f"tables non déclarées : {', '.join(missing)}")
+    yield from _other_formats(folder, read, manifest.get("files", {}))
+    if set(read) >= _ALWAYS:
         yield from _audit(read)
+    if set(read) >= _ALWAYS | {TRENDS.name}:
         yield from _derived(read)
     certificate = folder / CERTIFICATE
     if certificate.exists() and _json(certificate) != manifest.get("certificate"):
         yield Problem(CERTIFICATE, "différent du certificat du manifeste")
 
 
-def _other_formats(folder: Path, read: Mapping[str, pa.Table]) -> Iterator[Problem]:
-    digests = {name: writing.digest_of(table) for name, table in read.items()}
-    for declared in TABLES:
-        if declared.name not in read:
-            continue
+def _other_formats(folder: Path, read: Mapping[str, pa.Table], listed: Collection[str]) -> Iterator[Problem]:
+    for name, table in read.items():
         try:
-            same = writing.digest_of(_from_csv(folder / "csv" / f"{declared.name}.csv", declared))
+            same = writing.digest_of(_from_csv(folder / "csv" / f"{name}.csv", table.schema))
         except (OSError, pa.ArrowInvalid):
             same = ""
-        if same != writing.digest_of(writing.harmless(read[declared.name])):
-            yield Problem(f"csv/{declared.name}.csv", "contenu différent du Parquet")
-    if (values := read.get("indicator_values")) is not None:
+        if same != writing.digest_of(writing.harmless(table)):
+            yield Problem(f"csv/{name}.csv", "contenu différent du Parquet")
+    if sdmx.VALUES in listed and (values := read.get(INDICATOR_VALUES.name)) is not None:
         try:
             told = sdmx.read_values(folder)
             is_same = writing.digest_of(told) == writing.digest_of(values.select(told.column_names))
@@ -148,17 +189,35 @@ def _other_formats(folder: Path, read: Mapping[str, pa.Table]) -> Iterator[Probl
             yield Problem(sdmx.VALUES, "contenu différent du Parquet")
     try:
         with in_memory() as connection, reading_database(connection, folder / DATABASE):
-            for name in read:
-                table = connection.sql(f'SELECT * FROM published."{name}"').to_arrow_table()
-                if writing.digest_of(table) != digests[name]:
+            for name, table in read.items():
+                found = connection.sql(f'SELECT * FROM published."{name}"').to_arrow_table()
+                if writing.digest_of(found) != writing.digest_of(table):
                     yield Problem(DATABASE, f"table {name} différente du Parquet")
     except Exception as error:  # noqa: BLE001 (whatever DuckDB says of a broken file)
         yield Problem(DATABASE, f"base illisible ({type(error).__name__})")
 
 
-def _from_csv(path: Path, declared: PublishedTable) -> pa.Table:
+def _made_again(folder: Path, manifest: Mapping[str, Any], registry: Registry) -> Iterator[Problem]:
+    """Files that are not what the release's tables make, where the same program reads the same data sources."""
+    inputs = manifest.get("inputs", {})
+    if inputs.get("code") != code_version() or inputs.get("data_sources") != registry.digest:
+        return
+    try:
+        tables = {declared.name: pq.read_table(folder / "parquet" / f"{declared.name}.parquet") for declared in TABLES}
+    except (OSError, pa.ArrowInvalid):
+        return  # said already
+    with tempfile.TemporaryDirectory() as scratch:
+        again = Path(scratch) / folder.name
+        again.mkdir()
+        write_files(again, registry, folder.name, tables, manifest.get("certificate", {}))
+        for name in sorted(_names(again) - {DATABASE}):  # equal table by table, never byte by byte
+            if (folder / name).exists() and sha256_of(folder / name) != sha256_of(again / name):
+                yield Problem(name, "différent de ce que donnent les tables de la publication")
+
+
+def _from_csv(path: Path, schema: pa.Schema) -> pa.Table:
     options = pv.ConvertOptions(
-        column_types=declared.schema, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
+        column_types=schema, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
     )
     return pv.read_csv(path, parse_options=pv.ParseOptions(delimiter=";"), convert_options=options)
 
@@ -210,9 +269,22 @@ def _knowledge(read: Mapping[str, pa.Table]) -> attacker.Knowledge:
         indicators.rename_columns({"code": "indicator_code"}),
         cuts,
         pa.Table.from_pylist(spread, schema=schema),
+        _pieces(read.get(TERRITORY_PIECES.name), months),
         read["open_sums"],
         _compositions(read["indicators"].to_pylist()),
     )
+
+
+def _pieces(told: pa.Table | None, months: list[str]) -> pa.Table:
+    """The pieces of territories, month by month; none where a release does not tell them."""
+    names = ("levels", "piece", "whole", "whole_level")
+    spread = [
+        {"month": month, **{name: row[name] for name in names}}
+        for row in (told.to_pylist() if told is not None else ())
+        for month in months
+        if row["first_month"] <= month <= row["last_month"]
+    ]
+    return pa.Table.from_pylist(spread, schema=PIECES_SCHEMA)
 
 
 def _compositions(indicators: list[dict[str, Any]]) -> pa.Table:
