@@ -458,7 +458,7 @@ def test_whoever_edits_every_list_of_digests_is_betrayed_by_the_tables(copied: t
 def test_a_manifest_that_nobody_can_read_is_what_is_named(copied: tuple[Lake, Release]) -> None:
     lake, found = copied
     (found.folder / "MANIFEST.json").write_text("{")
-    assert problems(lake, found) == {"MANIFEST.json": "manifeste illisible"}
+    assert set(problems(lake, found)) == {"MANIFEST.json"}
     assert releasing.releases(lake) == ()
 
 

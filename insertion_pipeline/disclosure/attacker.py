@@ -242,7 +242,9 @@ SELECT * FROM spelled WHERE whole IS NOT NULL AND (own IS NOT NULL OR (is_everyw
 #: What nobody shows of a quantity: at least nothing, a whole number where the quantity is.
 _PIECE_CELLS = """
 INSERT INTO cell BY NAME
-SELECT (SELECT count(*) FROM cell) + row_number() OVER (ORDER BY quantity, month, piece, breakdown, modality) - 1 AS cell,
+SELECT
+    (SELECT count(*) FROM cell) - 1
+        + row_number() OVER (ORDER BY quantity, month, piece, breakdown, modality) AS cell,
     quantity, month, piece AS territory_code, breakdown, modality, false AS is_at_least_one, is_whole,
     false AS is_hidden, threshold, false AS adds_up, false AS is_derived
 FROM (
