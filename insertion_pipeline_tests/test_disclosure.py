@@ -115,6 +115,28 @@ def test_a_sensitive_breakdown_has_a_threshold_of_eleven() -> None:
     assert statuses(table) == {"FR-REG-44": "suppressed", "FR-REG-32": "published"}
 
 
+def test_where_everybody_is_of_one_sensitive_kind_the_full_cell_is_hidden_and_no_zero() -> None:
+    """All 40 of a region are in ill health: the 40 and their total are hidden; by sex alone they are not."""
+    rows = [value("known", code, "region", count) for code, count in (("FR-REG-44", 40), ("FR-REG-32", 60))]
+    rows.append(value("known", "FR", "country", 100))
+    for code, level, ill, well in (("FR-REG-44", "region", 40, 0), ("FR-REG-32", "region", 25, 35)):
+        for breakdown in ("health", "sex"):
+            rows += [
+                value("known", code, level, count, breakdown=breakdown, modality=kind)
+                for kind, count in (("ill" if breakdown == "health" else "F", ill), ("well", well))
+            ]
+    table = protected(*rows)
+    hidden = {
+        (row["territory_code"], row["breakdown"], row["modality"])
+        for row in table.to_pylist()
+        if row["status"] == "suppressed"
+    }
+    assert {("FR-REG-44", "health", "ill"), ("FR-REG-44", "total", "TOTAL"), ("FR-REG-44", "sex", "F")} <= hidden
+    assert not {place for place in hidden if place[2] == "well" and place[0] == "FR-REG-44"}
+    ordinary = protected(*(row for row in rows if row["breakdown"] != "health"))
+    assert set(ordinary["status"].to_pylist()) == {"published"}
+
+
 def test_a_forbidden_breakdown_is_refused() -> None:
     forbidden = {"origin": Breakdown(column="origin", label="Origine", sensitivity="forbidden")}
     family = FAMILY.model_copy(update={"breakdowns": forbidden})

@@ -327,7 +327,8 @@ def _certificate(
     zeros = pc.sum(pc.equal(audit.cells["solution"], 0.0)).as_py() or 0
     return {
         "method": {
-            "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means",
+            "primary": "threshold on terms and complement of counts and rates, on contributors of sums and means; all"
+            " of a group where the breakdown or the rate is sensitive",
             "secondary": "integer program on the necessary conditions of every line, then the cheapest way round"
             " for each cell that still lacks room; jointly over territories, those that cross each other included,"
             " additive breakdowns,"
@@ -341,7 +342,7 @@ def _certificate(
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "an insider who is alone in a hidden cell of 1 is not an attacker considered",
-            "no rule against group disclosure: zeros are published",
+            "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",
         ],
         "parameters": dict(PARAMETERS),
         "rows": len(table),

@@ -6,7 +6,9 @@ to a table that may be published (`protecting`).
 
 Rules: a count of 1 to t-1 persons is sensitive (t = 5, 3 for structures, 11 for a sensitive breakdown, or what the
 catalogue declares); so is a rate whose numerator, denominator or complement is; so is a sum or a mean to which fewer
-than t contribute, or to which one contributes more than 85 % where that share is known. Zeros are published.
+than t contribute, or to which one contributes more than 85 % where that share is known. Zeros are published. Where
+everybody is of one kind in a sensitive breakdown, or counted by a sensitive rate, that number is sensitive however
+large: hidden with its whole, it is told of nobody in particular (group disclosure), and no zero is hidden for it.
 A rate over fewer than 30, or a quantile of fewer than 20, is `PS`: its terms may be shown, its value means nothing.
 """
 
@@ -91,7 +93,8 @@ def judge(values: pa.Table, registry: Registry) -> Verdicts:
         dominated = _dominated(values)
         # a sum of which nobody said how many contribute is hidden: closed unless shown to be open
         unvouched = ((kind == "sum") | (is_mean & (unit == "%"))) & np.isnan(contributors) & (numerator != 0)
-        sensitive_numerator = np.where(counts, _between(numerator, threshold), few | unvouched | few_below | dominated)
+        small = _between(numerator, threshold) | _everybody(values, registry, numerator, denominator, is_rate)
+        sensitive_numerator = np.where(counts, small, few | unvouched | few_below | dominated)
         sensitive_complement = is_rate & _between(denominator - numerator, threshold)
     sensitive = sensitive_numerator | few_below | sensitive_complement
     statuses = _statuses(values, registry, sensitive, contributors, is_rate)
@@ -174,6 +177,23 @@ def _looked_up(values: pa.Table, name: str, numbers_of: Mapping[str, float], def
     column = values[name].combine_chunks().dictionary_encode()
     found = np.array([numbers_of.get(code, default) for code in column.dictionary.to_pylist()], dtype=np.float64)
     return np.asarray(found[column.indices.to_numpy(zero_copy_only=False)], dtype=np.float64)
+
+
+def _everybody(
+    values: pa.Table, registry: Registry, numerator: Numbers, denominator: Numbers, is_rate: Booleans
+) -> Booleans:
+    """Rows that count all of their group where the kind is sensitive: one modality of a breakdown, or a rate."""
+    codes, breakdowns, modalities = (texts(values, name) for name in ("indicator_code", "breakdown", "modality"))
+    cuts = {name for name, one in registry.breakdowns.items() if one.sensitivity == "sensitive"}
+    rates = {code for code, one in registry.indicators.items() if one.sensitivity == "sensitive"}
+    everybody = is_rate & np.isin(codes, list(rates)) & (numerator == denominator)
+    is_cut = np.isin(breakdowns, list(cuts))
+    if is_cut.any():
+        keys = ("month", "territory_code", "indicator_code")
+        places = list(zip(*(values[name].to_pylist() for name in keys), strict=True))
+        uncut = {places[row]: numerator[row] for row in np.flatnonzero(modalities == "TOTAL").tolist()}
+        everybody[is_cut] |= [numerator[row] == uncut.get(places[row]) for row in np.flatnonzero(is_cut).tolist()]
+    return np.asarray(everybody & (numerator > 0), dtype=bool)
 
 
 def _dominated(values: pa.Table) -> Booleans:
