@@ -10,7 +10,7 @@ Territories bound the ones that they lie in, and each level adds up to its count
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -58,29 +58,38 @@ def totals_that_do_not_hold(values: pa.Table, registry: Registry, month: Month) 
 def _what_does_not_add_up(
     connection: duckdb.DuckDBPyConnection, values: pa.Table, catalogue: Sequence[CompiledIndicator]
 ) -> list[str]:
-    return [*_breakdowns(connection, values, catalogue), *_hierarchies(connection, values, catalogue)]
+    for name, table in _numbered(values).items():
+        connection.register(name, table)
+    return [*_breakdowns(connection, catalogue), *_hierarchies(connection, catalogue)]
 
 
-def _breakdowns(
-    connection: duckdb.DuckDBPyConnection, values: pa.Table, catalogue: Sequence[CompiledIndicator]
-) -> list[str]:
+def _numbered(values: pa.Table) -> Mapping[str, pa.Table]:
+    """`checked_values`, with a number for each word, and `checked_<column>`, the word that it stands for."""
+    tables: dict[str, pa.Table] = {}
+    numbers: dict[str, pa.ChunkedArray] = {name: values[name] for name in ("numerator", "denominator")}
+    for name in ("indicator_code", "country", "territory_level", "territory_code", "breakdown", "modality"):
+        words = values[name].dictionary_encode().unify_dictionaries()
+        known = words.chunk(0).dictionary if words.num_chunks else pa.array([], pa.string())
+        numbers[name] = pa.chunked_array([chunk.indices for chunk in words.chunks], pa.int32())
+        tables[f"checked_{name}"] = pa.table({"word": known, "number": pa.array(range(len(known)), pa.int32())})
+    return tables | {"checked_values": pa.table(numbers)}
+
+
+def _breakdowns(connection: duckdb.DuckDBPyConnection, catalogue: Sequence[CompiledIndicator]) -> list[str]:
     rows = [
         {"indicator_code": one.indicator.code, "breakdown": name, "is_additive": one.is_additive(name)}
         for one in catalogue
         if one.indicator.kind != "quantile"
         for name in one.breakdowns
     ]
-    connection.register("checked_breakdowns", pa.Table.from_pylist(rows, schema=_SPEC_SCHEMA))
-    connection.register("checked_values", values)
+    connection.register("checked_cuts", pa.Table.from_pylist(rows, schema=_SPEC_SCHEMA))
     return [
         f"{code} by {breakdown} at {territory}"
         for code, breakdown, territory in connection.execute(_BREAKDOWNS_THAT_FAIL).fetchall()
     ]
 
 
-def _hierarchies(
-    connection: duckdb.DuckDBPyConnection, values: pa.Table, catalogue: Sequence[CompiledIndicator]
-) -> list[str]:
+def _hierarchies(connection: duckdb.DuckDBPyConnection, catalogue: Sequence[CompiledIndicator]) -> list[str]:
     chains = [
         {"country": country, "level": level, "above": above}
         for country, levels in NESTED.items()
@@ -93,7 +102,6 @@ def _hierarchies(
     ]
     connection.register("chains", pa.Table.from_pylist(chains))
     connection.register("additive_indicators", pa.table({"indicator_code": pa.array(additive, pa.string())}))
-    connection.register("checked_values", values)
     return [
         f"{code} of {level} at {territory}"
         for code, level, territory in connection.execute(_HIERARCHIES_THAT_FAIL).fetchall()
@@ -101,25 +109,38 @@ def _hierarchies(
 
 
 _BREAKDOWNS_THAT_FAIL = """
-WITH parts AS (
+WITH cuts AS (
+    SELECT code.number AS indicator_code, breakdown.number AS breakdown, is_additive
+    FROM checked_cuts
+    JOIN checked_indicator_code AS code ON code.word = checked_cuts.indicator_code
+    JOIN checked_breakdown AS breakdown ON breakdown.word = checked_cuts.breakdown
+),
+parts AS (
     SELECT indicator_code, territory_code, breakdown,
         sum(numerator) AS numerator, max(numerator) AS largest, sum(denominator) AS denominator
     FROM checked_values
-    WHERE breakdown <> 'total'
+    WHERE breakdown <> (SELECT number FROM checked_breakdown WHERE word = 'total')
     GROUP BY ALL
+),
+failing AS (
+    SELECT parts.indicator_code, parts.breakdown, parts.territory_code
+    FROM parts
+    JOIN cuts USING (indicator_code, breakdown)
+    JOIN checked_values AS whole
+        ON whole.indicator_code = parts.indicator_code AND whole.territory_code = parts.territory_code
+        AND whole.breakdown = (SELECT number FROM checked_breakdown WHERE word = 'total')
+    WHERE CASE
+        WHEN cuts.is_additive THEN
+            abs(parts.numerator - whole.numerator) > 1e-6
+            OR abs(coalesce(parts.denominator, 0) - coalesce(whole.denominator, 0)) > 1e-6
+        ELSE parts.largest > whole.numerator + 1e-6 OR whole.numerator > parts.numerator + 1e-6
+    END
 )
-SELECT parts.indicator_code, parts.breakdown, parts.territory_code
-FROM parts
-JOIN checked_breakdowns USING (indicator_code, breakdown)
-JOIN checked_values AS whole
-    ON whole.indicator_code = parts.indicator_code AND whole.territory_code = parts.territory_code
-    AND whole.breakdown = 'total'
-WHERE CASE
-    WHEN checked_breakdowns.is_additive THEN
-        abs(parts.numerator - whole.numerator) > 1e-6
-        OR abs(coalesce(parts.denominator, 0) - coalesce(whole.denominator, 0)) > 1e-6
-    ELSE parts.largest > whole.numerator + 1e-6 OR whole.numerator > parts.numerator + 1e-6
-END
+SELECT code.word, breakdown.word, territory.word
+FROM failing
+JOIN checked_indicator_code AS code ON code.number = failing.indicator_code
+JOIN checked_breakdown AS breakdown ON breakdown.number = failing.breakdown
+JOIN checked_territory_code AS territory ON territory.number = failing.territory_code
 ORDER BY ALL
 """
 
@@ -127,25 +148,34 @@ ORDER BY ALL
 # bound the territory above them, while the members of a level, unknown ones included, add up to the country.
 _HIERARCHIES_THAT_FAIL = f"""
 WITH up AS (
-    SELECT DISTINCT here.level, here.territory, above.territory AS parent
+    SELECT DISTINCT level.number AS level, territory.number AS territory, parent.number AS parent
     FROM rollup AS here
     JOIN chains ON chains.level = here.level AND chains.country = substr(here.territory, 1, 2)
     JOIN rollup AS above ON above.leaf = here.leaf AND above.level = chains.above
+    JOIN checked_territory_level AS level ON level.word = here.level
+    JOIN checked_territory_code AS territory ON territory.word = here.territory
+    JOIN checked_territory_code AS parent ON parent.word = above.territory
     -- where a place lies is said by a place of the same kind or below, not by a larger one
     WHERE (here.leaf = here.territory OR here.level <> 'commune' AND here.leaf LIKE substr(here.leaf, 1, 3) || 'COM-%')
         AND here.territory NOT LIKE '%-{UNKNOWN}'
 ),
+counted AS (
+    SELECT checked_values.*
+    FROM checked_values
+    JOIN checked_indicator_code AS code ON code.number = checked_values.indicator_code
+    JOIN additive_indicators ON additive_indicators.indicator_code = code.word
+),
 parts AS (
-    SELECT indicator_code, up.level, up.parent AS whole, breakdown, modality, false AS is_whole_level,
+    SELECT counted.indicator_code, up.level, up.parent AS whole, breakdown, modality, false AS is_whole_level,
         sum(numerator) AS numerator, sum(denominator) AS denominator
-    FROM checked_values AS value
-    JOIN additive_indicators USING (indicator_code)
-    JOIN up ON up.level = value.territory_level AND up.territory = value.territory_code
+    FROM counted JOIN up ON up.level = counted.territory_level AND up.territory = counted.territory_code
     GROUP BY ALL
     UNION ALL
-    SELECT indicator_code, territory_level, country, breakdown, modality, true, sum(numerator), sum(denominator)
-    FROM checked_values
-    JOIN additive_indicators USING (indicator_code)
+    SELECT counted.indicator_code, territory_level, territory.number, breakdown, modality, true,
+        sum(numerator), sum(denominator)
+    FROM counted
+    JOIN checked_country AS country ON country.number = counted.country
+    JOIN checked_territory_code AS territory ON territory.word = country.word
     GROUP BY ALL
 ),
 compared AS (
@@ -156,8 +186,11 @@ compared AS (
         ON whole.indicator_code = parts.indicator_code AND whole.territory_code = parts.whole
         AND whole.breakdown = parts.breakdown AND whole.modality = parts.modality
 )
-SELECT DISTINCT indicator_code, level, whole
+SELECT DISTINCT code.word, level.word, territory.word
 FROM compared
+JOIN checked_indicator_code AS code ON code.number = compared.indicator_code
+JOIN checked_territory_level AS level ON level.number = compared.level
+JOIN checked_territory_code AS territory ON territory.number = compared.whole
 WHERE greatest(over, over_below) > 1e-6 OR (is_whole_level AND least(over, over_below) < -1e-6)
 ORDER BY ALL
 """

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from insertion_pipeline.indicators import coverage, territories
 from insertion_pipeline.indicators.building import fact_path
@@ -186,21 +187,40 @@ def values_of(
     coverage.register_grids(connection, [grid, *earlier_grids])
     needs = coverage.create_territory_coverage(connection, registry, [one.indicator for one in in_force], places)
     coverage.create_leaves(connection, needs)
-    for statement in AGGREGATE_MACROS:
+    for statement in (*AGGREGATE_MACROS, *_CREATE_NUMBERS, _CREATE_TERMS):
         connection.execute(statement)
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE terms (indicator_code VARCHAR, level VARCHAR, territory VARCHAR, "
-        "breakdown VARCHAR, modality VARCHAR, numerator DECIMAL(24, 6), denominator DECIMAL(24, 6), "
-        "contributors BIGINT, error DECIMAL(24, 6))"
-    )
     needed = [one_pass for one_pass in _passes(in_force) if _has_rows(connection, one_pass.fact)]
-    _create_places_named(connection, needed)
+    _create_places_carried(connection, needed)
     if passes is not None:
-        passes.lay_out({name: connection.table(name).to_arrow_table() for name in ("leaves_named", "rollup_named")})
+        passes.lay_out({name: connection.table(name).to_arrow_table() for name in ("places_carried", "rollup_carried")})
+    numbers = _Numbers.of(in_force)
     for one_pass in needed:
-        _run_pass(connection, one_pass, passes)
-    _register_declarations(connection, registry, in_force, needs, month, as_of or month)
-    return connection.sql(_VALUES).to_arrow_table().cast(VALUES_SCHEMA)
+        _run_pass(connection, one_pass, numbers, passes)
+    declared = _declarations(registry, in_force, needs, month, as_of or month)
+    connection.register("declarations", declared)
+    numbered = connection.sql(_VALUES.format(total=numbers.breakdowns[TOTAL])).to_arrow_table()
+    return _told(connection, numbered, declared, numbers, month, as_of or month)
+
+
+#: The breakdown that is none.
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What stands for indicators and breakdowns until values are told: their rank in the order of their names."""
+
+    indicators: Mapping[str, int]
+    breakdowns: Mapping[str, int]
+
+    @classmethod
+    def of(cls, catalogue: Iterable[CompiledIndicator]) -> _Numbers:
+        known = list(catalogue)
+        cuts = {TOTAL, *(name for one in known for name in one.breakdowns)}
+        return cls(
+            {code: rank for rank, code in enumerate(sorted(one.indicator.code for one in known))},
+            {name: rank for rank, name in enumerate(sorted(cuts))},
+        )
 
 
 def _passes(catalogue: Sequence[CompiledIndicator]) -> Iterable[_Pass]:
@@ -215,40 +235,143 @@ def _has_rows(connection: duckdb.DuckDBPyConnection, fact: Fact) -> bool:
     return connection.execute(f"SELECT 1 FROM {fact.name} LIMIT 1").fetchone() is not None
 
 
-def _create_places_named(connection: duckdb.DuckDBPyConnection, passes: Iterable[_Pass]) -> None:
-    """Create `leaves_named` and `rollup_named`: the places that the facts carry, few beside those that they could."""
-    named = {(one.fact.name, AXIS_COLUMNS[one.axis]) for one in passes}
-    places = " UNION ".join(f"SELECT {column} AS leaf FROM {fact} GROUP BY ALL" for fact, column in sorted(named))
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE leaves_named AS
-        SELECT leaves.* FROM leaves
-        WHERE leaf IN (SELECT leaf FROM ({places or "SELECT NULL AS leaf"}))
-            OR leaf LIKE '%-{territories.UNKNOWN}' OR leaf LIKE '%-{territories.OUTSIDE}'"""
-    )
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE rollup_named AS SELECT rollup.* FROM rollup SEMI JOIN leaves_named USING (leaf)"
-    )
+#: Levels of countries. A number stands for each, and for each territory, until values are told.
+_LAYERS: Sequence[tuple[str, str]] = [
+    (country, level) for country, levels in territories.LEVELS.items() for level in levels
+]
 
 
-def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass, passes: Passes | None) -> None:
+def _layers(levels: Iterable[str], countries: Iterable[str] = territories.LEVELS) -> str:
+    """The numbers of these levels of these countries, for `layer IN (…)`."""
+    wanted, there = set(levels), set(countries)
+    ranks = [str(rank) for rank, (country, level) in enumerate(_LAYERS) if country in there and level in wanted]
+    return ", ".join(ranks) or "NULL"
+
+
+# `numbered_territories`: every territory by its rank in the order of codes, with the one whose coverage it has: « sans
+# commune connue », « hors territoire » are as covered as their country. `modalities`: those met so far, in any order.
+_CREATE_NUMBERS = (
+    f"""CREATE OR REPLACE TEMP TABLE numbered_territories AS
+    SELECT code, level, country, layer,
+        CAST(row_number() OVER (ORDER BY code) - 1 AS INTEGER) AS territory,
+        CASE
+            WHEN code LIKE '%-{territories.UNKNOWN}' OR code LIKE '%-{territories.OUTSIDE}' THEN country
+            ELSE code
+        END AS covered_as
+    FROM (SELECT DISTINCT territory AS code, level, substr(territory, 1, 2) AS country FROM rollup)
+    JOIN (VALUES {", ".join(str((*layer, rank)) for rank, layer in enumerate(_LAYERS))}) AS layers
+        (country, level, layer) USING (country, level)""",
+    """CREATE OR REPLACE TEMP TABLE numbered_coverage AS
+    SELECT covered.territory AS stands_for, territory_coverage.* EXCLUDE (level, territory),
+        CAST(row_number() OVER () - 1 AS INTEGER) AS rank
+    FROM territory_coverage JOIN numbered_territories AS covered ON covered.code = territory_coverage.territory""",
+    """CREATE OR REPLACE TEMP TABLE covered_territories AS
+    SELECT here.territory, standing.territory AS stands_for
+    FROM numbered_territories AS here
+    JOIN answered_alike AS alike ON alike.territory = here.covered_as
+    JOIN numbered_territories AS standing ON standing.code = alike.stands_for""",
+    "CREATE OR REPLACE TEMP TABLE modalities AS SELECT 'TOTAL' AS name, CAST(0 AS INTEGER) AS modality",
+)
+
+_CREATE_TERMS = """
+CREATE OR REPLACE TEMP TABLE terms (
+    indicator INTEGER, territory INTEGER, breakdown INTEGER, modality INTEGER,
+    numerator DECIMAL(24, 6), denominator DECIMAL(24, 6), contributors BIGINT, error DECIMAL(24, 6)
+)
+"""
+
+
+def _create_places_carried(connection: duckdb.DuckDBPyConnection, passes: Iterable[_Pass]) -> None:
+    """Create `places_carried` and `rollup_carried`: the places that the facts carry, few beside those that they could.
+
+    `places_carried` has one row per (space, place), with the `leaf` that counts it and what is known there;
+    `rollup_carried`, one per leaf and `layer`, with its `territory`. `stems` gives each leaf one of those that have its
+    territories above the commune: leaves become stems, which are few, before they are added up level by level.
+    """
+    carried = {(one.fact.name, AXIS_COLUMNS[one.axis]) for one in passes}
+    places = " UNION ".join(
+        f"SELECT space, {column} AS place FROM {fact} GROUP BY ALL" for fact, column in sorted(carried)
+    )
+    leaf = territories.leaf_sql("carried.place", "carried.space", "leaves.leaf")
+    for statement in (
+        f"""CREATE OR REPLACE TEMP TABLE leaves_carried AS
+        SELECT carried.space, carried.place, {leaf} AS code, leaves.* EXCLUDE (leaf)
+        FROM ({places or "SELECT 'fr' AS space, NULL AS place"}) AS carried
+        LEFT JOIN leaves ON leaves.leaf = carried.place""",
+        """CREATE OR REPLACE TEMP TABLE stems AS
+        SELECT code, leaf, min(leaf) OVER (PARTITION BY above) AS stem
+        FROM (
+            SELECT rollup.leaf AS code, CAST(row_number() OVER () AS INTEGER) AS leaf,
+                list_sort(list(here.territory) FILTER (WHERE here.level <> 'commune')) AS above
+            FROM rollup JOIN numbered_territories AS here ON here.code = rollup.territory
+            WHERE rollup.leaf IN (SELECT code FROM leaves_carried)
+            GROUP BY rollup.leaf
+        )""",
+        """CREATE OR REPLACE TEMP TABLE rollup_carried AS
+        SELECT stems.leaf, here.layer, here.territory
+        FROM stems
+        JOIN rollup ON rollup.leaf = stems.code
+        JOIN numbered_territories AS here ON here.code = rollup.territory""",
+        """CREATE OR REPLACE TEMP TABLE places_carried AS
+        SELECT stems.leaf, leaves_carried.* EXCLUDE (code) FROM leaves_carried JOIN stems USING (code)""",
+    ):
+        connection.execute(statement)
+
+
+def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass, numbers: _Numbers, passes: Passes | None) -> None:
     """Compute the terms of the indicators of one pass and append them to `terms`."""
     summed = [aggregate for aggregate in one_pass.aggregates if aggregate.adds_up]
     recounted = [aggregate for aggregate in one_pass.aggregates if not aggregate.adds_up]
     parts = []
     if summed:
-        _create(connection, "at_leaves", _grouped(one_pass, summed, ("leaf",)), passes)
-        sums = ", ".join(f"sum({aggregate.column}) AS {aggregate.column}" for aggregate in summed)
-        parts.append(
-            f"SELECT level, territory, breakdown, modality, {sums} FROM at_leaves JOIN rollup_named USING (leaf) "
-            f"WHERE level IN ({_texts(one_pass.levels)}) GROUP BY ALL"
-        )
+        _create(connection, "at_leaves", _grouped(one_pass, numbers, summed, ("leaf",)), passes)
+        _number_modalities(connection, "at_leaves")
+        connection.execute(_at_stems(summed))
+        parts.append(_added_up(one_pass, summed))
     if recounted:
-        _create(connection, "at_territories", _grouped(one_pass, recounted, ("level", "territory")), passes)
-        parts.append("SELECT * FROM at_territories")
+        query = _grouped(one_pass, numbers, recounted, ("layer", "territory"))
+        _create(connection, "at_territories", query, passes)
+        _number_modalities(connection, "at_territories")
+        parts.append("SELECT * EXCLUDE (name) FROM at_territories JOIN modalities USING (name)")
     joined = " JOIN ".join(f"({part})" for part in parts)
-    using = " USING (level, territory, breakdown, modality)" if len(parts) > 1 else ""
+    using = " USING (layer, territory, breakdown, modality)" if len(parts) > 1 else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE aggregates AS SELECT * FROM {joined}{using}")
-    connection.execute("INSERT INTO terms " + " UNION ALL ".join(_terms(one) for one in one_pass.indicators))
+    connection.execute("INSERT INTO terms " + " UNION ALL ".join(_terms(one, numbers) for one in one_pass.indicators))
+
+
+def _at_stems(summed: Sequence[Aggregate]) -> str:
+    """The sums of `at_leaves`, once for all leaves with the same territories above the commune."""
+    return f"""CREATE OR REPLACE TEMP TABLE at_stems AS
+        SELECT stems.stem AS leaf, breakdown, modality, {_sums(summed)}
+        FROM at_leaves JOIN modalities USING (name) JOIN stems ON stems.leaf = at_leaves.leaf
+        GROUP BY stems.stem, breakdown, modality"""
+
+
+def _added_up(one_pass: _Pass, summed: Sequence[Aggregate]) -> str:
+    """SELECT of the sums at every territory: at communes those of their leaves, above them those of stems."""
+    every = [(one_pass.levels - {"commune"}, "at_stems")]
+    if "commune" in one_pass.levels:
+        every.append((frozenset({"commune"}), "at_leaves JOIN modalities USING (name)"))
+    return " UNION ALL ".join(
+        f"""SELECT layer, territory, breakdown, modality, {_sums(summed)}
+        FROM {relation} JOIN rollup_carried USING (leaf)
+        WHERE layer IN ({_layers(levels)})
+        GROUP BY layer, territory, breakdown, modality"""
+        for levels, relation in every
+    )
+
+
+def _sums(summed: Sequence[Aggregate]) -> str:
+    return ", ".join(f"sum({aggregate.column}) AS {aggregate.column}" for aggregate in summed)
+
+
+def _number_modalities(connection: duckdb.DuckDBPyConnection, relation: str) -> None:
+    """Give a number to each modality of `relation` that was not met before."""
+    connection.execute(
+        f"""INSERT INTO modalities
+        SELECT name, (SELECT count(*) FROM modalities) + row_number() OVER () - 1
+        FROM (SELECT DISTINCT name FROM {relation}) ANTI JOIN modalities USING (name)"""
+    )
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, passes: Passes | None) -> None:
@@ -259,28 +382,29 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, passes: 
         connection.register(name, passes.table(sql))
 
 
-def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[str]) -> str:
+def _grouped(one_pass: _Pass, numbers: _Numbers, aggregates: Sequence[Aggregate], keys: Sequence[str]) -> str:
     """SELECT of `aggregates` for each key alone and each key with each breakdown: one pass over the fact.
 
     A breakdown that gives a row several modalities takes a pass of its own, in which the row stands for each of them.
     """
     cuts = one_pass.breakdown_columns
-    names = " ".join(f"WHEN grouping({column}) = 0 THEN '{name}'" for name, column in cuts.items())
+    total = numbers.breakdowns[TOTAL]
+    ranks = " ".join(f"WHEN grouping({column}) = 0 THEN {numbers.breakdowns[name]}" for name, column in cuts.items())
     modalities = " ".join(
         f"WHEN grouping({column}) = 0 THEN coalesce(CAST({column} AS VARCHAR), '{territories.UNKNOWN}')"
         for column in cuts.values()
     )
-    breakdown = f"CASE {names} ELSE 'total' END" if cuts else "'total'"
+    breakdown = f"CASE {ranks} ELSE {total} END" if cuts else str(total)
     modality = f"CASE {modalities} ELSE 'TOTAL' END" if cuts else "'TOTAL'"
     here = ", ".join(keys)
     sets = ", ".join([f"({here})", *(f"({here}, {column})" for column in cuts.values())])
     calls = ", ".join(f"{aggregate.sql} AS {aggregate.column}" for aggregate in aggregates)
     selects = [
-        f"""SELECT {here}, {breakdown} AS breakdown, {modality} AS modality, {calls}
+        f"""SELECT {here}, {breakdown} AS breakdown, {modality} AS name, {calls}
         FROM {_placed(one_pass, keys)} GROUP BY GROUPING SETS ({sets})""",
         *(
-            f"""SELECT {here}, '{name}' AS breakdown, modality, {calls}
-            FROM {_placed(one_pass, keys, column)} GROUP BY {here}, modality"""
+            f"""SELECT {here}, {numbers.breakdowns[name]} AS breakdown, name, {calls}
+            FROM {_placed(one_pass, keys, column)} GROUP BY {here}, name"""
             for name, column in one_pass.list_columns.items()
         ),
     ]
@@ -289,74 +413,93 @@ def _grouped(one_pass: _Pass, aggregates: Sequence[Aggregate], keys: Sequence[st
 
 def _placed(one_pass: _Pass, keys: Sequence[str], list_column: str | None = None) -> str:
     """The rows of the fact with their leaf, at each of their territories unless leaves are all that is asked for."""
-    place = AXIS_COLUMNS[one_pass.axis]
-    leaf = territories.leaf_sql(f"rows.{place}", "rows.space", "leaves.leaf")
-    modality = f", unnest(rows.{list_column}) AS modality" if list_column else ""
+    modality = f", unnest(rows.{list_column}) AS name" if list_column else ""
     every = f"""(
-        SELECT rows.*, {leaf} AS leaf{modality}, leaves.* EXCLUDE (leaf)
+        SELECT rows.*{modality}, carried.* EXCLUDE (space, place)
         FROM {one_pass.fact.name} AS rows
-        LEFT JOIN leaves_named AS leaves ON leaves.leaf = rows.{place}
+        JOIN places_carried AS carried
+            ON carried.space = rows.space AND carried.place IS NOT DISTINCT FROM rows.{AXIS_COLUMNS[one_pass.axis]}
     )"""
-    return (
-        every
-        if keys == ("leaf",)
-        else f"{every} JOIN rollup_named USING (leaf) WHERE level IN ({_texts(one_pass.levels)})"
-    )
+    at_territories = f"{every} JOIN rollup_carried USING (leaf) WHERE layer IN ({_layers(one_pass.levels)})"
+    return at_territories if "territory" in keys else every
 
 
-def _terms(one: CompiledIndicator) -> str:
+def _terms(one: CompiledIndicator, numbers: _Numbers) -> str:
     """SELECT of the terms of one indicator over the aggregates of its pass. An empty sum is zero; a quantile, null."""
     indicator = one.indicator
-    cuts = ["breakdown = 'total'"]
+    cuts = [f"breakdown = {numbers.breakdowns[TOTAL]}"]
     for name, cut in one.breakdowns.items():
-        cuts.append(f"(breakdown = '{name}' AND level IN ({_texts(cut.levels or indicator.levels)}))")
+        layers = _layers(cut.levels or indicator.levels)
+        cuts.append(f"(breakdown = {numbers.breakdowns[name]} AND layer IN ({layers}))")
     empty = "NULL" if indicator.kind == "quantile" else "0"
     return f"""
-        SELECT '{indicator.code}', level, territory, breakdown, modality,
+        SELECT {numbers.indicators[indicator.code]}, territory, breakdown, modality,
             coalesce({one.numerator}, {empty}),
             {f"coalesce({one.denominator}, 0)" if one.denominator else "NULL"},
             coalesce({one.contributors}, 0),
             {one.error or "NULL"}
         FROM aggregates
-        WHERE level IN ({_texts(indicator.levels)}) AND substr(territory, 1, 2) IN ({_texts(indicator.countries)})
-            AND ({" OR ".join(cuts)})
+        WHERE layer IN ({_layers(indicator.levels, indicator.countries)}) AND ({" OR ".join(cuts)})
     """
 
 
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in sorted(values))
-
-
-def _register_declarations(
-    connection: duckdb.DuckDBPyConnection,
+def _declarations(
     registry: Registry,
-    catalogue: Sequence[CompiledIndicator],
+    catalogue: Iterable[CompiledIndicator],
     needs: Mapping[str, coverage.Need],
     month: Month,
     as_of: Month,
-) -> None:
-    """The relation `declarations`: what the catalogue says of each indicator, one row each."""
-    indicators = [one.indicator for one in catalogue]
-    connection.register(
-        "declarations",
-        pa.table(
-            {
-                "indicator_code": [one.code for one in indicators],
-                "need_rank": pa.array([needs[one.code].rank for one in indicators], pa.int64()),
-                "levels": pa.array([list(one.levels) for one in indicators], pa.list_(pa.string())),
-                "countries": pa.array([list(one.countries) for one in indicators], pa.list_(pa.string())),
-                "axis": [one.axis for one in indicators],
-                "unit": [one.unit for one in indicators],
-                "counted_unit": [one.counted_unit for one in indicators],
-                "kind": [one.kind for one in indicators],
-                "threshold": pa.array([one.threshold for one in indicators], pa.int64()),
-                "minimum_denominator": pa.array([one.minimum_denominator for one in indicators], pa.int64()),
-                "minimum_families": pa.array([one.minimum_families for one in indicators], pa.int64()),
-                "maturity": [maturity(registry, one.sources, month, as_of) for one in indicators],
-            }
-        ),
+) -> pa.Table:
+    """What the catalogue says of each indicator: one row each, in the order of their numbers."""
+    indicators = sorted((one.indicator for one in catalogue), key=lambda one: one.code)
+    return pa.table(
+        {
+            "indicator": pa.array(range(len(indicators)), pa.int32()),
+            "indicator_code": pa.array([one.code for one in indicators], pa.string()),
+            "need_rank": pa.array([needs[one.code].rank for one in indicators], pa.int64()),
+            "levels": pa.array([list(one.levels) for one in indicators], pa.list_(pa.string())),
+            "countries": pa.array([list(one.countries) for one in indicators], pa.list_(pa.string())),
+            "axis": pa.array([one.axis for one in indicators], pa.string()),
+            "unit": pa.array([one.unit for one in indicators], pa.string()),
+            "counted_unit": pa.array([one.counted_unit for one in indicators], pa.string()),
+            "kind": pa.array([one.kind for one in indicators], pa.string()),
+            "threshold": pa.array([one.threshold for one in indicators], pa.int64()),
+            "minimum_denominator": pa.array([one.minimum_denominator for one in indicators], pa.int64()),
+            "minimum_families": pa.array([one.minimum_families for one in indicators], pa.int64()),
+            "maturity": pa.array([maturity(registry, one.sources, month, as_of) for one in indicators], pa.string()),
+        }
     )
-    connection.register("release_terms", pa.table({"month": [str(month)], "as_of": [str(as_of)]}))
+
+
+def _told(
+    connection: duckdb.DuckDBPyConnection,
+    numbered: pa.Table,
+    declared: pa.Table,
+    numbers: _Numbers,
+    month: Month,
+    as_of: Month,
+) -> pa.Table:
+    """Numbered values in words, as `VALUES_SCHEMA`, in the order given."""
+    places = connection.sql("SELECT * FROM numbered_territories ORDER BY territory").to_arrow_table()
+    covered = connection.sql("SELECT * FROM numbered_coverage ORDER BY rank").to_arrow_table()
+    modalities = connection.sql("SELECT * FROM modalities ORDER BY modality").to_arrow_table()
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {name: numbered[name] for name in _NUMBERED}
+    columns |= {name: pa.repeat(str(value), len(numbered)) for name, value in (("month", month), ("as_of", as_of))}
+    columns |= {name: pc.take(declared[name].combine_chunks(), numbered["indicator"]) for name in _DECLARED}
+    for name, told in (("country", "country"), ("level", "territory_level"), ("code", "territory_code")):
+        columns[told] = pc.take(places[name].combine_chunks(), numbered["territory"])
+    columns["breakdown"] = pc.take(pa.array(numbers.breakdowns, pa.string()), numbered["breakdown"])
+    columns["modality"] = pc.take(modalities["name"].combine_chunks(), numbered["modality"])
+    columns["coverage"] = pc.take(covered["coverage"].combine_chunks(), numbered["covered"])
+    for name in _UNITS:
+        columns[name] = pc.take(covered[name].combine_chunks(), numbered["covered"]).fill_null(0)
+    return pa.table({name: columns[name] for name in VALUES_SCHEMA.names}).cast(VALUES_SCHEMA)
+
+
+#: Columns of values: those that each row has of its own, its indicator's, and those of its territory's coverage.
+_NUMBERED = ("numerator", "denominator", "value", "status", "contributors", "error")
+_DECLARED = ("axis", "indicator_code", "unit", "counted_unit", "kind", "maturity", "threshold")
+_UNITS = ("n_units_expected", "n_units_received", "n_partners_expected", "n_partners_received")
 
 
 def maturity(registry: Registry, sources: Iterable[str], month: Month, as_of: Month) -> str:
@@ -376,22 +519,31 @@ def maturity(registry: Registry, sources: Iterable[str], month: Month, as_of: Mo
 #: Aggregates that the catalogue may use and the engine does not have. `kaplan_meier_median(days, is_over)`: the first
 #: delay at which half of a cohort or fewer still wait, those who wait until the end of observation (`is_over` false,
 #: `days` so far) included; null when more than half still wait. The product of shares is compared with one half up to
-#: rounding of doubles.
+#: rounding of doubles. Waits are counted by day before any is looked at: ends first (even keys), as on Spark.
 AGGREGATE_MACROS = (
+    """CREATE OR REPLACE TEMP MACRO last_of_waits(waits) AS list_reduce(
+        list_transform(
+            list_sort(map_entries(list_aggregate(
+                list_transform(waits, lambda wait: 2 * wait.days + CASE WHEN wait.is_over THEN 0 ELSE 1 END),
+                'histogram'
+            ))),
+            lambda counted: {
+                'days': counted.key // 2, 'is_over': counted.key % 2 = 0, 'persons': CAST(counted.value AS BIGINT),
+                'at_risk': CAST(0 AS BIGINT), 'share': CAST(1 AS DOUBLE)
+            }
+        ),
+        lambda seen, wait: CASE WHEN seen.share <= 0.5 + 1e-9 THEN seen ELSE {
+            'days': wait.days, 'is_over': wait.is_over, 'persons': wait.persons,
+            'at_risk': seen.at_risk - wait.persons,
+            'share': CASE WHEN wait.is_over THEN seen.share * (1 - wait.persons / seen.at_risk) ELSE seen.share END
+        } END,
+        {
+            'days': CAST(NULL AS BIGINT), 'is_over': NULL, 'persons': CAST(0 AS BIGINT),
+            'at_risk': CAST(len(waits) AS BIGINT), 'share': CAST(1 AS DOUBLE)
+        }
+    )""",
     """CREATE OR REPLACE TEMP MACRO median_of_waits(waits) AS (
-        SELECT min(days)
-        FROM (
-            SELECT days, product(1 - over / at_risk) OVER (ORDER BY days) AS still_waiting
-            FROM (
-                SELECT days, over, sum(everybody) OVER (ORDER BY days DESC) AS at_risk
-                FROM (
-                    SELECT wait.days AS days, count(*) FILTER (WHERE wait.is_over) AS over, count(*) AS everybody
-                    FROM (SELECT unnest(waits) AS wait)
-                    GROUP BY wait.days
-                )
-            )
-        )
-        WHERE still_waiting <= 0.5 + 1e-9
+        CASE WHEN last_of_waits(waits).share <= 0.5 + 1e-9 THEN last_of_waits(waits).days END
     )""",
 )
 
@@ -400,44 +552,35 @@ AGGREGATE_MACROS = (
 # are whole numbers, and the value in tenths is their quotient.
 _VALUES = f"""
 WITH expected AS (  -- where files were expected and none came, the absence is said even without a row
-    SELECT indicator_code, alike.level, alike.territory, 'total' AS breakdown, 'TOTAL' AS modality,
+    SELECT declarations.indicator, here.territory, {{total}} AS breakdown, 0 AS modality,
         CAST(0 AS DECIMAL(24, 6)) AS numerator, CAST(0 AS DECIMAL(24, 6)) AS denominator, 0 AS contributors,
         CAST(NULL AS DECIMAL(24, 6)) AS error
     FROM territory_coverage
     JOIN answered_alike AS alike ON alike.stands_for = territory_coverage.territory
+    JOIN numbered_territories AS here ON here.code = alike.territory
     JOIN declarations USING (need_rank)
     LEFT JOIN (
         SELECT need_rank, territory AS country FROM territory_coverage WHERE level = 'country' AND is_not_received
     ) AS nowhere
-        ON nowhere.need_rank = territory_coverage.need_rank AND nowhere.country = substr(alike.territory, 1, 2)
-    ANTI JOIN terms ON terms.indicator_code = declarations.indicator_code AND terms.territory = alike.territory
+        ON nowhere.need_rank = territory_coverage.need_rank AND nowhere.country = here.country
+    ANTI JOIN terms ON terms.indicator = declarations.indicator AND terms.territory = here.territory
     WHERE is_not_received AND NOT is_unavailable AND alike.level <> 'commune'
         -- nothing came from anywhere: said once per department, not for each of hundreds of committees and zones
         AND (nowhere.country IS NULL OR alike.level NOT IN ('epci', 'clpe', 'employment_zone'))
         AND list_contains(declarations.levels, alike.level)
-        AND list_contains(countries, substr(alike.territory, 1, 2))
+        AND list_contains(countries, here.country)
 ),
 covered AS (
-    SELECT every.*, declarations.* EXCLUDE (indicator_code, levels, countries, need_rank),
-        substr(every.territory, 1, 2) AS country,
-        here.coverage,
-        coalesce(here.n_units_expected, 0) AS n_units_expected,
-        coalesce(here.n_units_received, 0) AS n_units_received,
-        coalesce(here.n_partners_expected, 0) AS n_partners_expected,
-        coalesce(here.n_partners_received, 0) AS n_partners_received,
+    SELECT every.*, unit, kind, minimum_denominator, minimum_families,
+        here.rank AS covered,
         coalesce(here.n_families_received, 0) AS n_families_received,
         coalesce(here.is_not_received, false) AS is_not_received,
         coalesce(here.is_unavailable, true) AS is_unavailable
     FROM (SELECT * FROM terms UNION ALL SELECT * FROM expected) AS every
-    JOIN declarations USING (indicator_code)
-    -- « sans commune connue », « hors territoire » are as covered as their country
-    LEFT JOIN answered_alike AS alike
-        ON alike.territory = CASE
-            WHEN every.territory LIKE '%-INCONNU' OR every.territory LIKE '%-HORS' THEN substr(every.territory, 1, 2)
-            ELSE every.territory
-        END
-    LEFT JOIN territory_coverage AS here
-        ON here.need_rank = declarations.need_rank AND here.territory = alike.stands_for
+    JOIN declarations USING (indicator)
+    LEFT JOIN covered_territories AS place USING (territory)
+    LEFT JOIN numbered_coverage AS here
+        ON here.need_rank = declarations.need_rank AND here.stands_for = place.stands_for
 ),
 judged AS (
     SELECT *,
@@ -455,24 +598,25 @@ judged AS (
         CASE WHEN kind = 'ratio' THEN CAST(denominator * 1000000 AS HUGEINT) ELSE 1000000 END AS unit_of
     FROM covered
 ),
+divided AS (
+    SELECT *, CASE WHEN status = 'published' THEN abs(scaled) // unit_of END AS whole FROM judged
+),
 rounded AS (
     SELECT *,
         CASE
-            WHEN status <> 'published' THEN NULL
-            WHEN 2 * (abs(scaled) % unit_of) > unit_of THEN abs(scaled) // unit_of + 1
-            WHEN 2 * (abs(scaled) % unit_of) = unit_of THEN abs(scaled) // unit_of + (abs(scaled) // unit_of) % 2
-            ELSE abs(scaled) // unit_of
+            WHEN 2 * (abs(scaled) - whole * unit_of) > unit_of THEN whole + 1
+            WHEN 2 * (abs(scaled) - whole * unit_of) = unit_of THEN whole + whole % 2
+            ELSE whole
         END AS tenths
-    FROM judged
+    FROM divided
 )
-SELECT release_terms.month, country, level AS territory_level, territory AS territory_code, axis, indicator_code,
-    breakdown, modality,
+SELECT indicator, territory, breakdown, modality, covered,
     CAST(numerator AS DOUBLE) AS numerator,
     CASE WHEN kind <> 'count' AND kind <> 'sum' THEN CAST(denominator AS DOUBLE) END AS denominator,
     CAST(sign(scaled) * tenths AS DOUBLE) / 10 AS value,
-    unit, counted_unit, kind, status, coverage, n_units_expected, n_units_received, n_partners_expected,
-    n_partners_received, release_terms.as_of, maturity, contributors, threshold,
+    status, contributors,
     CAST(error AS DOUBLE) AS error
-FROM rounded CROSS JOIN release_terms
-ORDER BY indicator_code, breakdown, modality, territory_code
+FROM rounded
+JOIN (SELECT modality, row_number() OVER (ORDER BY name) AS place FROM modalities) AS named USING (modality)
+ORDER BY indicator, breakdown, named.place, territory
 """
