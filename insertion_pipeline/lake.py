@@ -289,6 +289,18 @@ class Lake:
         ):
             yield writer
 
+    def write_query(self, connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+        """Write what a query gives as one open Parquet file, in any order, with every thread; returns its rows.
+
+        The file appears, complete, when all is written. It can be made again: it is not forced to the disk.
+        """
+        with replacing(path, durable=False) as partial:
+            (n_rows,) = connection.execute(
+                f"COPY ({query}\n) TO {_literal(partial)} "
+                "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, USE_TMP_FILE false)"
+            ).fetchone() or (0,)
+        return int(n_rows)
+
     def read_parquet(self, file: ParquetFile, *, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole file as an Arrow table."""
         properties = encryption.create_decryption_properties(footer_key=file.key) if file.key is not None else None

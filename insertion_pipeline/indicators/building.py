@@ -95,12 +95,7 @@ def _write(
     rows: dict[str, int] = {}
     for fact in in_order(wanted):
         path = fact_path(lake, fact.name, month)
-        reader = connection.sql(fact.sql).to_arrow_reader(_ROWS_KEPT_IN_MEMORY)
-        rows[fact.name] = 0
-        with lake.parquet_writer(path.path, reader.schema, durable=False) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-                rows[fact.name] += batch.num_rows
+        rows[fact.name] = lake.write_query(connection, fact.sql, path.path)
         kind = "VIEW" if rows[fact.name] > _ROWS_KEPT_IN_MEMORY else "TEMP TABLE"
         connection.execute(f"CREATE {kind} {fact.name} AS SELECT * FROM {lake.scan(connection, [path])}")
     return rows

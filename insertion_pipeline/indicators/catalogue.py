@@ -71,10 +71,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One aggregate call over a fact. `adds_up`: its values at places can be summed along the hierarchies."""
+    """One aggregate call over a fact. `adds_up`: its values at places can be summed along the hierarchies.
+
+    One that counts the distinct values of a column says of which, and of which rows (`condition`, all when empty).
+    """
 
     sql: str
     adds_up: bool
+    distinct: str | None = None
+    condition: str = ""
 
     @property
     def column(self) -> str:
@@ -263,7 +268,7 @@ def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: 
         _refuse_zero_division(tree)
         for call in list(_aggregate_calls(tree)):
             filtered = _filtered(call, where)
-            aggregate = Aggregate(filtered.sql(dialect=DIALECT), _adds_up(filtered))
+            aggregate = Aggregate(filtered.sql(dialect=DIALECT), _adds_up(filtered), *_distinct(filtered))
             found[aggregate] = None
             replaced = exp.column(aggregate.column)
             if call is tree:
@@ -360,6 +365,17 @@ def _filtered(call: exp.Expr, where: exp.Expr | None) -> exp.Expr:
 def _adds_up(call: exp.Expr) -> bool:
     function = call.this if isinstance(call, exp.Filter) else call
     return isinstance(function, (exp.Count, exp.Sum, exp.CountIf)) and function.find(exp.Distinct) is None
+
+
+def _distinct(call: exp.Expr) -> tuple[str | None, str]:
+    """The column whose distinct values a call counts, and in which rows; null for any other call."""
+    count, condition = (
+        (call.this, call.expression.this.sql(dialect=DIALECT)) if isinstance(call, exp.Filter) else (call, "")
+    )
+    if not isinstance(count, exp.Count) or not isinstance(count.this, exp.Distinct):
+        return None, ""
+    counted = count.this.expressions
+    return (counted[0].name, condition) if len(counted) == 1 and isinstance(counted[0], exp.Column) else (None, "")
 
 
 def _refuse_zero_division(tree: exp.Expr) -> None:

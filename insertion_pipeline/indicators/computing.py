@@ -10,8 +10,8 @@ quantiles are recounted at every level. Sums are decimals, so that no value depe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import duckdb
@@ -321,22 +321,49 @@ def _create_places_carried(connection: duckdb.DuckDBPyConnection, passes: Iterab
 def _run_pass(connection: duckdb.DuckDBPyConnection, one_pass: _Pass, numbers: _Numbers, passes: Passes | None) -> None:
     """Compute the terms of the indicators of one pass and append them to `terms`."""
     summed = [aggregate for aggregate in one_pass.aggregates if aggregate.adds_up]
-    recounted = [aggregate for aggregate in one_pass.aggregates if not aggregate.adds_up]
     parts = []
     if summed:
-        _create(connection, "at_leaves", _grouped(one_pass, numbers, summed, ("leaf",)), passes)
+        _create(connection, "at_leaves", _grouped(one_pass, numbers, _calls(summed), ("leaf",)), passes)
         _number_modalities(connection, "at_leaves")
         connection.execute(_at_stems(summed))
         parts.append(_added_up(one_pass, summed))
-    if recounted:
-        query = _grouped(one_pass, numbers, recounted, ("layer", "territory"))
-        _create(connection, "at_territories", query, passes)
-        _number_modalities(connection, "at_territories")
-        parts.append("SELECT * EXCLUDE (name) FROM at_territories JOIN modalities USING (name)")
-    joined = " JOIN ".join(f"({part})" for part in parts)
-    using = " USING (layer, territory, breakdown, modality)" if len(parts) > 1 else ""
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE aggregates AS SELECT * FROM {joined}{using}")
+    for rank, query in enumerate(_recounted(one_pass, numbers)):
+        _create(connection, f"at_territories_{rank}", query, passes)
+        _number_modalities(connection, f"at_territories_{rank}")
+        parts.append(f"SELECT * EXCLUDE (name) FROM at_territories_{rank} JOIN modalities USING (name)")
+    # what is added up has every breakdown and level; what is recounted, those for which it is asked
+    joined = " LEFT JOIN ".join(
+        f"({part})" + (" USING (layer, territory, breakdown, modality)" if rank else "")
+        for rank, part in enumerate(parts)
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE aggregates AS SELECT * FROM {joined}")
     connection.execute("INSERT INTO terms " + " UNION ALL ".join(_terms(one, numbers) for one in one_pass.indicators))
+
+
+def _recounted(one_pass: _Pass, numbers: _Numbers) -> Iterator[str]:
+    """SELECTs of what does not add up, at every territory: distinct values column by column, then all the rest."""
+    asking = tuple(one for one in one_pass.indicators if any(not aggregate.adds_up for aggregate in one.aggregates))
+    asked = replace(one_pass, indicators=asking)
+    by_column: dict[str | None, list[Aggregate]] = {}
+    for aggregate in asked.aggregates:
+        if not aggregate.adds_up:
+            by_column.setdefault(aggregate.distinct, []).append(aggregate)
+    for column, aggregates in by_column.items():
+        if column is None:
+            yield _grouped(asked, numbers, _calls(aggregates), ("layer", "territory"))
+        else:
+            yield _distinct_counts(asked, numbers, column, aggregates)
+
+
+def _distinct_counts(one_pass: _Pass, numbers: _Numbers, column: str, aggregates: Sequence[Aggregate]) -> str:
+    """SELECT of how many values a column has: each is met once at a territory and modality, for all the conditions."""
+    met = {aggregate.column: f"bool_or({aggregate.condition or 'true'})" for aggregate in aggregates}
+    values = _grouped(one_pass, numbers, met, ("layer", "territory", column))
+    counts = ", ".join(
+        f"count({column}) FILTER (WHERE {aggregate.column}) AS {aggregate.column}" for aggregate in aggregates
+    )
+    return f"""SELECT layer, territory, breakdown, name, {counts}
+        FROM ({values}) AS every_value GROUP BY layer, territory, breakdown, name"""
 
 
 def _at_stems(summed: Sequence[Aggregate]) -> str:
@@ -361,6 +388,10 @@ def _added_up(one_pass: _Pass, summed: Sequence[Aggregate]) -> str:
     )
 
 
+def _calls(aggregates: Iterable[Aggregate]) -> Mapping[str, str]:
+    return {aggregate.column: aggregate.sql for aggregate in aggregates}
+
+
 def _sums(summed: Sequence[Aggregate]) -> str:
     return ", ".join(f"sum({aggregate.column}) AS {aggregate.column}" for aggregate in summed)
 
@@ -382,8 +413,8 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, passes: 
         connection.register(name, passes.table(sql))
 
 
-def _grouped(one_pass: _Pass, numbers: _Numbers, aggregates: Sequence[Aggregate], keys: Sequence[str]) -> str:
-    """SELECT of `aggregates` for each key alone and each key with each breakdown: one pass over the fact.
+def _grouped(one_pass: _Pass, numbers: _Numbers, aggregates: Mapping[str, str], keys: Sequence[str]) -> str:
+    """SELECT of `aggregates` (SQL by name) for each key alone and each key with each breakdown: one pass over the fact.
 
     A breakdown that gives a row several modalities takes a pass of its own, in which the row stands for each of them.
     """
@@ -398,7 +429,7 @@ def _grouped(one_pass: _Pass, numbers: _Numbers, aggregates: Sequence[Aggregate]
     modality = f"CASE {modalities} ELSE 'TOTAL' END" if cuts else "'TOTAL'"
     here = ", ".join(keys)
     sets = ", ".join([f"({here})", *(f"({here}, {column})" for column in cuts.values())])
-    calls = ", ".join(f"{aggregate.sql} AS {aggregate.column}" for aggregate in aggregates)
+    calls = ", ".join(f"{sql} AS {column}" for column, sql in aggregates.items())
     selects = [
         f"""SELECT {here}, {breakdown} AS breakdown, {modality} AS name, {calls}
         FROM {_placed(one_pass, keys)} GROUP BY GROUPING SETS ({sets})""",

@@ -12,8 +12,8 @@ WITH told AS (
         CASE sorties.sexe WHEN '1' THEN 'M' WHEN '2' THEN 'F' END AS sex,
         sorties.nature_contrat AS contract,
         sorties.secteur_activite AS sector,
-        sum(coalesce(sorties.personnes_en_emploi, 0)) AS employed,
-        sum(coalesce(sorties.personnes_sans_emploi, 0)) AS not_found,
+        CAST(sum(coalesce(sorties.personnes_en_emploi, 0)) AS BIGINT) AS employed,
+        CAST(sum(coalesce(sorties.personnes_sans_emploi, 0)) AS BIGINT) AS not_found,
         -- the quarter's last day, and the months that must have passed since
         last_day(CAST(substr(sorties.trimestre_sortie, 1, 4) || '-' ||
             lpad(CAST(3 * CAST(right(sorties.trimestre_sortie, 1) AS INTEGER) AS VARCHAR), 2, '0') || '-01' AS DATE))

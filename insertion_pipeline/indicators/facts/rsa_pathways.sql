@@ -22,8 +22,12 @@ persons AS (
         max(rsa_application_date) AS applied_on,
         max(rights_opening_date) AS entered_on,
         bool_or(is_subject_to_rights_and_duties) AS has_duties,
-        max(rsa_state) AS rights_state
+        max(rsa_state) AS rights_state,
+        min(orientation_date) FILTER (
+            WHERE orientation_date <= period.last_day AND coalesce(orientation_status, 'DECIDE') = 'DECIDE'
+        ) AS first_oriented_on
     FROM rows_of_month
+    CROSS JOIN period
     GROUP BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
 ),
 orientations AS (
@@ -33,10 +37,7 @@ orientations AS (
             PARTITION BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
             ORDER BY orientation_date DESC, orientation_rank DESC NULLS LAST, orientation_type, orientation_body,
                 cer_signed_on DESC NULLS LAST, _delivery DESC
-        ) AS recency,
-        min(orientation_date) FILTER (WHERE coalesce(orientation_status, 'DECIDE') = 'DECIDE') OVER (
-            PARTITION BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
-        ) AS first_oriented_on
+        ) AS recency
     FROM rows_of_month
     CROSS JOIN period
     WHERE orientation_date <= period.last_day AND coalesce(orientation_status, 'DECIDE') = 'DECIDE'
@@ -58,7 +59,6 @@ dated AS (
         persons.*,
         orientations.orientation_type,
         orientations.orientation_date AS oriented_on,
-        orientations.first_oriented_on,
         coalesce(orientations.orientation_notified_on, orientations.orientation_date) AS notified_on,
         orientations.orientation_body,
         orientations.referent_pseudonym AS referent,
