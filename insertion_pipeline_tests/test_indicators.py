@@ -15,6 +15,7 @@ from insertion_pipeline.identity import pseudonymising
 from insertion_pipeline.indicators import building, computing, coverage
 from insertion_pipeline.indicators.additivity import ValuesDoNotAddUp, refuse_what_does_not_add_up
 from insertion_pipeline.indicators.catalogue import compile_catalogue, facts
+from insertion_pipeline.indicators.engines.spark import fact_schemas
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import InvalidDataSources, Registry, load_registry
@@ -737,6 +738,12 @@ def test_every_family_has_four_indicators_and_the_network_too(registry: Registry
     sizes = {family.family: len(family.indicators) for family in registry.indicator_families}
     assert set(sizes) == {"network", "ale", "siae", "department", "employment_service"}
     assert min(sizes.values()) >= 4
+
+
+def test_no_fact_has_integers_wider_than_a_parquet_file_keeps(lake: Lake, registry: Registry) -> None:
+    schemas = fact_schemas(lake, registry, OCTOBER)
+    assert set(schemas) == set(facts())
+    assert [field for schema in schemas.values() for field in schema if field.type == pa.decimal128(38, 0)] == []
 
 
 def test_every_fact_has_one_row_per_grain(compute: Compute) -> None:
