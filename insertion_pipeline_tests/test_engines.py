@@ -205,8 +205,7 @@ def test_facts_and_indicators_are_the_same_row_by_row(
     names = building.with_dependencies(CHOSEN)
     spark.open_pseudonymised(rows_laid, registry, OCTOBER)
     n_rows = spark.write_facts(rows_laid, registry, OCTOBER, [facts()[name] for name in names])
-    connection = rows_laid.connect()
-    try:
+    with rows_laid.connect() as connection:
         building.open_pseudonymised(connection, rows_laid, registry, OCTOBER)
         building.build_facts(connection, registry, OCTOBER, CHOSEN)
         for name in sorted(names):
@@ -218,8 +217,6 @@ def test_facts_and_indicators_are_the_same_row_by_row(
         assert n_rows["rsa_cohorts"] == 40
         assert n_rows["siae_work_months"] == 3
         assert n_rows["ale_exits"] == 2
-    finally:
-        connection.close()
     wanted = [one for one in catalogue if one.indicator.fact in CHOSEN]
     said, told = (_values(rows_laid, registry, wanted, places, passes) for passes in (None, spark))
     assert said.num_rows == 273
@@ -233,12 +230,9 @@ def _values(
     places: pa.Table,
     passes: computing.Passes | None,
 ) -> pa.Table:
-    connection = lake.connect()
-    try:
+    with lake.connect() as connection:
         for name in CHOSEN:
             rows = lake.scan(connection, [building.fact_path(lake, name, OCTOBER)])
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
         grid = grid_of(registry, ())
         return computing.values_of(connection, registry, wanted, OCTOBER, grid, places=places, passes=passes)
-    finally:
-        connection.close()
