@@ -497,6 +497,7 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
     Dagster is loaded when there is work only. The lock is held from the plan to the release.
     """
     from insertion_pipeline import screen
+    from insertion_pipeline.indicators.catalogue import compile_catalogue
     from insertion_pipeline.ingestion.receipts import as_of_now
     from insertion_pipeline.orchestration.outcomes import RunOutcome
     from insertion_pipeline.orchestration.planning import NothingDelivered, plan
@@ -517,6 +518,7 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
         if existing is not None:
             return RunOutcome(existing)
         warm_up().join()
+        compile_catalogue(registry)  # refused before anything is made, not an hour later
         lake.empty_spill()
         from insertion_pipeline.orchestration.running import run_months
 
@@ -758,13 +760,16 @@ def validate(ctx: typer.Context) -> ExitCode:
 
     from insertion_pipeline import screen
     from insertion_pipeline.indicators.catalogue import compile_catalogue
+    from insertion_pipeline.indicators.rehearsing import refuse_what_cannot_be_computed
     from insertion_pipeline.ingestion.judging import judge
     from insertion_pipeline.ingestion.statements import Statements
-    from insertion_pipeline.lake import Lake
+    from insertion_pipeline.lake import Lake, SystemClock
+    from insertion_pipeline.month import Month
 
     session = _session(ctx)
     registry = session.registry
     indicators = compile_catalogue(registry)
+    refuse_what_cannot_be_computed(registry, Month.of(SystemClock().now().date()))
     deposits = [(listing.parent, row) for listing in _samples(registry) for row in _rows_of(listing)]
     refused = []
     with tempfile.TemporaryDirectory() as elsewhere:  # judging spills; it is not a reason to make a home

@@ -3,13 +3,18 @@
 Belongs here: refusing everything else before it reaches an engine. Does not belong here: running it, knowing which
 columns there are.
 
-A contract is data that a partner's correspondent may write: its expressions cannot read a table, a file, the clock or
-the environment, nor look at another row.
+A contract or a catalogue is data that a correspondent may write: its expressions cannot read a table, a file, the
+clock or the environment, nor look at another row.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expr
 
 #: What an expression may call, as sqlglot names it; `SIRET_HOLDS` is the contracts' own.
 _FUNCTIONS = frozenset(
@@ -42,7 +47,15 @@ def columns_of(expression: str) -> frozenset[str]:
         raise ForbiddenExpression("not one expression")
     if not isinstance(tree, exp.Condition | exp.Func | exp.Between | exp.DPipe):
         raise ForbiddenExpression(f"{tree.key.upper()} is not an expression over a row")
-    for node in tree.walk():
+    refuse_beyond_the_row(tree.walk())
+    return frozenset(column.name for column in tree.find_all(exp.Column))
+
+
+def refuse_beyond_the_row(nodes: Iterable[Expr]) -> None:
+    """Raise `ForbiddenExpression` for the first node that reads anything beside the columns of its own row."""
+    from sqlglot import exp
+
+    for node in nodes:
         if isinstance(node, exp.Query | exp.Exists | exp.Table):
             raise ForbiddenExpression("it reads another table")
         if isinstance(node, exp.Window | exp.AggFunc):
@@ -55,4 +68,3 @@ def columns_of(expression: str) -> frozenset[str]:
             name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).upper()
             if name not in _FUNCTIONS:
                 raise ForbiddenExpression(f"{name} may not be called")
-    return frozenset(column.name for column in tree.find_all(exp.Column))

@@ -416,7 +416,7 @@ class Indicator(_Declared):
         " `code@year` every month of the year so far.",
     )
     threshold: int = Field(default=5, ge=1)
-    minimum_denominator: int = 30
+    minimum_denominator: int = Field(default=30, ge=1)
     sensitivity: Literal["ordinary", "sensitive"] = "ordinary"
     sources: tuple[str, ...]
     requires_one_of: tuple[tuple[str, ...], ...] = Field(
@@ -440,7 +440,9 @@ class Indicator(_Declared):
     reference: str = ""
     status_of_definition: Literal["found", "practice", "to_be_confirmed"] = "practice"
     parameters: Mapping[str, float | int | str] = {}
-    series_breaks: Mapping[str, str] = Field(default={}, description="Month to what changed.")
+    series_breaks: Mapping[Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")], str] = Field(
+        default={}, description="Month to what changed."
+    )
     valid_from: MonthText
     aliases: tuple[str, ...] = ()
 
@@ -460,7 +462,7 @@ class IndicatorFamily(_Declared):
 
     family: str
     title: str
-    breakdowns: Mapping[str, Breakdown] = {}
+    breakdowns: Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Breakdown] = {}
     indicators: tuple[Indicator, ...]
 
 
@@ -635,22 +637,48 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} written twice, line {line}")
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} written twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _declared(kind: type[_T], path: Path) -> _T:
+    text = path.read_text(encoding="utf-8")
     try:
-        declared: _T = _parsed(kind, path.read_text(encoding="utf-8"))
+        declared: _T = _parsed(kind, text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InvalidDataSources(f"{path}{line}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InvalidDataSources(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidDataSources(f"{path}: {where}: {first['msg']}") from error
+        line = f", line {_line_of(text, first['loc'])}"
+        raise InvalidDataSources(f"{path}{line}: {where}: {first['msg']}") from error
     return declared
+
+
+def _line_of(text: str, location: Iterable[int | str]) -> int:
+    """The line (1-based) of what stands at `location` in a YAML text, or of the nearest thing around it."""
+    node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    if node is None:  # an empty file
+        return 1
+    line = node.start_mark.line
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            own = {key.value: (key, value) for key, value in node.value}
+            if str(part) not in own:  # missing, or inherited from another entry
+                break
+            key, node = own[str(part)]
+            line = key.start_mark.line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        else:
+            break
+    return int(line) + 1
 
 
 @functools.lru_cache(maxsize=64)

@@ -490,7 +490,8 @@ def show_provenance(explained: Explained) -> None:
     )
     words = {
         "definition": "Définition", "numerator": "Numérateur", "denominator": "Dénominateur",
-        "exclusions": "Exclusions", "reference": "Référence", "parameters": "Paramètres",
+        "exclusions": "Exclusions", "reference": "Référence", "status": "Définition établie par",
+        "parameters": "Paramètres",
         "series_breaks": "Ruptures de série",
     }  # fmt: skip
     for name, word in words.items():

@@ -73,6 +73,31 @@ def test_absence_from_a_list_is_never_employment(compute: Compute) -> None:
     assert cell["error"] == pytest.approx(0.036)
 
 
+def test_what_becomes_of_workers_is_told_after_six_and_twelve_months_too(compute: Compute) -> None:
+    codes = (
+        "ale_devenir_6_mois", "ale_part_tremplin_6_mois", "ale_devenir_12_mois", "ale_part_tremplin_12_mois",
+    )  # fmt: skip
+    network = compute(
+        *codes,
+        ale_activity__prestations=[
+            work("anne", 10, _month="2026-04"), work("bill", 10, _month="2026-04"), work("carl", 9, _month="2026-04"),
+            work("dora", 10, _month="2026-05"),  # five months ago: in neither
+            work("emil", 10, _month="2025-10"), work("fay", 10, _month="2025-10"), work("fay", 10),
+        ],
+        forem_jobseekers__demandeurs=[
+            {"person": "anne", "date_cessation": day(6, 1), "motif_cessation": "Mise à l'emploi", "_month": "2026-06"},
+            {"person": "bill", "date_cessation": day(6, 1), "motif_cessation": "Formation", "_month": "2026-06"},
+            {"person": "emil", "categorie": "DEDA"},
+        ],
+    )  # fmt: skip
+    six = [network.count("ale_devenir_6_mois", "BE", one) for one in ("EMPLOI_OBSERVE", "FORMATION", "INCONNU")]
+    assert six == [1, 1, 1]  # nobody says anything of carl: unknown, not employed
+    assert network.terms("ale_part_tremplin_6_mois", "BE") == (2, 3)
+    twelve = [network.count("ale_devenir_12_mois", "BE", one) for one in ("INSCRIT", "TOUJOURS_ALE", "EMPLOI_OBSERVE")]
+    assert twelve == [1, 1, 0]
+    assert network.terms("ale_part_tremplin_12_mois", "BE") == (0, 2)
+
+
 def test_an_exit_is_four_months_without_hours_holidays_aside(compute: Compute) -> None:
     network = compute(
         "ale_sorties",
@@ -235,16 +260,20 @@ def test_a_contract_that_ended_is_not_in_force(compute: Compute) -> None:
 
 def test_the_contract_clock_starts_at_the_notification_and_again_with_a_new_orientation(compute: Compute) -> None:
     september = {"orientation_date": day(9, 1), "orientation_notified_on": day(9, 10)}
+    august = {"orientation_date": day(8, 1), "orientation_notified_on": day(8, 10)}
     network = compute(
-        "rsa_part_contrat_mois_notification",
+        "rsa_part_contrat_mois_notification", "rsa_part_contrat_deux_mois",
         department_pathways__parcours=[
             pathway("anne", cer_signed_on=day(10, 10), **september),  # one month, from date to date
             pathway("bill", cer_signed_on=day(10, 11), **september),
             pathway("carl", orientation_date=day(3, 1), cer_signed_on=day(3, 9)), pathway("carl", **september),
             pathway("dora", **september),
+            pathway("emil", cer_signed_on=day(10, 9), **august), pathway("fay", cer_signed_on=day(10, 10), **august),
+            pathway("gus", **august),
         ],
     )  # fmt: skip
     assert network.terms("rsa_part_contrat_mois_notification", COUNCIL) == (1, 4)
+    assert network.terms("rsa_part_contrat_deux_mois", COUNCIL) == (1, 3)  # two months exactly are not « moins de »
 
 
 def test_only_changes_across_the_employment_service_are_reorientations(compute: Compute) -> None:
@@ -290,6 +319,23 @@ def test_a_median_with_those_who_wait_is_kaplan_and_meiers(compute: Compute) -> 
     assert cell is not None
     # 24 entered, the twelfth was oriented on day 12; the mean of the oriented, 8 days, forgets the nine who wait
     assert (cell["value"], cell["status"], cell["contributors"]) == (12, "published", 24)
+
+
+def test_the_median_to_a_contract_starts_at_the_orientation(compute: Compute) -> None:
+    oriented = {"rights_opening_date": day(1, 5), "orientation_date": day(4, 1)}
+    rows = [listed(f"p{rank}", cer_signed_on=day(4, 1 + rank), **oriented) for rank in range(1, 13)]  # 1 to 12 days
+    rows += [listed(f"w{rank}", **oriented) for rank in range(10)]
+    rows += [listed("early", cer_signed_on=day(3, 1), **oriented)]  # an earlier contract: still waits
+    rows += [listed("late", orientation_date=day(5, 1), cer_signed_on=day(5, 2))]  # another cohort
+    cell = compute("rsa_delai_median_contrat", department_list__beneficiaires=rows).cell(
+        "rsa_delai_median_contrat", COUNCIL
+    )
+    assert cell is not None
+    assert (cell["value"], cell["status"], cell["contributors"]) == (
+        12,
+        "published",
+        23,
+    )  # 12 of 23 have signed by then
 
 
 def test_a_median_that_most_still_wait_for_is_not_available(compute: Compute) -> None:
@@ -385,13 +431,20 @@ def test_beneficiaries_are_told_by_payer(compute: Compute) -> None:
 
 
 def test_a_structure_of_two_networks_counts_once_in_all_and_once_in_each(compute: Compute) -> None:
-    network = compute("siae_structures", "siae_etp_conventionnes", "siae_etp_non_utilises", **siae(
-        statements=[statement("anne", 182)], amendments=[amendment(), amendment(2, kind="AI_DC", posts=1.0)]
-    ))  # fmt: skip
+    network = compute(
+        "siae_structures", "siae_etp_conventionnes", "siae_etp_non_utilises", "siae_etp_realises_reseaux",
+        **siae([statement("anne", 182)], amendments=[amendment(), amendment(2, kind="AI_DC", posts=1.0)]),
+    )  # fmt: skip
     assert network.count("siae_structures", ARDENNES) == 1  # two annexes, one structure
     assert network.count("siae_structures", GRAND_EST, "emmaus") == 1
     assert network.count("siae_structures", GRAND_EST, "federation_entreprises_insertion") == 1
     assert network.count("siae_etp_conventionnes", GRAND_EST, "emmaus") == 5
+    assert network.count("siae_etp_realises_reseaux", GRAND_EST) == pytest.approx(1.2)
+    both = [
+        network.count("siae_etp_realises_reseaux", GRAND_EST, one)
+        for one in ("emmaus", "federation_entreprises_insertion", "coorace")
+    ]
+    assert both == [pytest.approx(1.2), pytest.approx(1.2), 0]  # in each network, once in all
     assert network.count("siae_etp_non_utilises", ARDENNES) == pytest.approx(3.8)  # 4 - 1.2, and 1 unused
 
 
@@ -473,7 +526,18 @@ def test_a_recruitment_is_the_first_contract_of_a_chain_with_hours(compute: Comp
 def test_the_year_so_far_is_hours_over_a_full_year(compute: Compute) -> None:
     rows = siae(statements=[statement("anne", 91, f"2026-{month:02d}") for month in (1, 5, 10)] +
                 [statement("anne", 91, "2025-12")])  # fmt: skip
-    assert compute("siae_etp_realises_cumul", **rows).count("siae_etp_realises_cumul", ARDENNES) == pytest.approx(0.15)
+    rows["fluxiae__etat_mensuel_indiv"] = [
+        *rows["fluxiae__etat_mensuel_indiv"],
+        statement("bill", 0.5, "2026-02", emi_pph_id=2, emi_ctr_id=2),  # half an hour is not work
+        statement("carl", 91, "2025-11", emi_pph_id=3, emi_ctr_id=3),  # last year
+        statement("dora", 91, "2026-03", emi_pph_id=4, emi_ctr_id=4),
+        statement("dora", 0, "2026-04", emi_pph_id=5, emi_ctr_id=5),
+    ]
+    network = compute("siae_etp_realises_cumul", "siae_salaries_annee", **rows)
+    assert network.count("siae_etp_realises_cumul", ARDENNES) == pytest.approx(
+        0.200275
+    )  # 364.5 hours of 1 820, row by row
+    assert network.count("siae_salaries_annee", ARDENNES) == 2  # anne in three months is one person, and dora
 
 
 def test_the_profile_is_the_contracts_and_education_is_joined_by_its_own_code(compute: Compute) -> None:
@@ -501,6 +565,28 @@ def test_an_objective_is_reached_by_an_annex_on_its_own_exits(compute: Compute) 
     assert network.terms("siae_part_objectif_atteint", ARDENNES) == (1, 2)  # ACI 50 % under 60 %; AI 100 %
     assert network.terms("siae_taux_sorties_dynamiques_avec_objectif", ARDENNES) == (2, 3)
     assert network.terms("siae_part_passages_siae", ARDENNES) == (0, 3)
+
+
+def test_the_network_counts_the_last_exit_of_a_person_and_passages_apart(compute: Compute) -> None:
+    codes = ("siae_sorties_observees", "siae_taux_sorties_dynamiques", "siae_sorties_reseau",
+             "siae_taux_sorties_dynamiques_reseau", "siae_part_passages_siae")  # fmt: skip
+    rows = exits(
+        ("anne", "ACI", 100, 101, day(1, 5), day(6, 30)), ("anne", "AI", 200, 104, day(7, 1), day(9, 25)),
+        ("bill", "ACI", 100, 101, day(1, 5), day(6, 30)), ("bill", "AI", 20, 101, day(7, 1), day(9, 25)),  # 20 hours
+        ("carl", "ACI", 100, 102, day(1, 5), day(9, 25)),
+        ("dora", "ACI", 100, 103, day(1, 5), day(9, 25)),  # works in another structure in October
+    )  # fmt: skip
+    rows["siae_monthly__salaries"] = [
+        {"person": "dora", "siret": "10009009100016", "annexe_numero": "ACI008260019A0M0", "heures_travaillees": 90.0}
+    ]
+    network = compute(*codes, **rows)
+    # one exit per person and annex: anne twice, bill once (his 20 hours do not count), carl, dora
+    assert network.terms("siae_taux_sorties_dynamiques", ARDENNES) == (4, 5)
+    # one exit per person, the last that counts: anne's is not dynamic, bill's is that of June; dora has not left
+    assert network.count("siae_sorties_reseau", ARDENNES) == 3
+    assert network.count("siae_sorties_reseau", ARDENNES, "EMPLOI_DURABLE") == 1
+    assert network.terms("siae_taux_sorties_dynamiques_reseau", ARDENNES) == (2, 3)
+    assert network.terms("siae_part_passages_siae", ARDENNES) == (1, 4)
 
 
 def test_trainings_and_immersions_are_what_structures_say(compute: Compute) -> None:
@@ -584,13 +670,21 @@ def test_passes_and_posts_are_those_of_the_end_of_the_month(compute: Compute) ->
 def test_employment_after_an_exit_is_the_newest_quarter_old_enough(compute: Compute) -> None:
     cell = {"type_siae": "ACI", "zone_emploi": "4401", "sexe": "2", "mois_apres_sortie": 6}
     network = compute(
-        "siae_part_emploi_6_mois",
+        "siae_part_emploi_3_mois", "siae_part_emploi_6_mois", "siae_part_emploi_12_mois",
         dsn_outcomes__sorties=[
             cell | {"trimestre_sortie": "2026-T1", "personnes_en_emploi": 45, "personnes_sans_emploi": 55},
             cell | {"trimestre_sortie": "2025-T4", "personnes_en_emploi": 90, "personnes_sans_emploi": 10},
             cell | {"trimestre_sortie": "2026-T2", "personnes_en_emploi": 9, "personnes_sans_emploi": 1},  # too recent
+            cell | {"trimestre_sortie": "2026-T2", "mois_apres_sortie": 3, "personnes_en_emploi": 30,
+                    "personnes_sans_emploi": 50},
+            cell | {"trimestre_sortie": "2025-T3", "mois_apres_sortie": 12, "personnes_en_emploi": 52,
+                    "personnes_sans_emploi": 28},
+            cell | {"trimestre_sortie": "2025-T4", "mois_apres_sortie": 12, "personnes_en_emploi": 70,
+                    "personnes_sans_emploi": 1},  # twelve months end in December
         ],
-    )
+    )  # fmt: skip
+    assert network.terms("siae_part_emploi_3_mois", "FR") == (30, 80)
+    assert network.terms("siae_part_emploi_12_mois", "FR") == (52, 80)
     assert network.terms("siae_part_emploi_6_mois", "FR") == (45, 100)
     assert network.terms("siae_part_emploi_6_mois", "FR-ZE-4401") == (45, 100)
 
@@ -689,9 +783,10 @@ def test_a_caseload_is_a_distribution_over_referents_of_a_council(compute: Compu
 def test_advisers_of_two_countries_stand_side_by_side(compute: Compute) -> None:
     network = compute(
         "reseau_charge_mediane_service_emploi",
+        "reseau_part_conseillers_charges_service_emploi",
         ft_spie__demandeurs=[
             {"person": f"{adviser}{number}", "referent_pseudonym": adviser, "categorie_inscription": "1"}
-            for adviser, count in (("a", 4), ("b", 5), ("c", 6), ("d", 7), ("e", 8))
+            for adviser, count in (("a", 4), ("b", 5), ("c", 6), ("d", 50), ("e", 51))
             for number in range(count)
         ],
         forem_jobseekers__demandeurs=[
@@ -700,6 +795,9 @@ def test_advisers_of_two_countries_stand_side_by_side(compute: Compute) -> None:
     )
     assert network.terms("reseau_charge_mediane_service_emploi", "FR") == (6, None)
     assert network.terms("reseau_charge_mediane_service_emploi", "BE") == (None, None)  # one adviser is no distribution
+    # fifty are not more than fifty; the adviser of the other country is in neither term
+    assert network.terms("reseau_part_conseillers_charges_service_emploi", "FR") == (1, 5)
+    assert network.terms("reseau_part_conseillers_charges_service_emploi", "BE") == (1, 1)
 
 
 def test_an_earlier_registration_is_told_apart_from_none(compute: Compute) -> None:
@@ -714,5 +812,16 @@ def test_an_earlier_registration_is_told_apart_from_none(compute: Compute) -> No
 
 def test_rejected_lines_are_a_share_of_the_lines_that_speak(compute: Compute) -> None:
     account = {"space": "fr", "partner": "dep-08", "source": "department_list", "lines": 103}
-    network = compute("reseau_part_lignes_rejetees", accounts=[account | {"accepted": 98, "rejected": 2}])
-    assert network.terms("reseau_part_lignes_rejetees", "FR") == (2, 100)
+    account |= {"accepted": 98, "rejected": 2}
+    flow_of_payers = account | {"source": "cnaf_vrsb0801", "accepted": 300, "rejected": 0}
+    network = compute(
+        "reseau_part_lignes_rejetees", "reseau_part_identites_incertaines",
+        accounts=[
+            account | {"records": 95, "uncertain_records": 3},
+            account | {"lines": 10, "accepted": 10, "rejected": 0},  # a second file: its records are told once
+            flow_of_payers | {"records": 250, "uncertain_records": 9},
+            flow_of_payers | {"source": "fluxiae"},  # no record of a person
+        ],
+    )  # fmt: skip
+    assert network.terms("reseau_part_lignes_rejetees", "FR") == (2, 710)
+    assert network.terms("reseau_part_identites_incertaines", "FR") == (12, 345)

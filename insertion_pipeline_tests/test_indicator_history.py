@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -54,7 +57,8 @@ def test_an_explanation_says_rules_and_no_number(registry: Registry) -> None:
     with in_memory() as connection:
         found = provenance.explain(connection, registry, DELIVERIES, "siae_taux_sorties_dynamiques", ARDENNES, OCTOBER)
     assert found.rules["exclusions"].startswith("Retraits")
-    assert "minimum_stay_months = 2.65 mois (practice)" in found.rules["parameters"]
+    assert "minimum_stay_months = 2.65 mois (pratique observée)" in found.rules["parameters"]
+    assert found.rules["status"] == "pratique observée"
     assert {"siae_exits", "siae_hours", "siae_annexes"} <= set(found.facts)
     assert not any(isinstance(value, int | float) for value in vars(found).values())
 
@@ -194,25 +198,21 @@ def test_every_indicator_and_modality_is_told_in_french(registry: Registry) -> N
             assert cut.label and cut.modalities, indicator.code  # noqa: PT018
 
 
-def test_every_indicator_in_use_has_its_code(registry: Registry) -> None:
-    """The twenty-eight that the network's steering tools share, and the variants that are never one number."""
-    shared = (
-        "reseau_personnes_accompagnees reseau_part_deux_familles rsa_entrees siae_recrutements siae_etp_realises "
-        "siae_etp_realises_cumul siae_etp_conventionnes siae_taux_realisation siae_taux_realisation_plafonne "
-        "siae_salaries siae_salaries_rqth siae_sorties_observees siae_taux_sorties_dynamiques "
-        "siae_taux_sorties_emploi_durable siae_taux_sorties_emploi_transition siae_taux_sorties_positives "
-        "siae_objectif_sorties_dynamiques siae_taux_sorties_dynamiques_avec_objectif siae_part_objectif_atteint "
-        "siae_duree_parcours_moyenne siae_duree_parcours_mediane siae_part_structures_sans_saisie "
-        "siae_part_embauche_30j siae_delai_candidature_embauche rsa_sdd_versable rsa_sdd_ouvert rsa_part_orientes "
-        "rsa_orientes_decides rsa_part_venus_orientation rsa_delai_moyen_orientation_demande "
-        "rsa_entrees_delai_orientation rsa_part_orientes_42j rsa_part_orientes_45j rsa_part_rdv_orientation_45j "
-        "rsa_part_accompagnes_30j rsa_taux_absence_rdv rsa_taux_absence_rdv_hors_annulations_service "
-        "rsa_taux_autonomie rsa_contrats_en_cours rsa_part_contrat_deux_mois rsa_part_contrats_valides "
-        "rsa_reorientations emploi_inscrits_fr emploi_inscrits_categories emploi_dei_be emploi_part_frein "
-        "emploi_part_frein_diagnostic ale_travailleurs_actifs ale_heures_prestees ale_heures_moyennes "
-        "ale_depassements_45h ale_depassements_70h ale_depassements_150h ale_depassements_630h "
-        "ale_heures_utilisateur_activite reseau_part_lignes_rejetees siae_part_freins_accompagnes siae_recettes "
-        "siae_part_annexes_saisie_en_retard "
-        "reseau_charge_mediane_departement reseau_part_referents_charges_departement"
-    )
-    assert not set(shared.split()) - registry.indicators.keys()
+def test_every_indicator_has_a_count_made_by_hand(registry: Registry) -> None:
+    """Each code stands in a test that computes it from rows given one by one, and asserts."""
+    told: set[str] = set()
+    for path in sorted(Path(__file__).parent.glob("test_indicator*.py")):
+        for test in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(test, ast.FunctionDef) and "compute" in {one.arg for one in test.args.args}:
+                parts = list(ast.walk(test))
+                if any(isinstance(part, ast.Assert) for part in parts):
+                    told |= {str(part.value) for part in parts if isinstance(part, ast.Constant)}
+    assert registry.indicators.keys() - told == set()
+
+
+def test_the_page_of_indicators_names_the_whole_catalogue_and_the_twenty_eight_items(registry: Registry) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "indicators.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`((?:ale|emploi|reseau|rsa|siae)_[a-z0-9_]+)`", page))
+    items = re.findall(r"^\| (\d+) \| .+ \| `.+` \|$", page, re.MULTILINE)
+    assert items == [str(number) for number in range(1, 29)]
+    assert told == registry.indicators.keys()

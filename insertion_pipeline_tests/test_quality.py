@@ -65,13 +65,13 @@ def monthly(
         connection.execute(SQL_MACROS)
         rows = [
             {"record_id": record, "source": source, "partner": partner, "nir": number, "person_space": "fr",
-             "birth_date": "1985-03-07", "first_names": "X", "sex": "2", "postal_code": "08000"}
+             "birth_date": "1985-03-07", "first_names": "X", "sex": "2", "postal_code": "08000", "month": month}
             for record, source, partner, number, _ in sightings
         ]  # fmt: skip
-        schema = pa.schema([*PERSON_SCHEMA, ("source", pa.string())])
+        schema = pa.schema([*PERSON_SCHEMA, ("source", pa.string()), ("month", pa.string())])
         connection.register("sightings", pa.Table.from_pylist(rows, schema=schema))
         linked = [
-            {"record_id": record, "person_id": person, "match_method": "scored", "needs_review": False}
+            {"record_id": record, "person_id": person, "match_method": "scored", "needs_review": record == "c"}
             for record, *_, person in sightings
         ]
         connection.register("linked", pa.Table.from_pylist(linked))

@@ -48,6 +48,18 @@ MISSES_SCHEMA = pa.schema(
     ]
 )
 
+#: One row per partner, source and month told: records, and those that a pair to review keeps uncertain.
+DOUBTS_SCHEMA = pa.schema(
+    [
+        ("space", pa.string()),
+        ("partner", pa.string()),
+        ("source", pa.string()),
+        ("month", pa.string()),
+        ("records", pa.int64()),
+        ("uncertain_records", pa.int64()),
+    ]
+)
+
 #: Traits whose absence makes a record harder to recognise, and what says that they are there.
 _TRAITS: Final[Mapping[str, str]] = {
     "number": "number IS NOT NULL",
@@ -155,7 +167,8 @@ class MonthlyQuality:
 
     `by_partner` and `by_missing`: rows of (name, records, share linked with another record, share to review), and by
     partner the share without a number. `weights`: pairs by state and band of weight. `crowded`: rule or identifier to
-    the size of its greatest key that made no pairs. `measured`: the model's quality on simulated truth.
+    the size of its greatest key that made no pairs. `measured`: the model's quality on simulated truth. `doubts`:
+    `DOUBTS_SCHEMA`, which indicators count and no page shows.
     """
 
     month: str
@@ -176,10 +189,11 @@ class MonthlyQuality:
     drift: float | None = None
     crowded: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, int | float] = field(default_factory=dict)
+    doubts: pa.Table = field(default_factory=DOUBTS_SCHEMA.empty_table)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored beside the page, for the next month to compare with."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "doubts"}
 
     def metadata(self) -> dict[str, int | float]:
         """The figures that an operator watches, flat."""
@@ -227,6 +241,13 @@ _GROUPED = """
 SELECT {by} AS name, count(*) AS records, avg(is_known_elsewhere::INTEGER) AS share_known_elsewhere,
     avg(needs_review::INTEGER) AS share_to_review, avg((NOT has_number)::INTEGER) AS share_without_number
 FROM described GROUP BY ALL ORDER BY records DESC, name
+"""
+_DOUBTS = """
+SELECT $space AS space, partner, source, month,
+    count(*) AS records, count(*) FILTER (linked.needs_review) AS uncertain_records
+FROM (SELECT DISTINCT record_id, partner, source, month FROM sightings WHERE person_space = $space)
+JOIN linked USING (record_id)
+GROUP BY ALL ORDER BY ALL
 """
 _BETWEEN = """
 WITH known AS (
@@ -294,6 +315,7 @@ def of_month(
         drift=_drift(weights, before["weights"]) if before else None,
         crowded=crowded or {},
         measured=measured.evaluation,
+        doubts=connection.sql(_DOUBTS, params={"space": space}).to_arrow_table().cast(DOUBTS_SCHEMA),
     )
     connection.unregister("weighed_pairs")
     return quality
@@ -349,6 +371,11 @@ def misses_file(lake: Lake) -> ParquetFile:
     return ParquetFile(lake.open_area / "linkage" / "false_non_matches.parquet")
 
 
+def doubts_file(lake: Lake) -> ParquetFile:
+    """How many records of each partner, source and month are uncertain, which indicators count."""
+    return ParquetFile(lake.open_area / "linkage" / "uncertain_records.parquet")
+
+
 def folder(lake: Lake) -> Path:
     """The monthly reports, one page and one file of figures a month."""
     return lake.home / "quality"
@@ -361,8 +388,10 @@ def before(lake: Lake, space: str, month: str) -> Mapping[str, Any] | None:
 
 
 def keep(lake: Lake, spaces: list[MonthlyQuality]) -> None:
-    """Write the figures of the month, and the misses where indicators read them."""
+    """Write the figures of the month, and the misses and doubts where indicators read them."""
     rows = [row for one in spaces for row in one.misses]
     lake.write_parquet(misses_file(lake).path, pa.Table.from_pylist(rows, schema=MISSES_SCHEMA))
+    doubts = pa.concat_tables([DOUBTS_SCHEMA.empty_table(), *(one.doubts for one in spaces)])
+    lake.write_parquet(doubts_file(lake).path, doubts)
     for one in spaces:
         write_json(folder(lake) / f"{one.month}.{one.space}.json", one.to_json())

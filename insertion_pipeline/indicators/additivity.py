@@ -1,7 +1,7 @@
 """What must add up, does: the blocking check on values before protection.
 
-Belongs here: parts against wholes, along breakdowns and along nested territories. Does not belong here: hiding what
-adds up (`disclosure`).
+Belongs here: parts against wholes, along breakdowns and along nested territories. Does not belong here: the bounds of
+what is recounted, parts that are missing (`bounding`), hiding what adds up (`disclosure`).
 
 An additive breakdown's parts sum to the whole. Any other one only bounds it: the largest part, the union, the sum.
 Territories bound the ones that they lie in, and each level adds up to its country.
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline.indicators.bounding import what_is_out_of_bounds
 from insertion_pipeline.indicators.catalogue import CompiledIndicator, compile_catalogue
 from insertion_pipeline.indicators.territories import NESTED, UNKNOWN, rollup
 from insertion_pipeline.lake import in_memory
@@ -60,7 +61,8 @@ def _what_does_not_add_up(
 ) -> list[str]:
     for name, table in _numbered(values).items():
         connection.register(name, table)
-    return [*_breakdowns(connection, catalogue), *_hierarchies(connection, catalogue)]
+    found = [*_breakdowns(connection, catalogue), *_hierarchies(connection, catalogue)]
+    return list(dict.fromkeys([*found, *what_is_out_of_bounds(connection, values, catalogue)]))
 
 
 def _numbered(values: pa.Table) -> Mapping[str, pa.Table]:

@@ -33,6 +33,11 @@ MONTHS_FOLLOWED = 12
 #: A fact of more rows is read again from its file: the connection keeps no copy.
 _ROWS_KEPT_IN_MEMORY = 200_000
 
+#: How far a definition is established, as readers are told.
+STATUSES: Mapping[str, str] = {
+    "found": "texte trouvé", "practice": "pratique observée", "to_be_confirmed": "à confirmer",
+}  # fmt: skip
+
 #: What every row about a person is completed with.
 PERSON_BANDS = """
     CASE person_sex WHEN '1' THEN 'M' WHEN '2' THEN 'F' END AS sex,
@@ -139,9 +144,10 @@ _PARAMETER = re.compile(r"\bparameters\.([a-z_]+)")
 
 
 def parameters_told(registry: Registry, indicator: Indicator, month: Month) -> str:
-    """The parameters of an indicator and of its fact as readers are told them: name = value, unit, and whose it is.
+    """The parameters of an indicator and of its fact as readers are told them: name = value, unit, how established.
 
-    A parameter of the fact has a status (`found`, `practice`, `to_be_confirmed`): none is presented as official.
+    A parameter of the fact has a status of its own, one of the indicator that of its definition: none is presented as
+    official.
     """
     read = {
         name
@@ -149,11 +155,13 @@ def parameters_told(registry: Registry, indicator: Indicator, month: Month) -> s
         for name in _PARAMETER.findall(facts()[fact].sql)
     }
     of_fact = [
-        f"{row['code']} = {row['value']} {row['unit']} ({row['status']})"
+        f"{row['code']} = {row['value']} {row['unit']} ({STATUSES[row['status']]})"
         for row in registry.nomenclature("indicator_parameters").records(month)
         if row["code"] in read
     ]
-    return " ; ".join([*(f"{name} = {value}" for name, value in sorted(indicator.parameters.items())), *of_fact])
+    status = STATUSES[indicator.status_of_definition]
+    own = [f"{name} = {value} ({status})" for name, value in sorted(indicator.parameters.items())]
+    return " ; ".join([*own, *of_fact])
 
 
 # -- what facts read ---------------------------------------------------------------------------------------------
@@ -262,13 +270,20 @@ ACCOUNTS_SCHEMA = pa.schema(
         ("lines", pa.int64()),
         ("accepted", pa.int64()),
         ("rejected", pa.int64()),
+        ("records", pa.int64()),
+        ("uncertain_records", pa.int64()),
     ]
 )
 
 
 def delivered_accounts(lake: Lake, registry: Registry, month: Month) -> pa.Table:
-    """The relation `delivered_accounts`: where the lines of the deliveries made for the month went."""
+    """The relation `delivered_accounts`: where the lines of the deliveries made for the month went.
+
+    `records`, `uncertain_records`: of the partner, source and month, those whose person is known, and among them those
+    that a pair to review keeps uncertain; null where no record speaks of a person.
+    """
     everything = deliveries.receipts(lake)
+    doubts = _doubts(lake, month)
     rows = [
         {
             "space": registry.partners[receipt.partner].space,
@@ -278,8 +293,25 @@ def delivered_accounts(lake: Lake, registry: Registry, month: Month) -> pa.Table
             "accepted": receipt.account.accepted,
             "rejected": receipt.account.rejected,
         }
+        # of several deliveries of one partner and source, one carries the records of all
+        | doubts.pop((receipt.partner, source.name), {})
         for source in registry.sources.values()
         for receipt in deliveries.effective(everything, source, month)
         if receipt.month == month and receipt.partner in registry.partners
     ]
     return pa.Table.from_pylist(rows, schema=ACCOUNTS_SCHEMA)
+
+
+def _doubts(lake: Lake, month: Month) -> dict[tuple[str, str], dict[str, int]]:
+    """By partner and source: records of the month, and uncertain ones; empty before anybody was linked."""
+    from insertion_pipeline.identity.quality import doubts_file  # drags the linkage in
+
+    file = doubts_file(lake)
+    if not file.path.exists():
+        return {}
+    rows = lake.read_parquet(file).to_pylist()
+    return {
+        (row["partner"], row["source"]): {name: row[name] for name in ("records", "uncertain_records")}
+        for row in rows
+        if row["month"] == str(month)
+    }

@@ -1,7 +1,8 @@
 """The catalogue, checked and cut into the aggregates that the engine computes.
 
-Belongs here: what a fact promises (its columns and grain), what an indicator's expressions may say, refusing the rest
-with file and line. Does not belong here: running anything (`computing`), the YAML types (`registry`).
+Belongs here: what a fact promises (its columns and grain), what an indicator may declare of it, refusing the rest with
+file and line. Does not belong here: what SQL a formula may hold (`formulas`), running anything (`computing`), the YAML
+types (`registry`).
 
 An expression is an SQL aggregate over one fact. It is taken apart into its aggregate calls: counts and sums are
 computed once per place and added up along the hierarchies; distinct counts and quantiles are recounted at each level.
@@ -11,23 +12,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlglot
 import yaml
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.simplify import simplify
 
+from insertion_pipeline.expressions import ForbiddenExpression
+from insertion_pipeline.indicators import formulas
 from insertion_pipeline.indicators.coverage import known_column
+from insertion_pipeline.indicators.formulas import DIALECT
+from insertion_pipeline.indicators.territories import LEVELS
 from insertion_pipeline.registry import Breakdown, Indicator, InvalidDataSources, Registry, lines_of_indicator
 
 FACTS_FOLDER = Path(__file__).parent / "facts"
-DIALECT = "duckdb"
 
 #: The column of a fact that holds the place, for each axis.
 AXIS_COLUMNS: Mapping[str, str] = {
@@ -98,7 +101,7 @@ class CompiledIndicator:
     denominator: str | None
     contributors: str
     error: str | None
-    adds_up: bool  # numerator and denominator are counts and sums of rows, not distinct counts
+    adds_up: bool  # numerator and denominator are counts and sums of rows, not distinct counts, and sums of these
 
     def is_additive(self, breakdown: str) -> bool:
         """Whether the parts of a breakdown sum to the whole: rows of one modality, or a distinct count declared so."""
@@ -107,7 +110,7 @@ class CompiledIndicator:
 
 
 class _Refused(ValueError):
-    """An expression says something that the catalogue does not allow."""
+    """An indicator declares something that the catalogue does not allow."""
 
 
 @functools.cache
@@ -159,35 +162,34 @@ def compile_catalogue(
     `measured`: the share of false non-matches of pairs of sources, which takes the place of the parameter declared.
     The catalogue of a folder that has not changed is compiled once in a process, whatever months ask for it at once.
     """
-    key = (registry.folder, registry.digest, tuple(sorted((measured or {}).items())))
+    key = (registry.folder, registry.digest)
     with _COMPILING:
         if key not in _COMPILED:
             breakdowns = _breakdowns(registry)
+            families = registry.indicator_families
             _COMPILED[key] = tuple(
-                _compile(
-                    _with_measured_error(indicator, measured or {}),
-                    registry,
-                    breakdowns,
-                    registry.folder / "indicators" / f"{family.family}.yaml",
-                )
-                for family in registry.indicator_families
-                for indicator in family.indicators
+                _compile(one, registry, breakdowns) for family in families for one in family.indicators
             )
-        return _COMPILED[key]
+        compiled = _COMPILED[key]
+    return tuple(_with_measured_error(one, registry, measured) for one in compiled) if measured else compiled
 
 
-_COMPILED: dict[tuple[object, ...], tuple[CompiledIndicator, ...]] = {}
+_COMPILED: dict[tuple[Path, str], tuple[CompiledIndicator, ...]] = {}
 _COMPILING = threading.Lock()
 
 
-def _with_measured_error(indicator: Indicator, measured: Mapping[tuple[str, str], float]) -> Indicator:
+def _with_measured_error(
+    compiled: CompiledIndicator, registry: Registry, measured: Mapping[tuple[str, str], float]
+) -> CompiledIndicator:
+    indicator = compiled.indicator
     if not indicator.error_between:
-        return indicator
+        return compiled
     one, other = indicator.error_between
     share = measured.get((one, other), measured.get((other, one)))
     if share is None:
-        return indicator
-    return indicator.model_copy(update={"parameters": {**indicator.parameters, LINKAGE_MISS_SHARE: share}})
+        return compiled
+    parameters = {**indicator.parameters, LINKAGE_MISS_SHARE: share}
+    return _compile(indicator.model_copy(update={"parameters": parameters}), registry, compiled.breakdowns)
 
 
 def _breakdowns(registry: Registry) -> Mapping[str, Breakdown]:
@@ -204,56 +206,124 @@ def _breakdowns(registry: Registry) -> Mapping[str, Breakdown]:
     return {name: breakdown for name, (_, breakdown) in found.items()}
 
 
-def _compile(
-    indicator: Indicator, registry: Registry, breakdowns: Mapping[str, Breakdown], path: Path
-) -> CompiledIndicator:
+def refusal(registry: Registry, indicator: Indicator, reason: str) -> InvalidDataSources:
+    """What is wrong with an indicator, with the file and the line that declare it."""
+    (family,) = (one.family for one in registry.indicator_families if indicator.code in map(_code, one.indicators))
+    path = registry.folder / "indicators" / f"{family}.yaml"
+    line = lines_of_indicator(path, indicator.code)[0]
+    return InvalidDataSources(f"{path}, line {line}: indicator {indicator.code!r}: {reason}")
+
+
+_code = operator.attrgetter("code")
+
+
+def _compile(indicator: Indicator, registry: Registry, breakdowns: Mapping[str, Breakdown]) -> CompiledIndicator:
     try:
         fact = facts().get(indicator.fact)
         if fact is None:
             raise _Refused(f"unknown fact {indicator.fact!r}")
         _check_declarations(indicator, registry, breakdowns, fact)
         return _decompose(indicator, {name: breakdowns[name] for name in indicator.breakdowns}, fact)
-    except (_Refused, SqlglotError) as error:
-        line = lines_of_indicator(path, indicator.code)[0]
-        reason = str(error).splitlines()[0]
-        raise InvalidDataSources(f"{path}, line {line}: indicator {indicator.code!r}: {reason}") from error
+    except (_Refused, ForbiddenExpression) as error:
+        raise refusal(registry, indicator, str(error)) from error
 
 
 def _check_declarations(
     indicator: Indicator, registry: Registry, breakdowns: Mapping[str, Breakdown], fact: Fact
 ) -> None:
+    """Raise `_Refused` for what an indicator says, formulas aside, that its fact, sources or likes contradict."""
+    _check_places(indicator)
+    _check_sources(indicator, registry)
+    _check_terms(indicator, registry)
     axis = AXIS_COLUMNS[indicator.axis]
     if axis not in fact.columns:
         raise _Refused(f"axis {indicator.axis!r}: fact {fact.name!r} has no column {axis!r}")
     for name in indicator.breakdowns:
-        if name not in breakdowns:
-            raise _Refused(f"unknown breakdown {name!r}")
-        breakdown = breakdowns[name]
-        if breakdown.column not in fact.columns:
-            raise _Refused(f"breakdown {name!r}: fact {fact.name!r} has no column {breakdown.column!r}")
-        if breakdown.multivalued and breakdown.additive:
-            raise _Refused(f"breakdown {name!r}: a row with several modalities does not add up: additive: false")
-        if breakdown.sensitivity == "forbidden":
-            raise _Refused(f"breakdown {name!r} is forbidden")
-        if breakdown.sensitivity == "sensitive" and not set(breakdown.levels or ()) <= {"region", "country"}:
-            raise _Refused(f"breakdown {name!r} is sensitive: its levels are region and country")
+        _check_breakdown(name, breakdowns, fact)
     is_confined = set(indicator.levels) <= {"region", "country"} and indicator.threshold >= 11
     if indicator.sensitivity == "sensitive" and (indicator.breakdowns or not is_confined):
         raise _Refused("a sensitive indicator stops at the region, threshold 11, and is never crossed")
-    for name in {*indicator.sources, *(source for group in indicator.requires_one_of for source in group)}:
+
+
+def _check_breakdown(name: str, breakdowns: Mapping[str, Breakdown], fact: Fact) -> None:
+    if name not in breakdowns:
+        raise _Refused(f"unknown breakdown {name!r}")
+    breakdown = breakdowns[name]
+    if breakdown.column not in fact.columns:
+        raise _Refused(f"breakdown {name!r}: fact {fact.name!r} has no column {breakdown.column!r}")
+    if breakdown.multivalued and breakdown.additive:
+        raise _Refused(f"breakdown {name!r}: a row with several modalities does not add up: additive: false")
+    if breakdown.sensitivity == "forbidden":
+        raise _Refused(f"breakdown {name!r} is forbidden")
+    is_confined = breakdown.levels is not None and set(breakdown.levels) <= {"region", "country"}
+    if breakdown.sensitivity == "sensitive" and not is_confined:
+        raise _Refused(f"breakdown {name!r} is sensitive: its levels are region and country")
+
+
+def _check_places(indicator: Indicator) -> None:
+    for name in ("countries", "levels", "purposes", "sources"):
+        _refuse_empty_or_repeated(name, getattr(indicator, name))
+    if len(set(indicator.breakdowns)) < len(indicator.breakdowns):
+        raise _Refused("breakdowns: one is named twice")
+    known = {level for country in indicator.countries for level in LEVELS[country]}
+    if strange := sorted(set(indicator.levels) - known):
+        raise _Refused(f"level {strange[0]!r} is not one of {', '.join(indicator.countries)}")
+
+
+def _refuse_empty_or_repeated(name: str, given: Sequence[str]) -> None:
+    if not given:
+        raise _Refused(f"{name}: none is named")
+    if len(set(given)) < len(given):
+        raise _Refused(f"{name}: one is named twice")
+
+
+def _check_sources(indicator: Indicator, registry: Registry) -> None:
+    of_groups = {source for group in indicator.requires_one_of for source in group}
+    for name in sorted({*indicator.sources, *of_groups, *indicator.exhaustive_sources, *indicator.error_between}):
         if name not in registry.sources:
             raise _Refused(f"unknown source {name!r}")
         if not set(indicator.purposes) <= set(registry.sources[name].insertion.purposes):
             raise _Refused(f"source {name!r} does not allow the purposes {sorted(indicator.purposes)}")
+    if indicator.error_between and (len(set(indicator.error_between)) != 2 or indicator.error is None):
+        raise _Refused("error_between names two sources, of which error is the number of false counts")
+    if indicator.minimum_families > len(indicator.families):
+        raise _Refused(f"minimum_families: {indicator.minimum_families} of {len(indicator.families)} families")
+
+
+def _check_terms(indicator: Indicator, registry: Registry) -> None:
     if indicator.kind == "ratio" and indicator.denominator is None:
         raise _Refused("a ratio has a denominator")
-    if indicator.error_between and (
-        not set(indicator.error_between) <= registry.sources.keys() or len(set(indicator.error_between)) != 2
-    ):
-        raise _Refused("error_between names two sources")
+    if indicator.kind != "ratio" and indicator.denominator is not None:
+        raise _Refused(f"a {indicator.kind} has no denominator: only a ratio does")
     for name, text in {"label": indicator.label, "definition": indicator.definition}.items():
         if not text.strip():
             raise _Refused(f"no {name}: every indicator is told in French")
+    told = " ".join(filter(None, (getattr(indicator, name) for name in _FORMULAS)))
+    for name in sorted(indicator.parameters):
+        if not re.search(rf":{name}\b", told):
+            raise _Refused(f"parameter {name!r} is in no formula")
+    for text in indicator.parts:
+        if not _is_part(text, registry):
+            raise _Refused(f"parts: {text!r} is neither an indicator nor a modality of one")
+    for text in indicator.balance:
+        named = _BALANCED.fullmatch(text)
+        if named is None or named["code"] not in registry.indicators:
+            raise _Refused(f"balance: {text!r} names no indicator")
+
+
+def _is_part(text: str, registry: Registry) -> bool:
+    named = _PART.fullmatch(text)
+    if named is None or named["code"] not in registry.indicators:
+        return False
+    cut = named["breakdown"]
+    is_cut_so = cut in registry.indicators[named["code"]].breakdowns
+    return cut is None or (is_cut_so and named["modality"] in registry.breakdowns[cut].modalities)
+
+
+#: What an indicator says in SQL.
+_FORMULAS = ("where", "numerator", "denominator", "contributors", "error")
+_PART = re.compile(r"(?P<code>[a-z0-9_]+)(\[(?P<breakdown>[a-z0-9_]+)=(?P<modality>[^\]]+)\])?")
+_BALANCED = re.compile(r"-?(?P<code>[a-z0-9_]+)(@(\d+|year))?")
 
 
 def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: Fact) -> CompiledIndicator:
@@ -264,11 +334,11 @@ def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: 
         where = is_known if where is None else exp.and_(where, is_known)
 
     def over_aggregates(text: str) -> str:
-        tree = _parsed(text, indicator, fact)
-        _refuse_zero_division(tree)
-        for call in list(_aggregate_calls(tree)):
-            filtered = _filtered(call, where)
-            aggregate = Aggregate(filtered.sql(dialect=DIALECT), _adds_up(filtered), *_distinct(filtered))
+        tree = _formula(text, indicator, fact)
+        for call in list(formulas.aggregate_calls(tree)):
+            filtered = formulas.filtered(call, where)
+            told = formulas.distinct(filtered)
+            aggregate = Aggregate(filtered.sql(dialect=DIALECT), formulas.adds_up(filtered), *told)
             found[aggregate] = None
             replaced = exp.column(aggregate.column)
             if call is tree:
@@ -280,60 +350,25 @@ def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: 
     numerator = over_aggregates(indicator.numerator)
     denominator = None
     if indicator.denominator is not None:
-        if _is_zero(_parsed(indicator.denominator, indicator, fact)):
-            raise _Refused("the denominator is always zero")
+        if formulas.is_nothing(_formula(indicator.denominator, indicator, fact)):
+            raise _Refused(f"the denominator is always zero: {indicator.denominator!r}")
         denominator = over_aggregates(indicator.denominator)
-    adds_up = all(aggregate.adds_up for aggregate in found)
+    terms = [_formula(text, indicator, fact) for text in (indicator.numerator, indicator.denominator) if text]
+    adds_up = all(aggregate.adds_up for aggregate in found) and all(map(formulas.is_linear, terms))
     contributors = over_aggregates(indicator.contributors or indicator.denominator or indicator.numerator)
     error = over_aggregates(indicator.error) if indicator.error is not None else None
     return CompiledIndicator(indicator, breakdowns, tuple(found), numerator, denominator, contributors, error, adds_up)
 
 
-def _parsed(text: str, indicator: Indicator, fact: Fact) -> exp.Expr:
-    """The expression, checked: one aggregate expression over columns of the fact, nothing else."""
-    tree = _with_parameters(sqlglot.parse_one(text, dialect=DIALECT), indicator).transform(_kaplan_meier)
-    if isinstance(tree, exp.Query) or tree.find(exp.Query, exp.Subquery):
-        raise _Refused(f"a query inside an expression: {text!r}")
-    if tree.find(exp.Window):
-        raise _Refused(f"a window inside an expression: {text!r}")
-    if isinstance(tree, (exp.DDL, exp.DML, exp.Command)):
-        raise _Refused(f"not an expression: {text!r}")
+def _formula(text: str, indicator: Indicator, fact: Fact) -> exp.Expr:
+    tree = formulas.formula(text, indicator.parameters)
     _refuse_unknown_columns(tree, fact)
-    calls = list(_aggregate_calls(tree))
-    if not calls and not isinstance(tree, exp.Literal):
-        raise _Refused(f"no aggregate in {text!r}")
-    inside = {id(column) for call in calls for column in call.find_all(exp.Column)}
-    if outside := [column.name for column in tree.find_all(exp.Column) if id(column) not in inside]:
-        raise _Refused(f"columns outside an aggregate: {sorted(set(outside))}")
     return tree
-
-
-def _kaplan_meier(node: exp.Expr) -> exp.Expr:
-    """`kaplan_meier_median(days, is_over)` as the engine's macro over the list of waits."""
-    if not isinstance(node, exp.Anonymous) or node.name.lower() != "kaplan_meier_median":
-        return node
-    if len(node.expressions) != 2:
-        raise _Refused("kaplan_meier_median takes the days waited and whether the wait is over")
-    days, is_over = (one.sql(dialect=DIALECT) for one in node.expressions)
-    return sqlglot.parse_one(
-        f"median_of_waits(list({{'days': {days}, 'is_over': {is_over}}}) FILTER (WHERE {days} >= 0))", dialect=DIALECT
-    )
 
 
 def _condition(indicator: Indicator, fact: Fact) -> exp.Expr:
-    tree = _with_parameters(sqlglot.parse_one(indicator.where or "", dialect=DIALECT), indicator)
-    if tree.find(exp.Query, exp.Subquery, exp.AggFunc, exp.Window):
-        raise _Refused(f"where: a condition on one row: {indicator.where!r}")
+    tree = formulas.condition(indicator.where or "", indicator.parameters)
     _refuse_unknown_columns(tree, fact)
-    return tree
-
-
-def _with_parameters(tree: exp.Expr, indicator: Indicator) -> exp.Expr:
-    """The expression with each `:name` replaced by the indicator's parameter of that name."""
-    for placeholder in list(tree.find_all(exp.Placeholder)):
-        if placeholder.name not in indicator.parameters:
-            raise _Refused(f"no parameter {placeholder.name!r}")
-        placeholder.replace(exp.convert(indicator.parameters[placeholder.name]))
     return tree
 
 
@@ -341,49 +376,3 @@ def _refuse_unknown_columns(tree: exp.Expr, fact: Fact) -> None:
     unknown = sorted({column.name for column in tree.find_all(exp.Column) if column.name not in fact.columns})
     if unknown:
         raise _Refused(f"fact {fact.name!r} has no column {', '.join(map(repr, unknown))}")
-
-
-def _aggregate_calls(tree: exp.Expr) -> Iterator[exp.Expr]:
-    """The outermost aggregate calls, each with its FILTER clause when it has one."""
-    if isinstance(tree, (exp.Filter, exp.AggFunc)):
-        yield tree
-        return
-    for child in tree.iter_expressions():
-        yield from _aggregate_calls(child)
-
-
-def _filtered(call: exp.Expr, where: exp.Expr | None) -> exp.Expr:
-    """The call with the indicator's `where` added to its own filter."""
-    if where is None:
-        return call.copy()
-    if isinstance(call, exp.Filter):
-        own = call.expression.this
-        return exp.Filter(this=call.this.copy(), expression=exp.Where(this=exp.and_(where.copy(), own.copy())))
-    return exp.Filter(this=call.copy(), expression=exp.Where(this=where.copy()))
-
-
-def _adds_up(call: exp.Expr) -> bool:
-    function = call.this if isinstance(call, exp.Filter) else call
-    return isinstance(function, (exp.Count, exp.Sum, exp.CountIf)) and function.find(exp.Distinct) is None
-
-
-def _distinct(call: exp.Expr) -> tuple[str | None, str]:
-    """The column whose distinct values a call counts, and in which rows; null for any other call."""
-    count, condition = (
-        (call.this, call.expression.this.sql(dialect=DIALECT)) if isinstance(call, exp.Filter) else (call, "")
-    )
-    if not isinstance(count, exp.Count) or not isinstance(count.this, exp.Distinct):
-        return None, ""
-    counted = count.this.expressions
-    return (counted[0].name, condition) if len(counted) == 1 and isinstance(counted[0], exp.Column) else (None, "")
-
-
-def _refuse_zero_division(tree: exp.Expr) -> None:
-    for division in tree.find_all(exp.Div, exp.IntDiv, exp.Mod):
-        if _is_zero(division.expression):
-            raise _Refused(f"divides by a constant zero: {division.sql(dialect=DIALECT)}")
-
-
-def _is_zero(tree: exp.Expr) -> bool:
-    simplified = simplify(tree.copy().unnest())
-    return isinstance(simplified, exp.Literal) and simplified.is_number and float(simplified.name) == 0

@@ -13,7 +13,13 @@ import duckdb
 import pyarrow as pa
 
 from insertion_pipeline.indicators import territories
-from insertion_pipeline.indicators.building import MONTHS_BACK, MONTHS_FOLLOWED, parameters_told, with_dependencies
+from insertion_pipeline.indicators.building import (
+    MONTHS_BACK,
+    MONTHS_FOLLOWED,
+    STATUSES,
+    parameters_told,
+    with_dependencies,
+)
 from insertion_pipeline.indicators.catalogue import EARLIER, facts
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
@@ -112,6 +118,7 @@ def _rules(registry: Registry, code: str, month: Month) -> Mapping[str, str]:
         "denominator": indicator.denominator_label,
         "exclusions": indicator.exclusions.strip(),
         "reference": indicator.reference.strip(),
+        "status": STATUSES[indicator.status_of_definition],
         "parameters": parameters_told(registry, indicator, month),
         "series_breaks": indicator.told_breaks,
     }

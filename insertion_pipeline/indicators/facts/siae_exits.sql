@@ -157,42 +157,48 @@ measured AS (
         AND worked.structure = last_exits.structure AND worked.annex = last_exits.annex
     WHERE last_exits.recency = 1
     GROUP BY ALL
+),
+judged AS (
+    SELECT
+        measured.*,
+        measured.exit_class <> 'RETRAIT' AND CASE
+            WHEN measured.kind IN ('ACI', 'EI')
+                THEN measured.hours_in_annex >= parameters.minimum_hours_worked
+                    AND measured.stay_days * 0.0328767 > parameters.minimum_stay_months
+            WHEN measured.kind IN ('AI', 'ETTI') THEN measured.hours_in_year >= parameters.minimum_hours_ai_etti
+            ELSE measured.hours_in_annex >= parameters.minimum_hours_worked
+        END AS is_counted
+    FROM measured
+    CROSS JOIN parameters
 )
 SELECT
     period.month,
-    measured.space,
-    measured.person,
-    measured.sex,
-    measured.age_band,
-    measured.residence,
-    measured.structure,
-    measured.structure_territory,
-    measured.annex,
-    measured.measure,
-    measured.kind,
-    measured.exited_on,
-    measured.exit_class,
-    measured.has_conflicting_reasons,
-    CASE measured.rsa WHEN 'OUI-M' THEN 'RSA' WHEN 'OUI-NM' THEN 'RSA' WHEN 'NON' THEN 'SANS_RSA' END AS rsa_status,
-    measured.objective_dynamic_exits,
-    measured.stay_days,
-    measured.exit_class <> 'RETRAIT' AND CASE
-        WHEN measured.kind IN ('ACI', 'EI')
-            THEN measured.hours_in_annex >= parameters.minimum_hours_worked
-                AND measured.stay_days * 0.0328767 > parameters.minimum_stay_months
-        WHEN measured.kind IN ('AI', 'ETTI') THEN measured.hours_in_year >= parameters.minimum_hours_ai_etti
-        ELSE measured.hours_in_annex >= parameters.minimum_hours_worked
-    END AS is_counted,
-    measured.exit_class IN ('EMPLOI_DURABLE', 'EMPLOI_TRANSITION', 'SORTIE_POSITIVE') AS is_dynamic,
+    judged.space,
+    judged.person,
+    judged.sex,
+    judged.age_band,
+    judged.residence,
+    judged.structure,
+    judged.structure_territory,
+    judged.annex,
+    judged.measure,
+    judged.kind,
+    judged.exited_on,
+    judged.exit_class,
+    judged.has_conflicting_reasons,
+    CASE judged.rsa WHEN 'OUI-M' THEN 'RSA' WHEN 'OUI-NM' THEN 'RSA' WHEN 'NON' THEN 'SANS_RSA' END AS rsa_status,
+    judged.objective_dynamic_exits,
+    judged.stay_days,
+    judged.is_counted,
+    judged.exit_class IN ('EMPLOI_DURABLE', 'EMPLOI_TRANSITION', 'SORTIE_POSITIVE') AS is_dynamic,
     row_number() OVER (
-        PARTITION BY measured.space, measured.person
-        ORDER BY measured.exited_on DESC, measured.structure, measured.annex
+        PARTITION BY judged.space, judged.person, coalesce(judged.is_counted, FALSE)  -- the last that counts
+        ORDER BY judged.exited_on DESC, judged.structure, judged.annex
     ) = 1 AS is_last_of_person,
     elsewhere.person IS NOT NULL AS works_in_another_structure,
-    measured.source
-FROM measured
+    judged.source
+FROM judged
 CROSS JOIN period
-CROSS JOIN parameters
 LEFT JOIN later_work AS elsewhere
-    ON elsewhere.space = measured.space AND elsewhere.person = measured.person
-    AND elsewhere.structure = measured.structure AND elsewhere.annex = measured.annex
+    ON elsewhere.space = judged.space AND elsewhere.person = judged.person
+    AND elsewhere.structure = judged.structure AND elsewhere.annex = judged.annex
