@@ -92,7 +92,7 @@ def test_a_partner_declares_its_titles_in_a_file_of_its_own(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("titles: {}", r"dep-08\.yaml: titles: "),
+        ("titles: {}", r"dep-08\.yaml, line 1: titles: "),
         ("headers: {department_lists: {}}", r"dep-08\.yaml: headers\.department_lists: dep-08 does not deliver it"),
         ("headers: {department_list: {personnes: {}}}", r"headers\.department_list\.personnes: .* no table"),
         (
