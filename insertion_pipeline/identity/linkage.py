@@ -118,11 +118,21 @@ def link(
     Raises `UnusableRecords` or `UnusableDecisions`.
     """
     checked = canonical(records)
+    del records  # each space takes its own: nobody needs a country's records twice
+    by_space = {space: checked.filter(pc.equal(checked["person_space"], space)) for space in _SPACES}
+    places = checked.select(["record_id", "person_space"])
+    del checked
 
     def linked(space: str, engine: duckdb.DuckDBPyConnection | None) -> pa.Table:
-        ours = checked.filter(pc.equal(checked["person_space"], space))
         return link_space(
-            ours, space, lake, model=model, train=train, decisions=decisions, weighing=weighing, engine=engine
+            by_space.pop(space),
+            space,
+            lake,
+            model=model,
+            train=train,
+            decisions=decisions,
+            weighing=weighing,
+            engine=engine,
         ).persons
 
     if train:  # Splink names the tables that it learns from, and shares them with nobody
@@ -132,7 +142,7 @@ def link(
             engines = [lent.enter_context(beside(engine)) for _ in _SPACES]
             found = list(pool.map(linked, _SPACES, engines))
     parts = [one for one in found if len(one)]
-    return parts[0] if len(parts) == 1 else _merged(checked, found)
+    return parts[0] if len(parts) == 1 else _merged(places, found)
 
 
 def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
@@ -191,16 +201,17 @@ def link_space(
         record_ids = ids.take(pa.array(in_order(ids)))
         constraints.register(connection, constraints.ranked(decisions, record_ids))
         standard = standardise(connection, records, space, remembered)
-        _number_pass(connection)
+        del records, ids  # their traits are in `nodes` now
+        fillers = _number_pass(connection)
         constraints.apply(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
         thresholds = _score(connection, model, train=train, weighing=weighing)
         _cluster(connection, thresholds)
-        connection.register("record_ids", pa.table({"record": np.arange(len(records)), "record_id": record_ids}))
+        ranks = np.arange(len(record_ids))
+        connection.register("record_ids", pa.table({"record": ranks, "record_id": record_ids}))
         persons = _persons(connection, space, thresholds)
         counts = {**_counts(connection), "standardised": standard.fresh}
-        named = (*crowded, *_fillers(connection))
-        return Linkage(persons, _pairs(connection), counts, named, standard.remembered)
+        return Linkage(persons, _pairs(connection), counts, (*crowded, *fillers), standard.remembered)
 
 
 @contextmanager
@@ -372,9 +383,11 @@ UPDATE nodes SET number_as_written = NULL WHERE node IN (SELECT node FROM groups
 """
 
 
-def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
+def _number_pass(connection: duckdb.DuckDBPyConnection) -> tuple[CrowdedKey, ...]:
     """Make `shared_numbers` (pairs that carry the same identifier, and whether they agree) and `groups` (one row per
-    node: the group that its number makes, the number that it is trusted with, known by the group's first node)."""
+    node: the group that its number makes, the number that it is trusted with, known by the group's first node).
+
+    Returns the identifiers in more hands than one person has."""
     connection.execute(_AGREEMENTS)
     connection.execute(_HOLDINGS)
     connection.execute(_SHARED_PAIRS, {"hands": _HOLDERS})
@@ -397,6 +410,10 @@ def _number_pass(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_KEEPERS, {"hands": _HOLDERS})
     connection.unregister("scattered_parts")
     connection.execute(_GROUPS)
+    fillers = _fillers(connection)
+    for table in ("holdings", "shared_pairs", "holder_faces", "scattered", "keepers"):
+        connection.execute(f"DROP TABLE {table}")
+    return fillers
 
 
 # -- weights -----------------------------------------------------------------------------------------------------
