@@ -106,6 +106,11 @@ def test_the_false_non_matches_of_two_sources_follow_their_share_of_numbers(lake
     assert stored["share"].to_pylist() == [between["share"]]
 
 
+def test_persons_are_counted_by_their_records_from_few_to_many(lake: Lake) -> None:
+    many = [(f"m{rank}", "ft_spie", "france-travail", None, "m") for rank in range(10)]
+    assert list(monthly(lake, [*SIGHTINGS, *many]).by_size.items()) == [("1", 1), ("2", 2), ("10+", 1)]
+
+
 def test_weights_that_stay_do_not_drift_and_the_figures_watched_are_flat(lake: Lake) -> None:
     first = monthly(lake, SIGHTINGS, "2026-09")
     assert first.drift is None

@@ -283,7 +283,7 @@ def of_month(
     counts = dict(connection.execute("SELECT match_method, count(*) FROM linked GROUP BY ALL ORDER BY ALL").fetchall())
     sizes = connection.execute(
         """SELECT CASE WHEN size < 10 THEN size::VARCHAR ELSE '10+' END AS band, count(*)
-        FROM (SELECT count(*) AS size FROM linked GROUP BY person_id) GROUP BY band ORDER BY band"""
+        FROM (SELECT count(*) AS size FROM linked GROUP BY person_id) GROUP BY band ORDER BY min(size)"""
     ).fetchall()
     between = connection.sql(_BETWEEN).to_arrow_table().to_pylist()
     weights: dict[str, dict[str, int]] = {}
