@@ -134,8 +134,7 @@ def territory_pieces(registry: Registry, cells: pa.Table, places: pa.Table, link
     """
     geography = [PIECES_SCHEMA.empty_table()]
     with in_memory() as connection:
-        given = {"cell": cells, "place": places, "links": links, "nesting": nesting()}
-        for name, table in given.items():
+        for name, table in (("cell", cells), ("place", places), ("links", links), ("nesting", nesting())):
             connection.register(name, table)
         connection.execute(_MENUS)
         asked = [month for (month,) in connection.execute("SELECT DISTINCT month FROM menu ORDER BY month").fetchall()]
@@ -147,9 +146,6 @@ def territory_pieces(registry: Registry, cells: pa.Table, places: pa.Table, link
         together = pa.concat_tables(geography)
         connection.register("pieces", together)
         fallen = connection.sql(_FALLEN).to_arrow_table().cast(FALLEN_SCHEMA)
-        connection.execute("DROP TABLE menu")
-        for name in (*given, "pieces"):
-            connection.unregister(name)
     return Pieces(together, fallen)
 
 
