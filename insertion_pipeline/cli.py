@@ -622,19 +622,22 @@ def link(
     _require_files([records] if evaluate is None else [records, evaluate])
     if store and (evaluate is None or train):
         raise WrongUsage("--store garde ce que --evaluate mesure du modèle du programme, sans --train.")
+
+    def given() -> pa.Table:
+        """Read whenever it is asked for: nobody holds a country's records while they are linked."""
+        return pq.read_table(records)
+
     try:
         with screen.working("Rapprochement", silent=session.as_json):
             with _weighing(session, engine) as weighing:
-                table = linkage.link(pq.read_table(records), session.lake, train=train, weighing=weighing)
+                table = linkage.link(given(), session.lake, train=train, weighing=weighing)
             if register is not None:
                 version = "trained" if train else frozen_model().version
-                given = linkage.canonical(pq.read_table(records))
-                table = name_all(session.lake, register, table, given, model=version)
+                table = name_all(session.lake, register, table, linkage.canonical(given()), model=version)
         truth = None if evaluate is None else pq.read_table(evaluate)
         measured = None if truth is None else evaluating.evaluate(table, truth)
         if store and truth is not None:
-            given = linkage.canonical(pq.read_table(records))
-            measure(table, truth, given, model=frozen_model().version).save()
+            measure(table, truth, linkage.canonical(given()), model=frozen_model().version).save()
     except linkage.UnusableRecords as error:
         raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None
     except evaluating.TruthDoesNotFit as error:
