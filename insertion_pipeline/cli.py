@@ -132,7 +132,7 @@ _WRONG_USAGE = {
     "WrongUsage": "{}",
     "InvalidMonth": "Mois illisible : écrivez-le AAAA-MM, comme 2026-09 (une suite de mois : 2026-09..2026-10).",
     "InvalidDataSources": "Déclarations refusées. {}",
-    "KeysMissing": "Clés absentes en production : {}. Installez les clés de cette base avant tout dépôt.",
+    "KeysMissing": "Clés absentes en production : {}. Remettez leur copie, ou « insertion keys create » (base neuve).",
     "HomeTooNew": "Cette base a été écrite par une version plus récente du programme ({}).",
     "HomeNeedsMigration": "Cette base est à migrer : lancez « insertion migrate » ({}).",
     "FileNotFoundError": "Fichier absent : {0.filename}",
@@ -861,3 +861,7 @@ def main() -> None:
     except SystemExit as ending:
         code = ending.code
         raise
+
+
+if __name__ == "__main__":
+    main()

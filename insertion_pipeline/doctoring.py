@@ -17,14 +17,18 @@ from typing import Any
 import duckdb
 
 from insertion_pipeline.identity import ledger
-from insertion_pipeline.lake import HOME_VERSION, HomeTooNew, version_of
+from insertion_pipeline.lake import HOME_VERSION, HomeTooNew, SystemClock, holder_of, version_of
 from insertion_pipeline.migrating import pending
 from insertion_pipeline.orchestration.metrics import read_all
 from insertion_pipeline.registry import InvalidDataSources, load_registry
+from insertion_pipeline.remote import Remote, StoreNotInstalled
+from insertion_pipeline.sealing import Keyring
 from insertion_pipeline.settings import Settings
 
 #: What a year of a national network takes in a home, in gigabytes.
 FREE_SPACE_GB = 10
+#: What the clocks of two machines that write to one home may differ by.
+CLOCK_TOLERANCE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ def examine(settings: Settings) -> list[Examined]:
         *_programs(),
         *_declarations(settings),
         *_home(settings),
+        *_store(settings),
+        *_clock(settings),
+        *_writer(settings),
         *_keys(settings),
         *_ledger(settings),
         *_runs(settings),
@@ -96,16 +103,51 @@ def _remedy(home: Path) -> str:
     return f"Lancez « insertion migrate » : {' ; '.join(step.what for step in steps)}." if steps else ""
 
 
-def _keys(settings: Settings) -> Iterator[Examined]:
-    folder = settings.home / "secrets"
-    keys = sorted(folder.glob("*.key"))
-    if not keys:
-        is_well = not settings.is_production
-        remedy = "" if is_well else "Installez les clés de cette base : la production n'en crée jamais."
-        yield Examined("Clés", is_well, "aucune encore", remedy)
+def _store(settings: Settings) -> Iterator[Examined]:
+    """Whether the object store answers, where there is one. What it says is not repeated: it may name an account."""
+    if settings.store is None:
         return
+    try:
+        is_empty = next(Remote(settings.store).names(""), None) is None
+    except StoreNotInstalled as error:
+        yield Examined("Stockage d'objets", False, "programme d'accès absent", f"Lancez {error}.")
+    except Exception as error:  # noqa: BLE001 (each kind of store has its own)
+        remedy = "Vérifiez l'adresse (INSERTION_STORE), le serveur et les identifiants (AWS_…)."
+        yield Examined("Stockage d'objets", False, f"{settings.store} ne répond pas ({type(error).__name__})", remedy)
+    else:
+        yield Examined("Stockage d'objets", True, f"{settings.store}{', encore vide' if is_empty else ''}")
+
+
+def _clock(settings: Settings) -> Iterator[Examined]:
+    """Whether the clock is before what was written by it. The order of deposits does not depend on it, deadlines do."""
+    written = [path.stat().st_mtime for path in (settings.home / "landing" / "receipts").glob("*.json")]
+    now = SystemClock().now()
+    ahead = max(written, default=0.0) - now.timestamp()
+    is_well = ahead < CLOCK_TOLERANCE_SECONDS
+    state = f"{now:%Y-%m-%d %H:%M} UTC" + ("" if is_well else f", {ahead / 60:.0f} minutes avant le dernier dépôt")
+    remedy = "" if is_well else "Mettez la machine à l'heure : les échéances en vivent."
+    yield Examined("Horloge", is_well, state, remedy)
+
+
+def _writer(settings: Settings) -> Iterator[Examined]:
+    """Who is at work on the home."""
+    holder = holder_of(settings.home)
+    yield Examined("Traitement en cours", True, holder or "aucun")
+
+
+def _keys(settings: Settings) -> Iterator[Examined]:
+    """Whether the keys are there, all of them, and for nobody else."""
+    keyring = Keyring(settings.home / "secrets")
+    if keyring.is_empty and not settings.is_production:
+        yield Examined("Clés", True, "aucune encore")
+        return
+    if keyring.lost or (keyring.missing and settings.is_production):
+        remedy = "Remettez leur copie ; « insertion keys create » pour une base neuve : la production n'en crée jamais."
+        yield Examined("Clés", False, f"absentes : {', '.join(keyring.missing)}", remedy)
+        return
+    keys = sorted(keyring.folder.glob("*.key"))
     exposed = [path.name for path in keys if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
-    remedy = f"chmod 600 {folder}/*.key" if exposed else ""
+    remedy = f"chmod 600 {keyring.folder}/*.key" if exposed else ""
     yield Examined("Clés", not exposed, f"{len(keys)}, {'lisibles par d’autres' if exposed else 'à vous seul'}", remedy)
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -452,6 +454,21 @@ def locked(home: Path, *, wait: bool = False, holder: str = "") -> Iterator[None
             file.truncate()
 
 
+def holder_of(home: Path) -> str | None:
+    """Who writes to a home now, null for nobody. A killed process leaves its name, and not its lock."""
+    try:
+        with (home / "run.lock").open() as file:
+            named = file.read().strip()
+            if not named:
+                return None
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return named
+    return None
+
+
 def _lock_folder(descriptor: int, how: int) -> None:
     """Lock a folder where its file system can: those over a network lock what is open for writing, files alone."""
     try:
@@ -592,3 +609,24 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, read once per process as long as the file stays the one that was read.
+
+    A file that was written less than two seconds ago is read again: its times could not tell it from one written since.
+    """
+    seen = path.stat()
+    if abs(time.time_ns() - seen.st_ctime_ns) < _SETTLED_NS:
+        return sha256_of(path)
+    return _sha256_of_state(path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+#: File systems note times by the tick of the kernel or by the second, and FAT by two.
+_SETTLED_NS = 2_000_000_000
+
+
+@functools.lru_cache(maxsize=65_536)
+def _sha256_of_state(path: Path, *state: int) -> str:
+    """The SHA-256 of a file in one state of it: what its folder says of it is part of the question."""
+    return sha256_of(path)

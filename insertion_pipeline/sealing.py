@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     import duckdb
 
 PersonSpace = Literal["fr", "be"]
+Purpose = Literal["facts", "portal", "referents", "register", "release-signature", "tombstones"]
 
 _KEY_BYTES = 32
 #: Made together with the first key of a home, so that a copy of its keys is one of all of them: the marks by which an
-#: erased person is kept out mean nothing under another key.
-_FIRST_KEYS = (
-    *("space-fr", "space-be", "purpose-facts", "purpose-register", "purpose-tombstones"),
-    "purpose-release-signature",
-)
+#: erased person is kept out mean nothing under another key, and production makes none when it first wants it.
+_KEYS = (*(f"space-{space}" for space in get_args(PersonSpace)), *(f"purpose-{name}" for name in get_args(Purpose)))
+#: What a home without them has not used yet: those of earlier versions may come later than the others.
+_LATE_KEYS = {"purpose-portal", "purpose-referents"}
 _HASH_BLOCK_BYTES = 64
 _SEGMENT_BYTES = 1 << 20
 _PREFIX_BYTES = 7
@@ -41,7 +41,7 @@ _MAGIC = b"INSEAL1\n"
 
 
 class KeysMissing(Exception):
-    """Production was asked for keys that nobody installed; it never invents its own (exit code 4)."""
+    """Production was asked for the named key, which nobody installed; it never invents its own (exit code 4)."""
 
 
 class SealBroken(Exception):
@@ -59,7 +59,7 @@ class Keyring:
         """The key that wraps the data keys of one person space (`fr` or `be`); it seals nothing else."""
         return self._key(f"space-{space}")
 
-    def purpose_key(self, purpose: str) -> bytes:
+    def purpose_key(self, purpose: Purpose) -> bytes:
         """The key of one pseudonymisation purpose: pseudonyms of two purposes cannot be joined."""
         return self._key(f"purpose-{purpose}")
 
@@ -108,7 +108,7 @@ class Keyring:
         """Let the next key of a space be its key."""
         (self.folder / f"next-space-{space}.key").replace(self.folder / f"space-{space}.key")
 
-    def replace_purpose_key(self, purpose: str) -> None:
+    def replace_purpose_key(self, purpose: Purpose) -> None:
         """A fresh key for a purpose: what was made with the former one cannot be told any more."""
         self._create(f"purpose-{purpose}", over=True)
 
@@ -116,14 +116,31 @@ class Keyring:
     def is_empty(self) -> bool:
         return not self.folder.is_dir() or not any(self.folder.glob("*.key"))
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the keys that are not there."""
+        return tuple(name for name in _KEYS if not (self.folder / f"{name}.key").exists())
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Those of the missing keys that a home which was used had: others in their place would open nothing."""
+        return tuple(name for name in self.missing if name not in _LATE_KEYS)
+
+    def create_missing(self) -> tuple[str, ...]:
+        """Make the keys that are not there, and give their names; those that are there stay."""
+        missing = self.missing
+        for name in missing:
+            self._create(name)
+        return missing
+
     def _key(self, name: str) -> bytes:
         path = self.folder / f"{name}.key"
         try:
             return path.read_bytes()
         except FileNotFoundError:
             if not self.may_create:
-                raise KeysMissing(f"no key {name!r}: install this home's keys before using it in production") from None
-        for first in _FIRST_KEYS if self.is_empty else ():
+                raise KeysMissing(f"{name}.key") from None
+        for first in _KEYS if self.is_empty else ():
             self._create(first)
         return self._create(name)
 

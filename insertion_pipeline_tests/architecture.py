@@ -22,7 +22,7 @@ _BEGIN, _END = "<!-- drawn from the imports -->\n", "<!-- end -->\n"
 def imports() -> Mapping[str, Set[str]]:
     """What each package or module of the first level imports of the others, the ground apart."""
     graph = grimp.build_graph(PACKAGE, cache_dir=None, exclude_type_checking_imports=True)
-    rooms = graph.find_children(PACKAGE)
+    rooms = graph.find_children(PACKAGE) - {f"{PACKAGE}.__main__"}  # another name of the command line
     for room in rooms:
         graph.squash_module(room)
     named = {room: room.removeprefix(f"{PACKAGE}.") for room in rooms}

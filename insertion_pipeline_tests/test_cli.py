@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -331,6 +332,13 @@ def loaded_after(script: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.parametrize("module", ["insertion_pipeline", "insertion_pipeline.cli"])
+def test_the_program_is_there_under_its_modules_too(module: str) -> None:
+    command = [sys.executable, "-m", module, "release", "nothing"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "Commande inconnue" in ended.stderr) == (4, True)
+
+
 def test_help_loads_no_engine() -> None:
     heavy = {"duckdb", "pyarrow", "pandas", "pydantic", "dagster", "pandera", "great_expectations", "splink", "sqlglot"}
     assert not heavy & loaded_after("import insertion_pipeline.cli")
@@ -384,6 +392,61 @@ def test_the_doctor_sees_an_alert_that_nobody_would_get(insertion: Door, monkeyp
     assert alerts() == (False, "Donnez le serveur de messagerie : INSERTION_SMTP_HOST.")
     monkeypatch.setenv("INSERTION_SMTP_HOST", "smtp.exemple.fr")
     assert alerts() == (True, "courriel")
+
+
+def points(insertion: Door) -> dict[str, Any]:
+    return {point["point"]: point for point in insertion("doctor", "--json").answer}
+
+
+def test_the_doctor_names_who_is_at_work(insertion: Door) -> None:
+    with Lake.open(insertion.home).writer_lock(holder="la nuit, processus 4242"):
+        assert points(insertion)["Traitement en cours"]["state"] == "la nuit, processus 4242"
+    (insertion.home / "run.lock").write_text("un processus tué, qui n'a rien effacé")
+    assert points(insertion)["Traitement en cours"]["state"] == "aucun"
+
+
+def test_the_doctor_sees_a_clock_that_was_set_back(insertion: Door) -> None:
+    receipt = insertion.home / "landing" / "receipts" / "00000001.json"
+    receipt.parent.mkdir(parents=True)
+    receipt.touch()
+    assert points(insertion)["Horloge"]["is_well"]
+    later = receipt.stat().st_mtime + 7200
+    os.utime(receipt, (later, later))
+    clock = points(insertion)["Horloge"]
+    assert (clock["is_well"], clock["remedy"][:22]) == (False, "Mettez la machine à l'")
+    assert "minutes avant le dernier dépôt" in clock["state"]
+
+
+@pytest.mark.parametrize(("address", "is_well"), [("memory:///", True), ("nowhere://absent", False)])
+def test_the_doctor_asks_the_object_store(
+    insertion: Door, monkeypatch: pytest.MonkeyPatch, address: str, is_well: bool
+) -> None:
+    assert "Stockage d'objets" not in points(insertion)
+    monkeypatch.setenv("INSERTION_STORE", address)
+    store = points(insertion)["Stockage d'objets"]
+    assert (store["is_well"], store["remedy"] == "") == (is_well, is_well)
+
+
+def test_a_home_for_production_has_its_keys_made_beforehand(
+    insertion: Door, structure_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSERTION_ENV", "production")
+    assert "purpose-portal" in points(insertion)["Clés"]["state"]
+    refused = insertion("deliver", structure_file, "--partner", "siae-10", "--month", "2026-09")
+    assert (refused.code, "insertion keys create" in refused.errors) == (4, True)
+    assert len(insertion("keys", "create", "--json").answer["created"]) == 8
+    assert insertion("keys", "create", "--json").answer["created"] == []
+    assert points(insertion)["Clés"]["is_well"]
+    assert insertion("deliver", structure_file, "--partner", "siae-10", "--month", "2026-09").code in (0, 1)
+
+
+def test_keys_that_were_lost_are_not_replaced_by_others(insertion: Door, structure_file: Path) -> None:
+    insertion("deliver", structure_file, "--partner", "siae-10", "--month", "2026-09")
+    (insertion.home / "secrets" / "space-fr.key").unlink()
+    refused = insertion("keys", "create")
+    assert (refused.code, "space-fr" in refused.errors) == (3, True)
+    assert not (insertion.home / "secrets" / "space-fr.key").exists()
+    assert not points(insertion)["Clés"]["is_well"]
 
 
 def test_releases_of_a_new_home_are_none(insertion: Door) -> None:

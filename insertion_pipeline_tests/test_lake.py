@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import time
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -16,10 +18,12 @@ from insertion_pipeline.lake import (
     HomeTooNew,
     Lake,
     ParquetFile,
+    remembered_sha256_of,
     replacing,
+    sha256_of,
     write_atomically,
 )
-from insertion_pipeline.sealing import KeysMissing, SealBroken, seal, unsealed
+from insertion_pipeline.sealing import Keyring, KeysMissing, PersonSpace, Purpose, SealBroken, seal, unsealed
 
 KEY = bytes(range(32))
 
@@ -98,15 +102,35 @@ def test_keys_are_made_once_and_only_their_owner_reads_them(lake: Lake) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert sorted(file.stem for file in path.parent.iterdir()) == [
-        "purpose-facts", "purpose-register", "purpose-release-signature", "purpose-tombstones", "space-be", "space-fr",
+        "purpose-facts", "purpose-portal", "purpose-referents", "purpose-register", "purpose-release-signature",
+        "purpose-tombstones", "space-be", "space-fr",
     ], "the first key brings the others: a copy of the keys is one of all of them"  # fmt: skip
 
 
 def test_production_never_invents_keys(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path, may_create_keys=False)
-    with pytest.raises(KeysMissing):
+    with pytest.raises(KeysMissing, match=r"^space-fr\.key$"):
         lake.keyring.space_key("fr")
     assert not (tmp_path / "secrets").exists()
+
+
+def test_keys_made_beforehand_are_all_that_production_ever_asks_for(tmp_path: Path) -> None:
+    made = Keyring(tmp_path).create_missing()
+    assert len(made) == 8
+    assert Keyring(tmp_path).create_missing() == ()
+    production = Keyring(tmp_path, may_create=False)
+    keys = [production.space_key(space) for space in get_args(PersonSpace)]
+    keys += [production.purpose_key(purpose) for purpose in get_args(Purpose)]
+    assert sorted(keys) == sorted(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_home_of_an_earlier_version_may_have_its_later_keys_afterwards(tmp_path: Path) -> None:
+    Keyring(tmp_path).create_missing()
+    for name in ("purpose-portal", "purpose-referents"):
+        (tmp_path / f"{name}.key").unlink()
+    assert Keyring(tmp_path).lost == ()
+    (tmp_path / "space-fr.key").unlink()
+    assert Keyring(tmp_path).lost == ("space-fr",)
 
 
 def test_a_data_key_opens_only_in_its_own_space(lake: Lake) -> None:
@@ -167,3 +191,20 @@ def test_a_spill_folder_that_others_could_enter_is_closed(lake: Lake) -> None:
     with lake.sealed_spill() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
     assert (lake.sealed / "spill").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_digest_is_told_again_without_reading_as_long_as_the_file_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = tmp_path / "table.parquet", []
+    monkeypatch.setattr("insertion_pipeline.lake.sha256_of", lambda path: read.append(path) or sha256_of(path))
+    path.write_bytes(b"first")
+    assert [remembered_sha256_of(path) for _ in range(2)] == [sha256_of(path)] * 2
+    assert len(read) == 2, "what was just written is read each time"
+    now = time.time_ns()
+    monkeypatch.setattr("insertion_pipeline.lake.time.time_ns", lambda: now + 10**10)
+    assert [remembered_sha256_of(path) for _ in range(3)] == [sha256_of(path)] * 3
+    assert len(read) == 3
+    path.write_bytes(b"other")
+    assert remembered_sha256_of(path) == sha256_of(path)
+    assert len(read) == 4

@@ -1,4 +1,4 @@
-"""`insertion keys rotate` and `insertion retention`: what an operator does to keys and to what is past its time.
+"""`insertion keys` and `insertion retention`: what an operator does to keys and to what is past its time.
 
 Belongs here: arguments and exit codes. Does not belong here: how a key is replaced (`identity.rotating`), what is past
 its time (`identity.retaining`).
@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from insertion_pipeline.commands.session import ExitCode, say, session_of
+from insertion_pipeline.commands.session import ExitCode, Refused, say, session_of
 
 commands = typer.Typer(no_args_is_help=True, help="Les clés de la base.")
 
@@ -22,6 +22,30 @@ ByOption = Annotated[str | None, typer.Option(help="Qui le fait (le journal le g
 @commands.callback()
 def keys() -> None:
     """Les clés de la base."""
+
+
+@commands.command("create")
+def create(ctx: typer.Context) -> ExitCode:
+    """Créer les clés d'une base neuve, avant sa mise en production ; celles qui y sont restent."""
+    from insertion_pipeline.lake import Lake
+    from insertion_pipeline.screen import console
+
+    session = session_of(ctx)
+    lake = Lake.open(session.settings.home, store=session.settings.store)
+    if lake.keyring.lost and lake.kept_below(lake.landing):
+        raise Refused(
+            f"Cette base est scellée par des clés qui n'y sont plus ({', '.join(lake.keyring.lost)}) : remettez leur "
+            f"copie dans {lake.keyring.folder}. D'autres n'ouvriraient rien."
+        )
+    created = lake.keyring.create_missing()
+    if session.as_json:
+        say({"folder": str(lake.keyring.folder), "created": list(created)})
+    elif created:
+        console.print(f"Clés créées dans {lake.keyring.folder} : {', '.join(created)}.")
+        console.print("Gardez-en une copie ailleurs : sans elles plus rien ne s'ouvre.")
+    else:
+        console.print(f"Toutes les clés sont dans {lake.keyring.folder} : rien à faire.")
+    return ExitCode.DONE
 
 
 @commands.command("rotate")

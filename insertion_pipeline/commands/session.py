@@ -101,7 +101,7 @@ class Session:
         )
         if lake.keyring.is_empty:
             if settings.is_production:
-                raise KeysMissing(f"{lake.keyring.folder} est vide")
+                raise KeysMissing(f"{lake.keyring.folder} en est vide")
             for space in ("fr", "be"):
                 lake.keyring.space_key(space)
             print(

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -55,7 +55,7 @@ EVENTS_SCHEMA = pa.schema(
 )
 _SCHEMAS = {"members": MEMBERS_SCHEMA, "ids": IDS_SCHEMA, "events": EVENTS_SCHEMA}
 #: The key of the tokens by which an id knows its trusted number again.
-REGISTER_PURPOSE = "register"
+REGISTER_PURPOSE: Final = "register"
 
 
 class _Claim(NamedTuple):

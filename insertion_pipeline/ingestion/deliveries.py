@@ -32,7 +32,7 @@ from insertion_pipeline.ingestion.receipts import Receipt as Receipt
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
 from insertion_pipeline.ingestion.tombstones import Remaining, Tombstones, remaining
-from insertion_pipeline.lake import Lake, ParquetFile, sha256_of, write_json
+from insertion_pipeline.lake import Lake, ParquetFile, remembered_sha256_of, sha256_of, write_json
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractField, ContractTable, Partner, Registry, Source
 
@@ -418,5 +418,6 @@ def _summary(folder: Path) -> dict[str, Any] | None:
 def _is_whole(folder: Path, summary: Mapping[str, Any]) -> bool:
     """Whether every table that the summary names is there, unaltered."""
     return all(
-        (folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in summary["files"].items()
+        (folder / name).is_file() and remembered_sha256_of(folder / name) == digest
+        for name, digest in summary["files"].items()
     )

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import duckdb
 import pyarrow as pa
@@ -42,7 +42,7 @@ from insertion_pipeline.sealing import PersonSpace
 Reason = Literal["erasure", "objection"]
 Kind = Literal["number", "name_and_birth", "name", "local"]
 
-KEY_PURPOSE = "tombstones"
+KEY_PURPOSE: Final = "tombstones"
 #: What is said of the person: canonical person columns, text, null allowed. One row per record of the person.
 PERSON_COLUMNS = ("nir", "niss", "birth_name", "used_name", "first_names", "birth_date")
 LOCAL_KEYS_SCHEMA = pa.schema([("source", pa.string()), ("partner", pa.string()), ("key", pa.string())])

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,7 +24,7 @@ from insertion_pipeline.lake import canonical_json, write_json
 from insertion_pipeline.sealing import Keyring
 
 SIGNATURE_FILE = "MANIFEST.sig"
-_PURPOSE = "release-signature"
+_PURPOSE: Final = "release-signature"
 
 
 @dataclass(frozen=True)
