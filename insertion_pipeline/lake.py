@@ -299,7 +299,7 @@ class Lake:
         with replacing(path, durable=False) as partial:
             (n_rows,) = connection.execute(
                 f"COPY ({query}\n) TO {_literal(partial)} "
-                "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, USE_TMP_FILE false)"
+                "(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, USE_TMP_FILE false)"
             ).fetchone() or (0,)
         return int(n_rows)
 
