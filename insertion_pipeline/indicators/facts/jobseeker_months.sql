@@ -57,7 +57,12 @@ every AS (
     UNION ALL
     SELECT * FROM walloon
 ),
+several AS (  -- few stand more than once: only they are ranked
+    SELECT space, person FROM every GROUP BY space, person HAVING count(*) > 1
+),
 latest AS (
+    SELECT every.*, 1 AS recency FROM every ANTI JOIN several USING (space, person)
+    UNION ALL
     SELECT
         every.*,
         row_number() OVER (
@@ -67,6 +72,7 @@ latest AS (
                 every.residence, every.support_mode, every.delivery DESC
         ) AS recency
     FROM every
+    SEMI JOIN several USING (space, person)
 )
 SELECT
     period.month,

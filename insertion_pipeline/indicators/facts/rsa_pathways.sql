@@ -30,29 +30,46 @@ persons AS (
     CROSS JOIN period
     GROUP BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
 ),
-orientations AS (
-    SELECT
-        rows_of_month.*,
-        row_number() OVER (
-            PARTITION BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
-            ORDER BY orientation_date DESC, orientation_rank DESC NULLS LAST, orientation_type, orientation_body,
-                cer_signed_on DESC NULLS LAST, _delivery DESC
-        ) AS recency
+decided AS (
+    SELECT rows_of_month.*
     FROM rows_of_month
     CROSS JOIN period
     WHERE orientation_date <= period.last_day AND coalesce(orientation_status, 'DECIDE') = 'DECIDE'
 ),
-contracts AS (
-    SELECT
-        rows_of_month.*,
-        row_number() OVER (
-            PARTITION BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
-            ORDER BY cer_signed_on DESC NULLS LAST, cer_start_date DESC NULLS LAST, cer_end_date DESC NULLS FIRST,
-                cer_kind, _delivery DESC
-        ) AS recency
+signed AS (
+    SELECT rows_of_month.*
     FROM rows_of_month
     CROSS JOIN period
     WHERE coalesce(cer_signed_on, cer_start_date) <= period.last_day
+),
+several AS (  -- whoever stands once needs no ranking
+    SELECT space, person FROM rows_of_month GROUP BY space, person HAVING count(*) > 1
+),
+orientations AS (
+    SELECT decided.*, 1 AS recency FROM decided ANTI JOIN several USING (space, person)
+    UNION ALL
+    SELECT
+        decided.*,
+        row_number() OVER (
+            PARTITION BY decided.space, decided.person, decided.paying_council
+            ORDER BY orientation_date DESC, orientation_rank DESC NULLS LAST, orientation_type, orientation_body,
+                cer_signed_on DESC NULLS LAST, _delivery DESC
+        ) AS recency
+    FROM decided
+    SEMI JOIN several USING (space, person)
+),
+contracts AS (
+    SELECT signed.*, 1 AS recency FROM signed ANTI JOIN several USING (space, person)
+    UNION ALL
+    SELECT
+        signed.*,
+        row_number() OVER (
+            PARTITION BY signed.space, signed.person, signed.paying_council
+            ORDER BY cer_signed_on DESC NULLS LAST, cer_start_date DESC NULLS LAST, cer_end_date DESC NULLS FIRST,
+                cer_kind, _delivery DESC
+        ) AS recency
+    FROM signed
+    SEMI JOIN several USING (space, person)
 ),
 dated AS (
     SELECT

@@ -17,18 +17,31 @@ WITH flows AS (
         flow.sex,
         flow.age_band,
         flow.person_residence AS residence,
-        row_number() OVER (
-            PARTITION BY flow._space, flow.person, coalesce(units.territory_code, flow.ideparte)
-            ORDER BY
-                flow.dtdemrsa DESC NULLS LAST, flow.etatdosrsa, flow.toppersdrodevorsa DESC NULLS LAST,
-                flow.rolepers DESC, flow.fonorg, flow._delivery DESC
-        ) AS recency
+        flow.rolepers AS role,
+        flow._delivery AS delivery
     FROM cnaf_vrsb0801__personnes AS flow
     CROSS JOIN period
     LEFT JOIN reporting_units AS units ON units.unit = flow._partner
     WHERE flow._month = period.month AND flow.rolepers IN ('DEM', 'CJT') AND flow.person IS NOT NULL
 ),
-pathways AS (
+flows_of_several AS (  -- few stand more than once: only they are ranked
+    SELECT space, person FROM flows GROUP BY space, person HAVING count(*) > 1
+),
+latest_flows AS (
+    SELECT flows.*, 1 AS recency FROM flows ANTI JOIN flows_of_several USING (space, person)
+    UNION ALL
+    SELECT
+        flows.*,
+        row_number() OVER (
+            PARTITION BY flows.space, flows.person, flows.paying_council
+            ORDER BY
+                flows.applied_on DESC NULLS LAST, flows.rights_state, flows.has_duties DESC NULLS LAST,
+                flows.role DESC, flows.payer, flows.delivery DESC
+        ) AS recency
+    FROM flows
+    SEMI JOIN flows_of_several USING (space, person)
+),
+lists AS (
     SELECT
         list._space AS space,
         list.person,
@@ -36,20 +49,31 @@ pathways AS (
         list.orientation_type,
         list.orientation_date,
         coalesce(list.orientation_structure, list.structure) AS referent_body,
-        list.support_start_date,
         list.support_end_date,
         list.cer_signed_on,
         list.rights_opening_date,
-        row_number() OVER (
-            PARTITION BY list._space, list.person, units.territory_code
-            ORDER BY
-                list.orientation_date DESC NULLS LAST, list.cer_signed_on DESC NULLS LAST,
-                list.rights_opening_date DESC NULLS LAST, list.orientation_type, list._delivery DESC
-        ) AS recency
+        list._delivery AS delivery
     FROM department_list__beneficiaires AS list
     CROSS JOIN period
     LEFT JOIN reporting_units AS units ON units.unit = list._partner
     WHERE list._month = period.month AND list.person IS NOT NULL
+),
+lists_of_several AS (
+    SELECT space, person FROM lists GROUP BY space, person HAVING count(*) > 1
+),
+pathways AS (
+    SELECT lists.*, 1 AS recency FROM lists ANTI JOIN lists_of_several USING (space, person)
+    UNION ALL
+    SELECT
+        lists.*,
+        row_number() OVER (
+            PARTITION BY lists.space, lists.person, lists.paying_council
+            ORDER BY
+                lists.orientation_date DESC NULLS LAST, lists.cer_signed_on DESC NULLS LAST,
+                lists.rights_opening_date DESC NULLS LAST, lists.orientation_type, lists.delivery DESC
+        ) AS recency
+    FROM lists
+    SEMI JOIN lists_of_several USING (space, person)
 )
 SELECT
     period.month,
@@ -81,7 +105,7 @@ SELECT
     pathways.orientation_type,
     pathways.person IS NOT NULL AS is_in_department_list,
     pathways.cer_signed_on <= period.last_day AS has_signed_contract
-FROM flows
+FROM latest_flows AS flows
 CROSS JOIN period
 LEFT JOIN pathways
     ON pathways.space = flows.space AND pathways.person = flows.person
