@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -43,7 +43,7 @@ from insertion_pipeline.month import InvalidMonth, Month
 from insertion_pipeline.registry import ContractTable, Total
 
 _HOUSEHOLD, _PERSON, _FLOW, _TOTALS = "InfosFoyerRSA", "Personne", "IdentificationFlux", "TransmissionFlux"
-_PERIOD, _TERRITORY, _ANNOUNCED = "DTREF", "IdentificationRSA/Partenaire/IDEPARTE", "NBTOTDOSRSATRANSM"
+_PERIOD, _TERRITORY, _ANNOUNCED = "DTREF", ("IdentificationRSA", "Partenaire", "IDEPARTE"), "NBTOTDOSRSATRANSM"
 _ANNOUNCED_ANOMALIES, _ANOMALY = "NBTOTDOSRSATRANSMANO", "Anomalie"
 #: What each person's amount may be rounded by.
 _CENT = Decimal("0.01")
@@ -51,7 +51,8 @@ _BATCH_PERSONS = 50_000
 _MOST_PERSONS_PER_HOUSEHOLD = 1_000
 _HEAD_BYTES = 1 << 16
 
-_STEP = re.compile(r"(?P<tag>[A-Za-z_][\w.-]*)(?P<predicates>(?:\[[^\]]+\])*)")
+_TAG = re.compile(r"[A-Za-z_][\w.-]*")
+_STEP = re.compile(rf"(?P<tag>{_TAG.pattern})(?P<predicates>(?:\[[^\]]+\])*)")
 _PREDICATE = re.compile(r"\[([^\]]+)\]")
 
 _ENCODING_ERRORS = frozenset(
@@ -73,15 +74,19 @@ class InvalidPath(ValueError):
 # -- the path language -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Node:
-    """A step shared by all the paths that begin with it."""
+#: What stands at the paths of a table's fields, then of what totals are stated and held by; empty where nothing is.
+Row = list[str]
 
-    fields: list[str] = field(default_factory=list)
+
+@dataclass(slots=True)
+class _Node:
+    """A step shared by all the paths that begin with it. `places`: of those that end here, in a row."""
+
+    places: list[int] = field(default_factory=list)
     children: dict[str, list[tuple[_Step, _Node]]] = field(default_factory=dict)
 
-    def add(self, path: str, name: str) -> None:
-        """Let `name` be what stands at `path` from here."""
+    def add(self, path: str, place: int) -> None:
+        """Let what stands at `path` from here go to `place`."""
         node = self
         for text in _steps(path):
             step = _parse_step(text)
@@ -91,20 +96,39 @@ class _Node:
                 known = _Node()
                 branches.append((step, known))
             node = known
-        node.fields.append(name)
+        node.places.append(place)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Step:
+    """An element by its name, and by what filters say of its descendants."""
+
     tag: str
-    present: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    absent: tuple[str, ...] = ()
+    present: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    absent: tuple[tuple[str, ...], ...] = ()
     takes_last: bool = False
+    filters: bool = False
 
     def accepts(self, element: Element) -> bool:
-        if any((element.findtext(path) or "").strip() for path in self.absent):
+        if any(_text_at(element, tags) for tags in self.absent):
             return False
-        return all((element.findtext(path) or "").strip() in values for path, values in self.present)
+        return all(_text_at(element, tags) in values for tags, values in self.present)
+
+
+def _text_at(element: Element, tags: Sequence[str]) -> str:
+    """The text of the first descendant at `tags`, one below the other; empty where there is none."""
+    found = _first(element, tags)
+    return "" if found is None else (found.text or "").strip()
+
+
+def _first(element: Element, tags: Sequence[str]) -> Element | None:
+    """The first descendant at `tags`, in the order of the document; what `find` gives, without its language."""
+    for child in element.iterchildren(tags[0]):
+        if len(tags) == 1:
+            return child
+        if (found := _first(child, tags[1:])) is not None:
+            return found
+    return None
 
 
 def _parse_step(text: str) -> _Step:
@@ -115,14 +139,23 @@ def _parse_step(text: str) -> _Step:
     for predicate in _PREDICATE.findall(match["predicates"]):
         name, equals, values = predicate.partition("=")
         if equals:
-            present.append((name.strip(), tuple(value.strip() for value in values.split("|"))))
+            present.append((_tags(name), tuple(value.strip() for value in values.split("|"))))
         elif predicate == "last":
             takes_last = True
         elif predicate.startswith("!"):
-            absent.append(predicate[1:])
+            absent.append(_tags(predicate[1:]))
         else:
             raise InvalidPath(f"{predicate!r} is not a filter of a path")
-    return _Step(match["tag"], tuple(present), tuple(absent), takes_last)
+    return _Step(match["tag"], tuple(present), tuple(absent), takes_last, bool(present or absent))
+
+
+def _tags(path: str) -> tuple[str, ...]:
+    """The names that the path of a filter goes through."""
+    tags = tuple(path.strip().split("/"))
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise InvalidPath(f"{tag!r} is not the name of an element")
+    return tags
 
 
 def _steps(path: str) -> Iterator[str]:
@@ -132,16 +165,18 @@ def _steps(path: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Paths:
-    """The fields of a table, by where their path starts."""
+    """The fields of a table and the totals of its households, by where their path starts. `width`: of a row."""
 
+    width: int
     person: _Node
     household: _Node
     root: _Node
 
 
-def _compiled(table: ContractTable) -> _Paths:
-    paths = _Paths(_Node(), _Node(), _Node())
-    for one in table.stored_fields:
+def _compiled(table: ContractTable, totals: Sequence[Total]) -> _Paths:
+    first = len(table.stored_fields)
+    paths = _Paths(first + 2 * len(totals), _Node(), _Node(), _Node())
+    for place, one in enumerate(table.stored_fields):
         path = (one.insertion.path or one.name.upper()).strip()
         if path.startswith("../"):
             node, path = paths.household, path[3:]
@@ -149,23 +184,27 @@ def _compiled(table: ContractTable) -> _Paths:
             node, path = paths.root, path[1:]
         else:
             node = paths.person
-        node.add(path, one.name)
+        node.add(path, place)
+    for place, total in enumerate(totals, start=first):
+        paths.household.add(total.stated, place)
+        paths.person.add(total.over, place + len(totals))
     return paths
 
 
-def _collect(element: Element, node: _Node, values: dict[str, str], *, replace: bool = False) -> None:
-    """Put what `element` holds for the paths of `node` into `values`; the first of repeated elements counts."""
+def _collect(element: Element, node: _Node, row: Row, *, replace: bool = False) -> None:
+    """Put what `element` holds for the paths of `node` into `row`; the first of repeated elements counts."""
+    branches_of = node.children.get
     for child in element:
-        for step, following in node.children.get(child.tag, ()):
-            if (step.present or step.absent) and not step.accepts(child):
+        for step, following in branches_of(child.tag, ()):
+            if step.filters and not step.accepts(child):
                 continue
             last = replace or step.takes_last
-            if following.fields and (text := (child.text or "").strip()):
-                for name in following.fields:
-                    if last or name not in values:
-                        values[name] = text
+            if following.places and (text := (child.text or "").strip()):
+                for place in following.places:
+                    if last or not row[place]:
+                        row[place] = text
             if following.children:
-                _collect(child, following, values, replace=last)
+                _collect(child, following, row, replace=last)
 
 
 # -- the flow ----------------------------------------------------------------------------------------------------------
@@ -185,7 +224,7 @@ class _Flow:
     misstated: list[Finding] = field(default_factory=list)
     month_text: str = ""
     territories: set[str] = field(default_factory=set)
-    root: dict[str, str] = field(default_factory=dict)
+    root: Row = field(default_factory=list)
 
 
 def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, totals: Sequence[Total] = ()) -> Iterator[Piece]:
@@ -196,12 +235,14 @@ def read_flow(path: Path, tables: Sequence[ContractTable], rank: int, totals: Se
     table = tables[0]
     file = label(rank, table)
     _refuse_document_type(path, file)
-    flow = _Flow()
     names = tuple(one.name for one in table.stored_fields)
+    paths = _compiled(table, totals)
+    flow = _Flow(root=[""] * paths.width)
     yield Opening(rank, table.name, names)
-    persons = _persons(path, _compiled(table), _Totals(totals, file, table.name), flow, file)
+    persons = _persons(path, paths, _Totals(totals, file, table), flow, file)
     while waiting := list(itertools.islice(persons, _BATCH_PERSONS)):
-        rows = _table(waiting, pa.schema([(name, pa.string()) for name in names]))
+        columns = itertools.islice(zip(*waiting, strict=True), len(names))
+        rows = pa.table([pa.array(texts, pa.string()) for texts in columns], names=list(names))
         lines = range(flow.persons - len(waiting) + 1, flow.persons + 1)
         origins = (lines, [1] * len(waiting), [rank] * len(waiting))
         for (name, kind), values in zip(ORIGIN_FIELDS, origins, strict=True):
@@ -245,7 +286,7 @@ def _events(path: Path, events: tuple[str, ...], tags: Sequence[str] | None = No
     )
 
 
-def _persons(path: Path, paths: _Paths, totals: _Totals, flow: _Flow, file: str) -> Iterator[Mapping[str, str]]:
+def _persons(path: Path, paths: _Paths, totals: _Totals, flow: _Flow, file: str) -> Iterator[Row]:
     """The values of each `Personne`, its household's and the flow's with it."""
     in_household = 0
     try:
@@ -285,22 +326,23 @@ def _persons(path: Path, paths: _Paths, totals: _Totals, flow: _Flow, file: str)
         )
 
 
-def _household(element: Element, paths: _Paths, totals: _Totals, flow: _Flow) -> Iterator[Mapping[str, str]]:
+def _household(element: Element, paths: _Paths, totals: _Totals, flow: _Flow) -> Iterator[Row]:
     flow.households += 1
-    flow.households_with_anomalies += element.find(f".//{_ANOMALY}") is not None
-    if territory := (element.findtext(_TERRITORY) or "").strip():
+    flow.households_with_anomalies += next(element.iterdescendants(_ANOMALY), None) is not None
+    if territory := _text_at(element, _TERRITORY):
         flow.territories.add(territory)
-    shared = dict(flow.root)
+    shared = flow.root.copy()
     _collect(element, paths.household, shared)
-    persons = list(element.iterchildren(_PERSON))
-    flow.households_without_persons += not persons
-    if persons:
-        flow.misstated.extend(totals.misstated(element, persons, flow.persons + 1))
-    for person in persons:
-        values = dict(shared)
-        _collect(person, paths.person, values)
+    rows = []
+    for person in element.iterchildren(_PERSON):
+        row = shared.copy()
+        _collect(person, paths.person, row)
+        rows.append(row)
+    flow.households_without_persons += not rows
+    flow.misstated.extend(totals.misstated(rows, flow.persons + 1))
+    for row in rows:
         flow.persons += 1
-        yield values
+        yield row
 
 
 def _flow_identification(element: Element, paths: _Paths, flow: _Flow) -> None:
@@ -317,40 +359,27 @@ def _forget(element: Element) -> None:
         del element.getparent()[0]
 
 
-def _table(rows: Sequence[Mapping[str, str]], schema: pa.Schema) -> pa.Table:
-    return pa.table(
-        [pa.array([row.get(name, "") for row in rows], pa.string()) for name in schema.names], schema=schema
-    )
-
-
 # -- what a household says of its persons ------------------------------------------------------------------------------
 
 
 class _Totals:
     """What households state of their persons, and what of it is wrong. What is added up is kept nowhere."""
 
-    def __init__(self, totals: Sequence[Total], file: str, table: str) -> None:
-        self._totals, self._file, self._table = totals, file, table
-        self._stated, self._over = _Node(), _Node()
-        for total in totals:
-            self._stated.add(total.stated, total.code)
-            self._over.add(total.over, total.code)
+    def __init__(self, totals: Sequence[Total], file: str, table: ContractTable) -> None:
+        self._totals, self._file, self._table = totals, file, table.name
+        self._stated = len(table.stored_fields)
+        self._held = self._stated + len(totals)
 
-    def misstated(self, household: Element, persons: Sequence[Element], line: int) -> Iterator[Finding]:
+    def misstated(self, persons: Sequence[Row], line: int) -> Iterator[Finding]:
         """A warning for each total that the persons of a household contradict, at the line of the first of them.
 
         Nothing is said of a total that is not stated, nor of a sum over persons who state nothing.
         """
-        stated: dict[str, str] = {}
-        _collect(household, self._stated, stated)
-        if not stated:
-            return
-        parts: list[dict[str, str]] = [{} for _ in persons]
-        for person, values in zip(persons, parts, strict=True):
-            _collect(person, self._over, values)
-        for total in self._totals:
-            announced, held = _number(stated.get(total.code)), [one[total.code] for one in parts if total.code in one]
-            numbers = [_number(text) for text in held]
+        for place, total in enumerate(self._totals):
+            if not persons or not (stated := persons[0][self._stated + place]):
+                continue
+            held = [one for person in persons if (one := person[self._held + place])]
+            announced, numbers = _number(stated), [_number(one) for one in held]
             if announced is None or (total.how == "sum" and (not held or None in numbers)):
                 continue
             found = sum((one for one in numbers if one), Decimal()) if total.how == "sum" else Decimal(len(held))
