@@ -9,7 +9,7 @@ export DAGSTER_TELEMETRY_DISABLED := 1
 # each command starts processes: what one of them has compiled, the others need not compile again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check rehearsal rehearsal-national bench dev lock messages spark
+.PHONY: setup demo test check docs rehearsal rehearsal-national bench dev lock messages spark
 
 setup: .venv/tools
 
@@ -37,6 +37,10 @@ check: .venv/tools
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m insertion_pipeline_tests.licences
 	$(BIN)/insertion validate
+
+# these pages as a site, in var/site: what leads nowhere stops it
+docs: .venv/tools
+	$(BIN)/zensical build --strict --clean
 
 # accidents, played over and over: at most an hour
 rehearsal: .venv/tools

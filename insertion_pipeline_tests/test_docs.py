@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -86,6 +90,58 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
     assert broken(page, "absent.md") == "absent.md: no such file"
     assert broken(page, "../../outside.md") == "../../outside.md: no such file"
     assert broken(page, "security.md#absent") == "security.md#absent: no such heading"
+
+
+# -- the site ----------------------------------------------------------------------------------------------------------
+
+
+def built(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+    """How building the site ended, in a folder of its own, with some pages changed."""
+    shutil.copytree(REPOSITORY / "docs", folder / "docs")
+    shutil.copy(REPOSITORY / "zensical.toml", folder)
+    for page, content in changed.items():
+        (folder / "docs" / f"{page}.md").write_text(content, encoding="utf-8")
+    command = [Path(sys.executable).with_name("zensical"), "build", "--strict"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    ended = built(folder)
+    assert (ended.returncode, "No issues found" in ended.stderr) == (0, True), ended.stderr
+    return folder / "var" / "site"
+
+
+def listed(entries: Any) -> Iterator[str]:
+    """The pages in a menu, whatever they are listed under."""
+    for entry in entries if isinstance(entries, list) else entries.values():
+        yield from [entry] if isinstance(entry, str) else listed(entry)
+
+
+def test_every_page_is_in_the_menu_of_the_site(site: Path) -> None:
+    menu = list(listed(tomllib.loads((REPOSITORY / "zensical.toml").read_text())["project"]["nav"]))
+    pages = {path.relative_to(REPOSITORY / "docs") for path in (REPOSITORY / "docs").rglob("*.md")}
+    assert sorted(menu) == sorted(map(str, pages))
+    for page in pages:
+        assert (site / page.with_suffix("" if page.stem != "index" else ".html")).exists()
+
+
+def test_nothing_of_the_site_is_asked_of_another_server(site: Path) -> None:
+    pages, styles = list(site.rglob("*.html")), list(site.rglob("*.css"))
+    assert len(pages) > 15
+    assert styles
+    asked = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
+    assert [page.name for page in pages if asked.search(page.read_text())] == []
+    fetched = r"""class=["']?[^"'>]*\b(?:mermaid|glightbox|pyodide)\b"""  # the theme gets a program from afar for these
+    assert [page.parent.name for page in pages if re.search(fetched, page.read_text())] == []
+    assert [style.name for style in styles if re.search(r"(?:@import|url\()\s*[\"']?https?:", style.read_text())] == []
+
+
+def test_a_site_with_links_that_lead_nowhere_is_not_built(tmp_path: Path) -> None:
+    ended = built(tmp_path, scaling="# A page\n\n[no page](absent.md), [no heading](operating.md#absent)\n")
+    assert ended.returncode != 0
+    assert "2 issues found" in ended.stderr
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
