@@ -86,7 +86,7 @@ def places(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> pa.T
 def compute(
     registry: Registry, lake: Lake, catalogue: Sequence[CompiledIndicator], places: pa.Table
 ) -> Iterator[Compute]:
-    """Compute October 2026 from rows given by table. Every expected file is in, but those of `missing`.
+    """Compute `month` (October 2026) from rows given by table. Every expected file is in, but those of `missing`.
 
     Facts of earlier months are made from the same rows, for indicators that follow persons over the months.
     """
@@ -95,23 +95,25 @@ def compute(
         def connected() -> duckdb.DuckDBPyConnection:
             return open_connections.enter_context(lake.connect())
 
-        def run(*codes: str, missing: Sequence[tuple[str, str]] = (), **tables: Sequence[Row]) -> Network:
+        def run(
+            *codes: str, missing: Sequence[tuple[str, str]] = (), month: Month = OCTOBER, **tables: Sequence[Row]
+        ) -> Network:
             wanted = [one for one in catalogue if one.indicator.code in codes]
             assert len(wanted) == len(codes)
             connection = connected()
             names = {one.indicator.fact for one in wanted}
             told = {table for name in building.with_dependencies(names) for table in facts()[name].reads}
-            _open_rows(connection, registry, tables, told)
+            _open_rows(connection, registry, tables, told, month)
             for fact in sorted({name.removesuffix(EARLIER) for name in told if name.endswith(EARLIER)}):
                 earlier = connected()
                 needed = {table for name in building.with_dependencies({fact}) for table in facts()[name].reads}
-                _open_rows(earlier, registry, tables, needed)
+                _open_rows(earlier, registry, tables, needed, month)
                 first = min((row["_month"] for rows in tables.values() for row in rows if "_month" in row), default="")
-                connection.register(f"{fact}{EARLIER}", _earlier(earlier, registry, fact, first))
-            building.build_facts(connection, registry, OCTOBER, names)
-            grids = [grid_of(registry, missing, OCTOBER.plus(-back)) for back in range(3)]
+                connection.register(f"{fact}{EARLIER}", _earlier(earlier, registry, fact, first, month))
+            building.build_facts(connection, registry, month, names)
+            grids = [grid_of(registry, missing, month.plus(-back)) for back in range(3)]
             values = computing.values_of(
-                connection, registry, wanted, OCTOBER, grids[0], places=places, earlier_grids=grids[1:]
+                connection, registry, wanted, month, grids[0], places=places, earlier_grids=grids[1:]
             )
             refuse_what_does_not_add_up(connection, values, wanted)
             return Network(connection, values, wanted)
@@ -120,13 +122,17 @@ def compute(
 
 
 def _open_rows(
-    connection: duckdb.DuckDBPyConnection, registry: Registry, tables: Mapping[str, Sequence[Row]], read: Set[str]
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    tables: Mapping[str, Sequence[Row]],
+    read: Set[str],
+    month: Month,
 ) -> None:
     given = dict(tables)
     for source in registry.sources.values():
-        for table in source.version_for(OCTOBER).resources:
+        for table in source.version_for(month).resources:
             name = f"{source.name}__{table.name}"
-            rows = [completed(row, source.insertion.spaces[0]) for row in given.pop(name, ())]
+            rows = [completed(row, source.insertion.spaces[0], month) for row in given.pop(name, ())]
             if name not in read:
                 continue
             connection.register(f"{name}__rows", pa.Table.from_pylist(rows, schema=pseudonymising.schema(table)))
@@ -135,24 +141,26 @@ def _open_rows(
     assert not given, f"unknown tables: {sorted(given)}"
 
 
-def _earlier(connection: duckdb.DuckDBPyConnection, registry: Registry, fact: str, first: str) -> pa.Table:
-    """The rows of a fact in the months before October, those that it reads made and dropped month by month.
+def _earlier(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, fact: str, first: str, month: Month
+) -> pa.Table:
+    """The rows of a fact in the months before `month`, those that it reads made and dropped month by month.
 
-    No fact has a row before `first`, the month of the first row given: October alone when nothing says more.
+    No fact has a row before `first`, the month of the first row given: `month` alone when nothing says more.
     """
-    back_to = OCTOBER.months_since(Month.parse(first)) if first else 0
+    back_to = month.months_since(Month.parse(first)) if first else 0
     made = []
     for back in range(1, max(min(back_to, building.MONTHS_FOLLOWED), 1) + 1):
-        building.build_facts(connection, registry, OCTOBER.plus(-back), {fact})
+        building.build_facts(connection, registry, month.plus(-back), {fact})
         made.append(connection.sql(f"SELECT * FROM {fact}").to_arrow_table())
         for name in building.with_dependencies({fact}):
             connection.execute(f"DROP TABLE {name}")
     return pa.concat_tables(made)
 
 
-def completed(row: Row, space: str) -> Row:
+def completed(row: Row, space: str, month: Month = OCTOBER) -> Row:
     person = row.get("person")
-    given = {"_space": space, "_month": "2026-10", "_delivery": "d", "_partner": "p", "person_residence": RETHEL}
+    given = {"_space": space, "_month": str(month), "_delivery": "d", "_partner": "p", "person_residence": RETHEL}
     return given | {"person_sex": "2", "person_age": 30} | dict(row) | {"person": person}
 
 

@@ -15,7 +15,7 @@ SELECT
     every.space,
     every.person,
     max(every.acted_on) AS acted_on,
-    bool_or(coalesce(every.acted_on > period.last_day - INTERVAL 3 MONTH, FALSE)) AS is_recent
+    bool_or(coalesce(every.acted_on >= period.first_day - INTERVAL 2 MONTH, FALSE)) AS is_recent
 FROM every
 CROSS JOIN period
 WHERE every._month = period.month AND every.person IS NOT NULL AND every.acted_on <= period.last_day

@@ -122,7 +122,7 @@ SELECT
     employees.person IS NOT NULL AS is_in_iae,
     -- followed: a referent, and a contact less than three months old at the end of the month
     latest.has_referent
-        AND coalesce(latest.last_contact_on > period.last_day - INTERVAL 3 MONTH, FALSE)
+        AND coalesce(latest.last_contact_on >= period.first_day - INTERVAL 2 MONTH, FALSE)
         AND latest.last_contact_on <= period.last_day AS is_accompanied
 FROM latest
 CROSS JOIN period

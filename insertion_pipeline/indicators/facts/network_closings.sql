@@ -27,6 +27,6 @@ SELECT period.month, closings.space, closings.person, max(closings.closed_on) AS
 FROM closings
 CROSS JOIN period
 WHERE closings.person IS NOT NULL
-    AND closings.closed_on > period.last_day - INTERVAL 4 MONTH AND closings.closed_on <= period.last_day
-    AND closings._month > strftime(period.first_day - INTERVAL 4 MONTH, '%Y-%m')
+    AND closings.closed_on >= period.first_day - INTERVAL 3 MONTH AND closings.closed_on <= period.last_day
+    AND closings._month >= strftime(period.first_day - INTERVAL 3 MONTH, '%Y-%m')
 GROUP BY ALL

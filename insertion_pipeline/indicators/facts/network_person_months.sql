@@ -16,9 +16,9 @@ WITH listed AS (
             AND coalesce(list.support_end_date > period.last_day, TRUE)
             AND coalesce(
                 (list.last_appointment_status = 'seen' AND list.last_appointment_date <= period.last_day
-                    AND list.last_appointment_date > period.last_day - INTERVAL 3 MONTH)
+                    AND list.last_appointment_date >= period.first_day - INTERVAL 2 MONTH)
                 OR (list.cer_signed_on <= period.last_day
-                    AND list.cer_signed_on > period.last_day - INTERVAL 3 MONTH),
+                    AND list.cer_signed_on >= period.first_day - INTERVAL 2 MONTH),
                 FALSE
             )
         ) AS is_accompanied

@@ -17,7 +17,7 @@ WITH lists AS (
         list.orientation_type,
         CASE WHEN list.cer_signed_on <= period.last_day THEN list.cer_signed_on END AS contracted_on,
         list.last_appointment_status = 'seen' AND list.last_appointment_date <= period.last_day
-            AND list.last_appointment_date > period.last_day - INTERVAL 3 MONTH AS is_seen_lately,
+            AND list.last_appointment_date >= period.first_day - INTERVAL 2 MONTH AS is_seen_lately,
         list.support_end_date <= period.last_day AS is_support_over,
         row_number() OVER (
             PARTITION BY list._space, list.person, units.territory_code
@@ -66,7 +66,7 @@ SELECT
     dated.oriented_on IS NOT NULL
         AND NOT coalesce(dated.is_support_over, FALSE)
         AND NOT coalesce(dated.is_seen_lately, FALSE)
-        AND NOT coalesce(dated.contracted_on > period.last_day - INTERVAL 3 MONTH, FALSE) AS has_dropped_out,
+        AND NOT coalesce(dated.contracted_on >= period.first_day - INTERVAL 2 MONTH, FALSE) AS has_dropped_out,
     coalesce(dated.is_support_over, FALSE) AS is_support_over,
     -- what a median with those who wait needs: days so far, and whether the wait is over
     CASE

@@ -122,7 +122,7 @@ SELECT
     dated.contract_kind,
     dated.contract_begins_on <= period.last_day AND coalesce(dated.contract_ends_on >= period.last_day, TRUE)
         AS has_valid_contract,
-    dated.contract_ends_on BETWEEN period.last_day + INTERVAL 1 DAY AND period.last_day + INTERVAL 2 MONTH
+    dated.contract_ends_on > period.last_day AND dated.contract_ends_on < period.first_day + INTERVAL 3 MONTH
         AS contract_ends_soon,
     dated.contract_ends_on < period.last_day AS has_expired_contract,
     CASE

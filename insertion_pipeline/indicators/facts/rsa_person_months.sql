@@ -98,9 +98,10 @@ SELECT
     END AS seniority_band,
     -- oriented: has a decided orientation or a referent body that still stands at the end of the month
     pathways.person IS NOT NULL
-        AND (pathways.orientation_date <= period.last_day
-            OR (pathways.orientation_date IS NULL
-                AND (pathways.orientation_type IS NOT NULL OR pathways.referent_body IS NOT NULL)))
+        AND CASE
+            WHEN pathways.orientation_date IS NOT NULL THEN pathways.orientation_date <= period.last_day
+            ELSE pathways.orientation_type IS NOT NULL OR pathways.referent_body IS NOT NULL
+        END
         AND coalesce(pathways.support_end_date > period.last_day, TRUE) AS is_oriented,
     pathways.orientation_type,
     pathways.person IS NOT NULL AS is_in_department_list,
