@@ -372,6 +372,14 @@ class Source(_Declared):
 # -- indicators --------------------------------------------------------------------------------------------------
 
 
+#: A number as it is written: neither a text, nor true, nor infinite.
+_Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_ParameterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+#: A code, or several that stand together (`siae+ale`) or follow one another (`siae>ale`).
+_Modality = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+([+>][A-Za-z0-9_]+)*$")]
+
+
 class Breakdown(_Declared):
     """A way of cutting an indicator: a column of its fact."""
 
@@ -380,7 +388,7 @@ class Breakdown(_Declared):
     additive: bool = True
     multivalued: bool = Field(default=False, description="The column is a list: a row may have several modalities.")
     sensitivity: Literal["ordinary", "sensitive", "forbidden"] = "ordinary"
-    modalities: Mapping[str, str] = Field(default={}, description="Code to French label.")
+    modalities: Mapping[_Modality, str] = Field(default={}, description="Code to French label.")
     levels: tuple[Level, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
 
 
@@ -439,7 +447,7 @@ class Indicator(_Declared):
     exclusions: str = ""
     reference: str = ""
     status_of_definition: Literal["found", "practice", "to_be_confirmed"] = "practice"
-    parameters: Mapping[str, float | int | str] = {}
+    parameters: Mapping[_ParameterName, _Number] = Field(default={}, description="Numbers that formulas name: `:name`.")
     series_breaks: Mapping[Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")], str] = Field(
         default={}, description="Month to what changed."
     )

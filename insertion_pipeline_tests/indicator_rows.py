@@ -19,7 +19,13 @@ import pytest
 from insertion_pipeline.identity import pseudonymising
 from insertion_pipeline.indicators import building, computing, coverage, territories
 from insertion_pipeline.indicators.additivity import refuse_what_does_not_add_up
-from insertion_pipeline.indicators.catalogue import EARLIER, CompiledIndicator, compile_catalogue, facts
+from insertion_pipeline.indicators.catalogue import (
+    EARLIER,
+    MONTHS_FOLLOWED,
+    CompiledIndicator,
+    compile_catalogue,
+    facts,
+)
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
@@ -150,7 +156,7 @@ def _earlier(
     """
     back_to = month.months_since(Month.parse(first)) if first else 0
     made = []
-    for back in range(1, max(min(back_to, building.MONTHS_FOLLOWED), 1) + 1):
+    for back in range(1, max(min(back_to, MONTHS_FOLLOWED), 1) + 1):
         building.build_facts(connection, registry, month.plus(-back), {fact})
         made.append(connection.sql(f"SELECT * FROM {fact}").to_arrow_table())
         for name in building.with_dependencies({fact}):

@@ -131,6 +131,13 @@ def with_one(registry: Registry, code: str, changes: Mapping[str, Any]) -> Regis
         ({"minimum_families": 5}, "minimum_families: 5 of 4 families"), ({"parameters": {"ghost": 3}}, "in no formula"),
         ({"parts": ("nobody",)}, "parts: 'nobody'"), ({"balance": ("nobody@1",)}, "balance: 'nobody@1'"),
         ({"parts": ("reseau_part_accompagnees[sex=Z]",)}, "neither an indicator nor a modality"),
+        ({"complete_months": 40}, "fact 'network_person_months' looks at 24 at most"),
+        ({"numerator": "max(person)"}, "'person' stands for one person"),
+        ({"denominator": "median(person)"}, "'person' stands for one person"),
+        ({"contributors": "count(DISTINCT upper(person))"}, "'person' stands for one person"),
+        ({"numerator": "sum(CASE WHEN sex = 'F' THEN person END)"}, "'person' stands for one person"),
+        ({"numerator": "count(CASE WHEN person > 'a' THEN 1 END)"}, "'person' stands for one person"),
+        ({"where": "person = 'someone'"}, "'person' stands for one person"),
         ({"sensitivity": "sensitive"}, "a sensitive indicator stops at the region"),
     ],
 )  # fmt: skip
@@ -147,6 +154,7 @@ def test_what_an_indicator_declares_must_hold(registry: Registry, changes: Mappi
         ({"sensitivity": "sensitive"}, "its levels are region and country"),  # no level said is every level
         ({"sensitivity": "sensitive", "levels": ("department",)}, "its levels are region and country"),
         ({"multivalued": True}, "does not add up"),
+        ({"column": "person"}, "'person' stands for one person"),
     ],
 )
 def test_a_breakdown_must_be_allowed(registry: Registry, given: Mapping[str, Any], reason: str) -> None:
@@ -213,6 +221,10 @@ def altered(tmp_path: Path, registry: Registry) -> Callable[[str, str], Registry
         ("denominator: count(*)\n", "denominator: 0\n", r"denominator: Input should be a valid string"),
         ('valid_from: "2020-01"', 'valid_from: "2020-13"', "'2020-13' is not a month"),
         ("code: reseau_personnes_connues", "code: Réseau 1", "should match pattern"),
+        ("{linkage_miss_share: 0.006}", '{linkage_miss_share: "1) --"}', "parameters.linkage_miss_share"),
+        ("{linkage_miss_share: 0.006}", "{linkage_miss_share: true}", "parameters.linkage_miss_share"),
+        ("{linkage_miss_share: 0.006}", "{linkage_miss_share: .inf}", "parameters.linkage_miss_share"),
+        ("F: Femmes", "\"F' --\": Femmes", "should match pattern"),
         ("\n  sex:\n", "\n  \"s' OR 1\":\n", "should match pattern"),
     ],
 )  # fmt: skip

@@ -18,17 +18,11 @@ from graphlib import TopologicalSorter
 import duckdb
 import pyarrow as pa
 
-from insertion_pipeline.indicators.catalogue import EARLIER, Fact, facts
+from insertion_pipeline.indicators.catalogue import EARLIER, MONTHS_BACK, MONTHS_FOLLOWED, Fact, facts
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Indicator, Registry
-
-#: How far back facts look: the twelve rolling months of exits, whose hours count over two calendar years.
-MONTHS_BACK = 24
-
-#: How far back persons are followed from one month's facts to another's.
-MONTHS_FOLLOWED = 12
 
 #: A fact of more rows is read again from its file: the connection keeps no copy.
 _ROWS_KEPT_IN_MEMORY = 200_000

@@ -43,6 +43,15 @@ AXIS_COLUMNS: Mapping[str, str] = {
 #: A fact's rows of earlier months, for a fact that follows persons over the months: `<fact>__earlier`.
 EARLIER = "__earlier"
 
+#: How far back facts look: the twelve rolling months of exits, whose hours count over two calendar years.
+MONTHS_BACK = 24
+
+#: How far back persons are followed from one month's facts to another's.
+MONTHS_FOLLOWED = 12
+
+#: Columns that stand for one person, or for one record of a person: they are counted, never shown nor compared.
+PSEUDONYMS = frozenset({"person", "referent", "application", "contract_id"})
+
 #: The parameter of an indicator's error that a measure of the pair of sources replaces.
 LINKAGE_MISS_SHARE = "linkage_miss_share"
 
@@ -124,6 +133,25 @@ def facts() -> Mapping[str, Fact]:
     if unknown := sorted(told.keys() - {column for fact in found.values() for column in fact.columns}):
         raise InvalidDataSources(f"{FACTS_FOLDER / _DICTIONARY}: no fact has a column {unknown[0]!r}")
     return found
+
+
+def made_of(fact: str) -> frozenset[str]:
+    """The fact, those that it reads, and those whose earlier months it reads."""
+    known: set[str] = set()
+    waiting = {fact}
+    while waiting:
+        known |= waiting
+        reached = {table.removesuffix(EARLIER) for name in waiting for table in facts()[name].reads}
+        waiting = (reached & facts().keys()) - known
+    return frozenset(known)
+
+
+def months_read(fact: str) -> int:
+    """How many months of deliveries the rows of a fact may depend on, its own included."""
+    parts = [facts()[name] for name in made_of(fact)]
+    looks_back = any(part.reads_over_months for part in parts)
+    follows = any(part.is_history for part in parts)
+    return max(MONTHS_BACK if looks_back else 1, MONTHS_FOLLOWED + 1 if follows else 1)
 
 
 @functools.cache
@@ -240,6 +268,8 @@ def _check_declarations(
         raise _Refused(f"axis {indicator.axis!r}: fact {fact.name!r} has no column {axis!r}")
     for name in indicator.breakdowns:
         _check_breakdown(name, breakdowns, fact)
+    if indicator.complete_months > (known := months_read(fact.name)):
+        raise _Refused(f"complete_months: {indicator.complete_months}, fact {fact.name!r} looks at {known} at most")
     is_confined = set(indicator.levels) <= {"region", "country"} and indicator.threshold >= 11
     if indicator.sensitivity == "sensitive" and (indicator.breakdowns or not is_confined):
         raise _Refused("a sensitive indicator stops at the region, threshold 11, and is never crossed")
@@ -251,6 +281,8 @@ def _check_breakdown(name: str, breakdowns: Mapping[str, Breakdown], fact: Fact)
     breakdown = breakdowns[name]
     if breakdown.column not in fact.columns:
         raise _Refused(f"breakdown {name!r}: fact {fact.name!r} has no column {breakdown.column!r}")
+    if breakdown.column in PSEUDONYMS:
+        raise _Refused(f"breakdown {name!r}: {breakdown.column!r} stands for one person, no modality of many")
     if breakdown.multivalued and breakdown.additive:
         raise _Refused(f"breakdown {name!r}: a row with several modalities does not add up: additive: false")
     if breakdown.sensitivity == "forbidden":
@@ -362,17 +394,34 @@ def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: 
 
 def _formula(text: str, indicator: Indicator, fact: Fact) -> exp.Expr:
     tree = formulas.formula(text, indicator.parameters)
-    _refuse_unknown_columns(tree, fact)
+    _refuse_strange_columns(tree, fact)
     return tree
 
 
 def _condition(indicator: Indicator, fact: Fact) -> exp.Expr:
     tree = formulas.condition(indicator.where or "", indicator.parameters)
-    _refuse_unknown_columns(tree, fact)
+    _refuse_strange_columns(tree, fact)
     return tree
 
 
-def _refuse_unknown_columns(tree: exp.Expr, fact: Fact) -> None:
+def _refuse_strange_columns(tree: exp.Expr, fact: Fact) -> None:
     unknown = sorted({column.name for column in tree.find_all(exp.Column) if column.name not in fact.columns})
     if unknown:
         raise _Refused(f"fact {fact.name!r} has no column {', '.join(map(repr, unknown))}")
+    for column in tree.find_all(exp.Column):
+        if column.name in PSEUDONYMS and not _is_only_counted(column):
+            raise _Refused(f"{column.name!r} stands for one person: it is counted, never measured nor compared")
+
+
+def _is_only_counted(column: exp.Column) -> bool:
+    """Whether a column says nothing but how many: in `count(…)`, distinct or not, or asked whether it is null."""
+    node: exp.Expr = column
+    while isinstance(node.parent, (exp.Paren, exp.If, exp.Case)) and node.arg_key != "this":  # what a CASE gives
+        node = node.parent
+    match node.parent:
+        case exp.Is():
+            return isinstance(node.parent.expression, exp.Null)
+        case exp.Distinct():
+            return isinstance(node.parent.parent, exp.Count)
+        case other:
+            return isinstance(other, exp.Count)

@@ -13,14 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from insertion_pipeline.indicators import territories
-from insertion_pipeline.indicators.building import (
-    MONTHS_BACK,
-    MONTHS_FOLLOWED,
-    STATUSES,
-    parameters_told,
-    with_dependencies,
-)
-from insertion_pipeline.indicators.catalogue import EARLIER, facts
+from insertion_pipeline.indicators.building import STATUSES, parameters_told
+from insertion_pipeline.indicators.catalogue import EARLIER, facts, made_of, months_read
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
 
@@ -56,27 +50,10 @@ class Provenance:
 
 def lineage(fact: str) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """The facts that a fact is made of, the sources that they read, and how many months back they look."""
-    made_of = sorted(_closure(fact))
-    reads = {table for name in made_of for table in facts()[name].reads}
-    over_months = {table for name in made_of for table in facts()[name].reads_over_months}
+    parts = sorted(made_of(fact))
+    reads = {table for name in parts for table in facts()[name].reads}
     sources = sorted({table.partition("__")[0] for table in reads if "__" in table and not table.endswith(EARLIER)})
-    back = max(
-        MONTHS_BACK if over_months else 1, MONTHS_FOLLOWED + 1 if any(name.endswith(EARLIER) for name in reads) else 1
-    )
-    return tuple(made_of), tuple(sources), back
-
-
-def _closure(fact: str) -> set[str]:
-    """The fact, those that it reads, and those whose earlier months it reads."""
-    known: set[str] = set()
-    waiting = {fact}
-    while waiting:
-        known |= waiting
-        reached = {
-            table.removesuffix(EARLIER) for name in with_dependencies(waiting) for table in (*facts()[name].reads, name)
-        }
-        waiting = (reached & facts().keys()) - known
-    return known
+    return tuple(parts), tuple(sources), months_read(fact)
 
 
 def explain(
@@ -93,7 +70,7 @@ def explain(
     of a unit that it speaks for shares a commune with `territory`. Raises `KeyError` for an unknown code.
     """
     indicator = registry.indicators[code]
-    made_of, read, back = lineage(indicator.fact)
+    parts, read, back = lineage(indicator.fact)
     sources = tuple(source for source in read if source in indicator.sources) or indicator.sources
     months = {str(month.plus(-lag)) for lag in range(back)}
     near = _places_sharing_a_commune(connection, registry, territory, month)
@@ -104,9 +81,7 @@ def explain(
         for delivery in map(Delivery.parse, texts)
         if delivery.source in sources and _speaks_for(registry, delivery.partner) & near
     }
-    return Provenance(
-        code, territory, str(month), _rules(registry, code, month), made_of, sources, tuple(sorted(named))
-    )
+    return Provenance(code, territory, str(month), _rules(registry, code, month), parts, sources, tuple(sorted(named)))
 
 
 def _rules(registry: Registry, code: str, month: Month) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from insertion_pipeline.indicators.building import MONTHS_BACK
+from insertion_pipeline.indicators.catalogue import MONTHS_BACK
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month, Span
