@@ -820,10 +820,8 @@ def doctor(ctx: typer.Context) -> ExitCode:
 
 
 @app.command()
-def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serveur web.")] = 3000) -> ExitCode:
+def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serveur web.")] = 3000) -> None:
     """Ouvrir Dagster sur cette base : serveur web et démon."""
-    import subprocess
-
     from insertion_pipeline.orchestration.running import dagster_home
     from insertion_pipeline.settings import REPOSITORY
 
@@ -834,8 +832,8 @@ def dev(ctx: typer.Context, port: Annotated[int, typer.Option(help="Port du serv
         "INSERTION_DATA_SOURCES": str(session.settings.data_sources.resolve()),
     }
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-p", str(port)]
-    ended = subprocess.run(command, env=environment, check=False)  # noqa: S603 (our own interpreter, our own arguments)
-    return ExitCode.DONE if ended.returncode == 0 else ExitCode.INTERNAL
+    # in the place of this process: whoever ends it ends Dagster, which takes its own processes with it
+    os.execve(sys.executable, command, environment)  # noqa: S606 (our own interpreter, our own arguments)
 
 
 def main() -> None:

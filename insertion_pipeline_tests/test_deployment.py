@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -91,10 +92,110 @@ def test_every_setting_named_is_one_that_is_read() -> None:
         assert set(re.findall(r"\bINSERTION_[A-Z_]+\b", path.read_text())) <= known, path.name
 
 
+def follows_compose(path: Path) -> bool:
+    """Whether a file is what the compose specification says."""
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_compose_file_follows_the_specification(tmp_path: Path) -> None:
+    assert follows_compose(DEPLOY / "compose.yaml")
+    mistyped = tmp_path / "compose.yaml"
+    mistyped.write_text((DEPLOY / "compose.yaml").read_text().replace("healthcheck:", "health_check:"))
+    assert not follows_compose(mistyped)
+
+
+# -- Kubernetes --------------------------------------------------------------------------------------------------------
+
+
+def objects() -> dict[str, Any]:
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "portal.yaml").read_text())}
+
+
+def require_kubernetes(one: dict[str, Any]) -> None:
+    """Raise `ValidationError` unless it is an object of Kubernetes as its own schema has it, nothing unknown in it."""
+    kubernetes_validate.validate(one, "1.34", strict=True)
+
+
+def test_the_portal_is_made_of_objects_of_kubernetes() -> None:
+    portal = objects()
+    assert set(portal) == {"PersistentVolumeClaim", "Service", "Deployment"}
+    for one in portal.values():
+        require_kubernetes(one)
+    portal["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        require_kubernetes(portal["Deployment"])
+
+
+def test_what_the_chart_passes_on_is_what_kubernetes_takes() -> None:
+    """The chart copies these values into the pods of the code server and of runs as they stand."""
+    chart = read("helm-values.yaml")
+    (code,) = chart["dagster-user-deployments"]["deployments"]
+    run = chart["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    shared = {"image": "insertion-pipeline", "volumeMounts": code["volumeMounts"]}
+    for container, pod in (
+        ({"name": "code", "resources": code["resources"]}, {"securityContext": code["podSecurityContext"]}),
+        ({"name": "run", **run["containerConfig"]}, run["podSpecConfig"]),
+    ):
+        spec = {"containers": [shared | container], "volumes": code["volumes"], **pod}
+        require_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec})
+
+
+def test_the_portal_shares_image_home_and_keys_with_the_chart() -> None:
+    (code,) = read("helm-values.yaml")["dagster-user-deployments"]["deployments"]
+    spec = objects()["Deployment"]["spec"]["template"]["spec"]
+    (portal,) = spec["containers"]
+    image = code["image"]
+    assert portal["image"] == f"{image['repository']}:{image['tag']}"
+    assert [one for one in spec["volumes"] if "emptyDir" not in one] == code["volumes"]
+    assert [one for one in portal["volumeMounts"] if one["mountPath"] != "/tmp"] == code["volumeMounts"]
+    assert objects()["PersistentVolumeClaim"]["metadata"]["name"] == "insertion-home"
+    assert {"secretRef": code["envSecrets"][0]} in portal["envFrom"]
+    assert (BIN / portal["command"][0]).is_file()
+
+
+def test_nobody_runs_as_root_and_everybody_reads_the_keys() -> None:
+    """A secret's files belong to root and to the group `fsGroup`: without it the image's user could not read them."""
+    chart = read("helm-values.yaml")
+    (code,) = chart["dagster-user-deployments"]["deployments"]
+    run = chart["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    portal = objects()["Deployment"]["spec"]["template"]["spec"]
+    (user,) = re.findall(r"useradd --uid (\d+)", (DEPLOY / "Dockerfile").read_text())
+    expected = {"runAsNonRoot": True, "runAsUser": int(user), "fsGroup": int(user)}
+    for context in (code["podSecurityContext"], run["securityContext"], portal["securityContext"]):
+        assert expected.items() <= context.items()
+
+
+# -- the image ---------------------------------------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    """What the Dockerfile says, one instruction after the other."""
+    written = re.sub(r"\\\n\s*", " ", (DEPLOY / "Dockerfile").read_text())
+    lines = (line.strip() for line in written.splitlines())
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines if line and line[0] != "#")]
+
+
+def test_the_image_says_nothing_that_a_dockerfile_does_not_know() -> None:
+    said = instructions()
+    assert {word for word, _ in said} <= {"FROM", "WORKDIR", "RUN", "COPY", "ENV", "USER"}
+    bases = [rest.split()[0] for word, rest in said if word == "FROM"]
+    assert all(re.fullmatch(r"[a-z]+:\d[\w.-]+", base) for base in bases), "a version of each, not the latest"
+    assert {rest for word, rest in said if word == "USER"} == {"10001"}, "by its number: hosts know no names"
+    assert [word for word, _ in said].index("USER") > [word for word, _ in said].index("ENV")
+    for word, rest in said:
+        if word == "RUN":
+            checked = subprocess.run(["sh", "-n", "-c", rest], capture_output=True, text=True, check=False)
+            assert checked.stderr == "", rest
+        if word == "RUN" and "pip install" in rest:
+            assert "--no-deps" in rest
+            assert "--require-hashes" in rest or rest.endswith(" .")
+
+
 def test_the_image_is_made_of_files_that_exist() -> None:
-    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    assert copies
-    assert all((REPOSITORY / name).exists() for line in copies for name in line.split())
+    copies = [rest.split()[:-1] for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
+    assert len(copies) > 3
+    assert all((REPOSITORY / name).exists() for names in copies for name in names)
 
 
 def test_no_secret_is_written_down() -> None:
