@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from scipy.optimize import linprog
 from typer.testing import CliRunner
 
 from insertion_pipeline.cli import app
+from insertion_pipeline.disclosure import cube_attacker
 from insertion_pipeline.disclosure.counts import CannotProtectTable, SafeCounts, Specification, protect_counts
 from insertion_pipeline.disclosure.cubes import BadCube
+from insertion_pipeline.lake import in_memory
 
 TERRITORIES = {"D1": "TOTAL", "D2": "TOTAL"} | {f"C{n}": "D1" if n < 4 else "D2" for n in range(7)}
 AGES = {"young": "TOTAL", "old": "TOTAL"}
@@ -57,9 +61,15 @@ def specification(folder: Path, trees: dict[str, dict[str, str]] = TREES, **othe
 
 
 def attacked(
-    table: pa.Table, at_least: float, trees: dict[str, dict[str, str]] = TREES
+    table: pa.Table,
+    at_least: float,
+    trees: dict[str, dict[str, str]] = TREES,
+    told: Mapping[tuple[str, ...], float] = MappingProxyType({}),
 ) -> dict[tuple[str, ...], float]:
-    """The width of the interval of each hidden cell, by linear programs over every sum of the published table."""
+    """The width of the interval of each hidden cell, by linear programs over every sum of the published table.
+
+    `told`: what the attacker has been told of hidden cells.
+    """
     rows = table.to_pylist()
     keys = {tuple(row[name] for name in trees): number for number, row in enumerate(rows)}
     hidden = [number for number, row in enumerate(rows) if row["value"] is None]
@@ -78,13 +88,17 @@ def attacked(
                 known -= sign * rows[number]["value"]
         lines.append(line)
         right.append(known)
+    boxes = [
+        (told[key], told[key]) if key in told else (at_least, 10_000)
+        for key in (tuple(rows[number][name] for name in trees) for number in hidden)
+    ]
     widths = {}
     for number in hidden:
         ends = []
         for direction in (1, -1):
             cost = np.zeros(len(hidden))
             cost[column[number]] = direction
-            found = linprog(cost, A_eq=np.array(lines), b_eq=np.array(right), bounds=(at_least, 10_000))
+            found = linprog(cost, A_eq=np.array(lines), b_eq=np.array(right), bounds=boxes)
             ends.append(found.fun)
         widths[tuple(rows[number][name] for name in trees)] = -ends[1] - ends[0]
     return widths
@@ -115,6 +129,56 @@ def test_what_is_published_is_true_and_zeros_are_published(safe: SafeCounts, tru
         assert after["value"] in (None, before["value"])
         assert (after["value"] is None) == (after["status"] == "suppressed")
         assert before["value"] != 0 or after["status"] == "published"
+
+
+def test_who_is_alone_in_a_cell_finds_no_other_small_one(safe: SafeCounts, truth: pa.Table) -> None:
+    """Each insider by himself: he knows his own cell, and those above it in which nobody else is counted either."""
+    counts = {tuple(row[name] for name in TREES): row["value"] for row in truth.to_pylist()}
+    alone = [key for key, count in counts.items() if count == 1]
+    leaf_cells = set(itertools.product(*(leaves(tree) for tree in TREES.values())))
+    insiders = leaf_cells & set(alone)
+    for own in insiders:
+        above = set(itertools.product(*(within(tree, code) for tree, code in zip(TREES.values(), own, strict=True))))
+        his = above & set(alone)
+        widths = attacked(safe.table, 1.0, told=dict.fromkeys(his, 1.0))
+        others = [key for key, count in counts.items() if 0 < count < 5 and key not in his]
+        assert min(widths[key] for key in others) >= 1 - 1e-6
+    assert safe.certificate["attacker"]["insiders"] == {
+        "alone_in_a_hidden_cell": len(insiders), "cells_found_by_one": 0, "not_decided": 0,
+    }  # fmt: skip
+    assert len(insiders) == 4
+
+
+@pytest.mark.parametrize(("contributors", "hidden"), [(2, ["A", "B"]), (1, ["A", "B", "C"])])
+def test_who_is_the_only_contributor_needs_a_third_number_beside_his_own(
+    contributors: int, hidden: list[str], tmp_path: Path
+) -> None:
+    """Two hidden sums protect each other, but not from somebody who knows one of them."""
+    trees = {"territory": dict.fromkeys("ABCD", "TOTAL")}
+    columns = {"value": [300, 310, 320, 330, 1260], "contributors": [contributors, 2, 9, 9, contributors + 20]}
+    table = pa.table({"territory": [*"ABCD", "TOTAL"], **columns})
+    safe = protect_counts(table, specification(tmp_path, trees, min_contributors=3), tmp_path)
+    assert [row["territory"] for row in safe.table.to_pylist() if row["status"] == "suppressed"] == hidden
+    assert safe.certificate["attacker"]["insiders"]["alone_in_a_hidden_cell"] == (contributors == 1)
+    assert (safe.certificate["cost"]["paid"] > 0) == (contributors == 1)
+
+
+def test_an_insider_finds_what_is_left_alone_beside_his_own(tmp_path: Path) -> None:
+    """The fault: of three hidden sums one is shown after all, and who knows the first is told the second."""
+    trees = {"territory": pa.table({"code": [*"ABCD"], "parent": ["TOTAL"] * 4})}
+    hierarchies = [cube_attacker.Hierarchy(name, tree) for name, tree in trees.items()]
+    found = {}
+    for shown in (None, 320.0):
+        table = pa.table({"territory": [*"ABCD", "TOTAL"], "value": [None, None, shown, 330.0, 1260.0]})
+        with in_memory() as connection:
+            seen = cube_attacker.attack(
+                connection, table, ["territory"], hierarchies, zeros_known=True, need=0.0, needs=pa.array([31.0] * 5)
+            )
+        who = np.where(seen.rows == 0, 0, -1)
+        told = seen.betrayals(who, np.full(len(who), 300.0), np.ones(len(who)))
+        assert (seen.intervals.high - seen.intervals.low >= 31.0).all()
+        found[shown] = (told.insiders, told.unknown.tolist(), told.undecided)
+    assert found == {None: (1, [], 0), 320.0: (1, [1], 0)}
 
 
 def test_the_cost_stands_beside_a_proven_bound(safe: SafeCounts) -> None:

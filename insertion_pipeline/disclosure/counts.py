@@ -25,6 +25,8 @@ from insertion_pipeline.disclosure import cube_attacker
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.cube_attacker import Hierarchy, Inferred
 from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, full_cells, system_of
+from insertion_pipeline.disclosure.inference import Betrayals
+from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, suppress
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SUPPRESSED
@@ -123,7 +125,8 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     values = _numbers(cells, specification.value)
     built = cube(dimensions, codes, values)
     widths = _widths(cells, values, built, specification)
-    system = system_of(built, widths, zeros_published=specification.zeros_published)
+    alone = _alone(cells, values, widths, specification)
+    system = system_of(built, widths, alone, zeros_published=specification.zeros_published)
     sensitive = int((widths > 0).sum())
     effort = PATIENT if sensitive <= _SMALL_TABLE else THOROUGH if sensitive <= _LARGE_TABLE else LARGE
     unknown = np.isnan(values)  # a cell without a value shows nothing, and is not counted among what was hidden
@@ -136,8 +139,14 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     narrow = _narrow(inferred, widths)
     if narrow.any():
         raise CannotProtectTable(_named(codes, int(inferred.rows[narrow][0])))
+    rows = inferred.rows
+    who, of_insiders = Insiders.of(system).of_each_cell(system)[rows], np.minimum(widths, INSIDER_WIDTH)[rows]
+    betrayals = inferred.betrayals(who, values[rows], of_insiders)
+    betrayed = np.setdiff1d(betrayals.unknown, suppression.given_away)
+    if len(betrayed):
+        raise CannotProtectTable(_named(codes, int(betrayed[0])))
     table = _published(cells, values, hidden, specification)
-    certificate = _certificate(specification, values, widths, hidden, suppression, inferred, system.costs)
+    certificate = _certificate(specification, values, widths, hidden, suppression, inferred, betrayals, system.costs)
     return SafeCounts(table, certificate)
 
 
@@ -190,6 +199,14 @@ def _widths(cells: pa.Table, values: Numbers, built: Cube, specification: Specif
         full = full_cells(built, cuts)
         widths[full] = np.maximum(widths[full], threshold)
     return widths
+
+
+def _alone(cells: pa.Table, values: Numbers, widths: Numbers, specification: Specification) -> Booleans:
+    """Behind which sensitive cells somebody stands alone: they count 1, or have one contributor where that is told."""
+    of_one = values == 1
+    if specification.contributors in cells.column_names:
+        of_one |= _numbers(cells, specification.contributors) == 1
+    return np.asarray((widths > 0) & of_one, dtype=bool)
 
 
 def _less_what_is_known(
@@ -268,6 +285,7 @@ def _certificate(
     hidden: Booleans,
     suppression: Suppression,
     inferred: Inferred,
+    betrayals: Betrayals,
     costs: Numbers,
 ) -> dict[str, Any]:
     """What was hidden and what was checked, in words and numbers that give nothing away."""
@@ -291,6 +309,11 @@ def _certificate(
             "exactly_known": int((inferred.intervals.high - inferred.intervals.low < _SLIGHTLY).sum()),
             "sensitive_cells_bounded": int(primary.sum()),
             "sensitive_cells_under_width": int(_narrow(inferred, widths).sum()),
+            "insiders": {
+                "alone_in_a_hidden_cell": betrayals.insiders,
+                "cells_found_by_one": len(np.unique(betrayals.unknown)),
+                "not_decided": betrayals.undecided,
+            },
             "whole_numbers": _whole_numbers(inferred, values, widths),
         },
     }

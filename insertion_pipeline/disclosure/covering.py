@@ -110,6 +110,11 @@ class Covering:
         self._only_row = np.full(system.cell_count, -1, dtype=np.int64)
         self._only_row[system.shown_cell] = system.shown_row
 
+    @property
+    def count(self) -> int:
+        """How many conditions there are."""
+        return len(self._cuts.need)
+
     def add(self, cuts: Cuts) -> None:
         """More conditions."""
         self._cuts = Cuts.together([self._cuts, cuts])

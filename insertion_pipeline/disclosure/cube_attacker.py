@@ -7,13 +7,16 @@ anything; nothing of `cubes` is used, so that a mistake there is not repeated he
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from insertion_pipeline.disclosure.inference import Intervals, Unknowns
+from insertion_pipeline.disclosure.inference import Betrayals, Intervals, Unknowns
+
+Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 #: Crosses with more cells than this are not filled up: sums that lack a part are only bounds then.
 _LARGEST_CROSS = 3_000_000
@@ -37,6 +40,20 @@ class Inferred:
     equations: int
     unknowns: Unknowns
     position: np.ndarray[tuple[int], np.dtype[np.int64]]  # of each hidden cell among the unknowns
+
+    def betrayals(self, who: Integers, alone: Numbers, needs: Numbers) -> Betrayals:
+        """What insiders find, as rows of the table.
+
+        Per hidden cell: `who` stands alone behind it (-1: nobody), the number that he knows, and how wide its interval
+        must stay for the others.
+        """
+        count = self.unknowns.count
+        whose, known, wanted = np.full(count, -1, dtype=np.int64), np.full(count, np.nan), np.zeros(count)
+        whose[self.position], known[self.position], wanted[self.position] = who, alone, needs
+        found = self.unknowns.betrayals(whose, known, wanted)
+        row = np.full(self.unknowns.count, -1, dtype=np.int64)
+        row[self.position] = self.rows
+        return replace(found, insider=row[found.insider], unknown=row[found.unknown])
 
 
 def attack(

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from insertion_pipeline.disclosure.solving import Entries, Integers, LinearProgram, Numbers, Unsolved
+from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers, Unsolved
 from insertion_pipeline.disclosure.system import System
 
 #: The code of the root of every hierarchy.
@@ -82,8 +82,11 @@ def cube(dimensions: Sequence[Dimension], codes: Sequence[Sequence[str]], values
     return Cube(tuple(dimensions), known, len(keys), line, cell, sign, along)
 
 
-def system_of(cube: Cube, widths: Numbers, *, zeros_published: bool) -> System:
-    """The system of a cube: one row per published cell. `widths`: what each published cell needs, 0 = not sensitive."""
+def system_of(cube: Cube, widths: Numbers, alone: Booleans, *, zeros_published: bool) -> System:
+    """The system of a cube: one row per published cell.
+
+    `widths`: what each published cell needs, 0 = not sensitive. `alone`: behind which of them somebody stands alone.
+    """
     count = len(cube.values)
     hideable = np.arange(count) < cube.published
     floors = np.where(hideable & zeros_published, np.minimum(1.0, cube.values), 0.0)
@@ -94,6 +97,7 @@ def system_of(cube: Cube, widths: Numbers, *, zeros_published: bool) -> System:
         floors=floors,
         widths=np.concatenate([widths, np.zeros(count - cube.published)]),
         derived_from=np.full((count, 2), -1, dtype=np.int64),
+        alone=np.concatenate([alone, np.zeros(count - cube.published, dtype=bool)]),
         known=np.zeros(count, dtype=bool),
         costs=np.sqrt(np.maximum(values, 0.25)),
         must_show=(values == 0) & zeros_published,

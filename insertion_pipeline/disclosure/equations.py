@@ -128,6 +128,7 @@ def added_up(
         floors=np.minimum(floors, truth),
         widths=np.where(known, 0.0, widths),
         derived_from=derived,
+        alone=np.zeros(keyring.count, dtype=bool),  # who that is, no indicator says
         known=known,
         **_worth_showing(len(values), shown_row, truth[shown_cell], known[shown_cell]),
         shown_row=shown_row,

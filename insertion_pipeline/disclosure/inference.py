@@ -32,6 +32,10 @@ _BATCH: Final = 4_000
 _POINTS: Final = 10
 #: Integer programs are solved for so many unknowns at most that no solution in whole numbers was seen to spread.
 _WHOLE_SAMPLE: Final = 25
+#: How often insiders are told their numbers together, all of them and then half, …
+_INSIDER_TURNS: Final = 8
+#: … and how many of one part of the system are asked by themselves at most.
+_INSIDERS_ASKED: Final = 1_000
 #: No unknown is looked for beyond this: where nothing bounds it, its interval is as wide as anybody needs.
 _FAR: Final = 1e7
 
@@ -55,6 +59,18 @@ class Intervals:
     whole_low: NDArray[np.float64]
     whole_high: NDArray[np.float64]
     is_exact_in_whole: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Betrayals:
+    """What insiders find: one entry per pair of an insider and an unknown that he knows more closely than he may."""
+
+    insider: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+    #: How many insiders share a part of the system with an unknown of somebody else's.
+    insiders: int
+    #: Pairs that were neither seen to be safe nor asked about: there were too many.
+    undecided: int
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,102 @@ class Unknowns:
         is_exact_in_whole = ~open_
         is_exact_in_whole[open_] = found.is_exact_in_whole
         return Intervals(low, high, is_exact, whole_low, whole_high, is_exact_in_whole)
+
+    def betrayals(
+        self,
+        who: NDArray[np.int64],
+        alone: NDArray[np.float64],
+        needs: NDArray[np.float64],
+        claimed: Iterable[NDArray[np.float64]] = (),
+    ) -> Betrayals:
+        """What those find who know some unknowns for certain: `who` that is (-1: nobody), and the number `alone`.
+
+        Halves of all insiders are
+        told their numbers at once; whoever is not shown to be safe by that is told his by himself. `claimed` as above.
+        """
+        part = self._parts()
+        inside, sought = np.flatnonzero(who >= 0), np.flatnonzero(needs > 0)
+        inside = inside[np.isin(part[inside], part[sought])]
+        sought = sought[np.isin(part[sought], part[inside])]
+        names, number = np.unique(who[inside], return_inverse=True)
+        pairs = _Pairs(part[inside], number, who[inside], part[sought], who[sought])
+        if not len(pairs.open()[0]):
+            return Betrayals(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), len(names), 0)
+        whole = self._told(inside, alone, np.where(who >= 0, 0.0, needs), part)
+        pairs.saw(np.ones(len(inside), dtype=bool), ((needs > 0) & (who < 0) & ~whole.wanting)[sought])
+        reference = np.where(whole.seen, whole.low, np.nan)  # what each may be when all know their own
+        for point in claimed:
+            with np.errstate(invalid="ignore"):
+                solves = self._solves(point, part)
+                far = solves & (np.abs(point - reference) >= needs - _SAME)
+                pairs.saw(solves[inside] & (np.abs(point - alone) < _SAME)[inside], far[sought])
+        for turn in range(_INSIDER_TURNS):
+            _, still_sought = pairs.open()
+            wanted = np.zeros(self.count)
+            wanted[sought[still_sought]] = needs[sought[still_sought]]
+            held = inside[_tossed(who[inside], turn)]
+            wanted[held] = 0.0
+            if not wanted.any():
+                continue
+            found = self._told(held, alone, wanted, part)
+            pairs.saw(np.isin(inside, held), ((wanted > 0) & ~found.wanting)[sought])
+        return self._asked(names, inside, number, sought, alone, needs, part, pairs)
+
+    def _told(
+        self,
+        held: NDArray[np.int64],
+        alone: NDArray[np.float64],
+        needs: NDArray[np.float64],
+        part: NDArray[np.int64],
+        *,
+        exactly: bool = False,
+    ) -> _Found:
+        """What is seen of the unknowns in the parts asked about by somebody who is told those `held`."""
+        asked = np.isin(part, part[needs > 0])
+        known = np.where(asked, np.nan, 0.0)
+        known[held] = alone[held]
+        rest = self._without(known)
+        open_ = np.isnan(known)
+        inner = _Found(needs[open_], rest._parts(), rest.whole)
+        for unknowns in _batches(inner.part, np.ones(rest.count, dtype=bool)):
+            batch = _Batch(rest, unknowns, inner.part, inner)
+            batch.look()
+            if exactly:
+                batch.ask()
+        found = _Found(needs, part, self.whole)
+        found.low[open_], found.high[open_] = inner.low, inner.high
+        found.low[held] = found.high[held] = alone[held]
+        return found
+
+    def _asked(
+        self,
+        names: NDArray[np.int64],
+        inside: NDArray[np.int64],
+        number: NDArray[np.int64],
+        sought: NDArray[np.int64],
+        alone: NDArray[np.float64],
+        needs: NDArray[np.float64],
+        part: NDArray[np.int64],
+        pairs: _Pairs,
+    ) -> Betrayals:
+        """One insider of every part at a time is told his number, and his exact intervals are looked at."""
+        at, victim = pairs.open()
+        keys, of_pair = np.unique(np.stack([part[inside[at]], number[at]]), axis=1, return_inverse=True)
+        of_pair = of_pair.reshape(-1)
+        _, first = np.unique(keys[0], return_index=True)
+        turn = np.arange(keys.shape[1]) - np.repeat(first, np.diff([*first, keys.shape[1]]))
+        betrayed: list[tuple[int, int]] = []
+        for now in range(min(int(turn.max(initial=-1)) + 1, _INSIDERS_ASKED)):
+            chosen = np.flatnonzero(turn == now)
+            mine = np.isin(of_pair, chosen)
+            own = np.isin(part[inside], keys[0, chosen]) & np.isin(number, keys[1, chosen])
+            wanted = np.zeros(self.count)
+            wanted[sought[victim[mine]]] = needs[sought[victim[mine]]]
+            found = self._told(inside[own], alone, wanted, part, exactly=True)
+            narrow = found.wanting[sought[victim]] & mine
+            betrayed += zip(names[number[at[narrow]]].tolist(), sought[victim[narrow]].tolist(), strict=True)
+        insider, unknown = np.array(betrayed, dtype=np.int64).reshape(-1, 2).T
+        return Betrayals(insider, unknown, len(names), int((turn[of_pair] >= _INSIDERS_ASKED).sum()))
 
     def _solves(self, point: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which unknowns stand in parts where `point` is a solution; NaN solves nothing."""
@@ -272,13 +384,13 @@ class _Found:
         self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
         self.whole_low, self.whole_high = self.low.copy(), self.high.copy()
         self.is_exact, self.is_exact_in_whole = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        self.needs, self._part, self._whole = needs, part, whole
+        self.needs, self.part, self._whole = needs, part, whole
 
     def add(self, unknowns: NDArray[np.int64], point: NDArray[np.float64]) -> None:
         """One more solution of the parts that `unknowns` are all of."""
         self.low[unknowns] = np.minimum(self.low[unknowns], point)
         self.high[unknowns] = np.maximum(self.high[unknowns], point)
-        part = self._part[unknowns]
+        part = self.part[unknowns]
         broken = np.zeros(int(part.max(initial=-1)) + 1, dtype=bool)
         broken[part[self._whole[unknowns] & (np.abs(point - np.rint(point)) > _SAME)]] = True
         at = ~broken[part]
@@ -306,6 +418,47 @@ class _Found:
 
     def width(self, unknowns: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(self.high[unknowns] - self.low[unknowns], dtype=np.float64)
+
+
+class _Pairs:
+    """Insiders (their unknowns) and the unknowns that they may seek in their part: what was seen of each pair."""
+
+    def __init__(
+        self,
+        part_inside: NDArray[np.int64],
+        number: NDArray[np.int64],
+        who_inside: NDArray[np.int64],
+        part_sought: NDArray[np.int64],
+        who_sought: NDArray[np.int64],
+    ) -> None:
+        self._part_inside, self._number, self._who_inside = part_inside, number, who_inside
+        self._part_sought, self._who_sought = part_sought, who_sought
+        self._still: list[NDArray[np.bool_]] = []
+        self._apart: list[NDArray[np.bool_]] = []
+
+    def saw(self, still: NDArray[np.bool_], apart: NDArray[np.bool_]) -> None:
+        """A solution in which the unknowns `still` have the number that is known, and those `apart` another one."""
+        moved = np.zeros(int(self._number.max(initial=-1)) + 1, dtype=bool)
+        moved[self._number[~still]] = True
+        self._still.append(~moved[self._number])
+        self._apart.append(apart)
+
+    def open(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs (unknown known, unknown sought) of one part that no solution was seen for."""
+        still = np.array(self._still, dtype=np.float32).reshape(len(self._still), len(self._number))
+        apart = np.array(self._apart, dtype=np.float32).reshape(len(self._apart), len(self._part_sought))
+        known, sought = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        order = np.argsort(self._part_sought, kind="stable")
+        ordered = self._part_sought[order]
+        for part in np.unique(self._part_inside).tolist():
+            own = np.flatnonzero(self._part_inside == part)
+            theirs = order[np.searchsorted(ordered, part) : np.searchsorted(ordered, part, side="right")]
+            unseen = still[:, own].T @ apart[:, theirs] < 1.0
+            unseen &= self._who_inside[own][:, None] != self._who_sought[theirs][None, :]
+            at, other = np.nonzero(unseen)
+            known.append(own[at])
+            sought.append(theirs[other])
+        return np.concatenate(known), np.concatenate(sought)
 
 
 class _Batch:

@@ -87,6 +87,11 @@ class Spread:
         self.high[cells] = np.maximum(self.high[cells], point)
         self._points.append((cells, point))
 
+    def join(self, other: Spread) -> None:
+        """The solutions of `other` too."""
+        for cells, point in other._points:
+            self.add(cells, point)
+
     def solutions(self) -> Iterator[Numbers]:
         """Every point again, as movements of all cells: points that move different cells are one solution."""
         layer = np.zeros(len(self.low), dtype=np.int64)

@@ -6,7 +6,8 @@ of the result (`attacker`, which shares no equation with this module).
 
 The search: the cheapest rows that fulfil the necessary conditions (`covering`); linear programs that show which cells
 still have too little room, and cuts that say why (`room`), which are more conditions; for what remains, the cheapest
-way round (`detours`); last, whatever of it was not needed after all is shown again. Nothing depends on the clock.
+way round (`detours`), then what keeps those who stand alone behind a number from the others (`insiders`); last,
+whatever of it was not needed after all is shown again. Nothing depends on the clock.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import numpy as np
 
 from insertion_pipeline.disclosure.covering import Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
+from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
 from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
-from insertion_pipeline.disclosure.solving import Booleans, Numbers
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 
 #: Cuts of parts of cells are sought until they raise the bound by less than this.
@@ -65,12 +67,14 @@ class Suppression:
     """Which rows are hidden, what those beyond the given ones cost, and what any protection must cost at least.
 
     `room`: solutions that were seen on the way. They stand for what is hidden unless some of it was shown again.
+    `given_away`: cells that some insider knows, whatever is hidden: what must be shown (zeros) tells him.
     """
 
     hidden: Booleans
     cost: float
     bound: float
     room: Spread
+    given_away: Integers
 
 
 def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0) -> Suppression:
@@ -82,21 +86,31 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
     can_hide = np.zeros(system.cell_count, dtype=bool)
     can_hide[system.shown_cell] = True
     base = hidden_rows | system.rows_showing(np.flatnonzero((system.widths > 0) & can_hide))
-    covering = Covering(system, base)
+    covering, insiders = Covering(system, base), Insiders.of(system)
+    covering.add(conditions(system, insiders, base))
     bound, prices = _relaxed(system, covering, base, effort)
-    found = [_protected(system, covering, base, base, Spread(system), price, effort, least) for price in prices]
+    found = [
+        _protected(system, covering, insiders, base, base, Spread(system), price, effort, least) for price in prices
+    ]
     for _ in range(effort.rounds):
         cover = covering.cheapest(base, effort.gap, effort.nodes, effort.together)
         bound = max(bound, cover.bound)
         spread = Spread(system)
+        conditions_met = covering.count
         covering.add(search(system, Box.hiding(system, cover.hidden), spread, each=effort.each))
-        enough = not spread.narrow.any()
-        found.append(_protected(system, covering, base, cover.hidden, spread, system.costs, effort, least))
-        paid = min(_cost(system, hidden & ~base) for hidden, _ in found)
-        if enough or paid <= bound * (1.0 + effort.gap):
+        found.append(_protected(system, covering, insiders, base, cover.hidden, spread, system.costs, effort, least))
+        paid = min(_cost(system, one.hidden & ~base) for one in found)
+        if covering.count == conditions_met or paid <= bound * (1.0 + effort.gap):
             break
-    best, room = min(found, key=lambda one: _cost(system, one[0]))
-    return Suppression(best, _cost(system, best & ~base), bound, room)
+    best = min(found, key=lambda one: _cost(system, one.hidden))
+    return Suppression(best.hidden, _cost(system, best.hidden & ~base), bound, best.room, best.given_away)
+
+
+@dataclass(frozen=True)
+class _Protection:
+    hidden: Booleans
+    room: Spread
+    given_away: Integers
 
 
 def _relaxed(system: System, covering: Covering, base: Booleans, effort: Effort) -> tuple[float, list[Numbers]]:
@@ -120,13 +134,14 @@ def _relaxed(system: System, covering: Covering, base: Booleans, effort: Effort)
 def _protected(
     system: System,
     covering: Covering,
+    insiders: Insiders,
     base: Booleans,
     hidden: Booleans,
     spread: Spread,
     prices: Numbers,
     effort: Effort,
     least: float,
-) -> tuple[Booleans, Spread]:
+) -> _Protection:
     """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen."""
     stuck = np.zeros(system.cell_count, dtype=bool)  # cells that nothing helped when they were tried by themselves
     fruitless = 0  # turns in which helping several at once helped nobody
@@ -140,7 +155,13 @@ def _protected(
             spread.least = least  # sensitive cells are safe: now those that are hidden for their sake
             continue
         if not len(wanting):
-            return _thinned(system, base, hidden, effort), spread
+            safe = guarded(system, insiders, hidden, spread, prices)
+            covering.add(safe.cuts)
+            if (safe.hidden == hidden).all():
+                thinned = _thinned(system, insiders, base, hidden, safe.lost, spread, effort)
+                return _Protection(thinned, spread, safe.lost)
+            hidden = safe.hidden
+            continue
         if by_cuts:
             covering.add(cuts)
             hidden = covering.cheapest(hidden, effort.gap, effort.nodes, effort.together).hidden
@@ -163,7 +184,15 @@ def _protected(
     raise Impossible(wanting.tolist())
 
 
-def _thinned(system: System, base: Booleans, hidden: Booleans, effort: Effort) -> Booleans:
+def _thinned(
+    system: System,
+    insiders: Insiders,
+    base: Booleans,
+    hidden: Booleans,
+    given_away: Integers,
+    seen: Spread,
+    effort: Effort,
+) -> Booleans:
     """`hidden` less the dearest rows that turn out not to be needed, tried one at a time in each part of the system."""
     hidden = hidden.copy()
     of_cell = parts(system, hidden)
@@ -171,6 +200,8 @@ def _thinned(system: System, base: Booleans, hidden: Booleans, effort: Effort) -
     first_cell[system.shown_row[::-1]] = system.shown_cell[::-1]
     candidates = np.flatnonzero(hidden & ~base)
     candidates = candidates[np.lexsort((candidates, -system.costs[candidates]))]
+    solutions = Spread(system)
+    solutions.join(seen)
     for _ in range(effort.trials):
         if not len(candidates):
             break
@@ -181,7 +212,11 @@ def _thinned(system: System, base: Booleans, hidden: Booleans, effort: Effort) -
         trial[tried] = False
         spread = Spread(system, np.isin(of_cell, part[first]))
         search(system, Box.hiding(system, trial), spread, each=1)
-        needed = np.isin(part[first], of_cell[spread.narrow])
+        solutions.join(spread)
+        concerned = np.isin(of_cell, part[first]) & ~np.isin(of_cell, of_cell[spread.narrow])
+        concerned[given_away] = False
+        found = exposed(system, insiders, trial, solutions, concerned)
+        needed = np.isin(part[first], of_cell[spread.narrow | found])
         hidden[tried[~needed]] = False
         candidates = np.delete(candidates, first)
     return hidden

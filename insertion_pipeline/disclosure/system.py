@@ -25,6 +25,7 @@ class System:
     floors: Numbers  # one per cell: the least value that anybody would assume of it when hidden
     widths: Numbers  # one per cell: the width that the interval of a sensitive cell must have; 0 = not sensitive
     derived_from: Integers  # cells × 2: the cells whose difference a derived cell is; -1 elsewhere
+    alone: Booleans  # one per cell: one person or structure stands behind it, and knows it
     known: Booleans  # one per cell: an earlier release shows it, whatever is hidden now
     costs: Numbers  # one per row: what hiding it costs
     must_show: Booleans  # one per row: never hidden (a zero; what is known already)

@@ -1,0 +1,246 @@
+"""Who stands alone behind a hidden number knows it: what that gives away of the others, and what to hide against it.
+
+Belongs here: the insiders of a system, the numbers that each could work out, the rows that keep them from it. Does not
+belong here: readers who know nothing of their own (`room`, `detours`); the attacker has insiders of its own.
+
+An insider knows the cells behind which nobody but himself stands, and everything published. Of every other sensitive
+cell he must be left at least two values `INSIDER_WIDTH` apart. Solutions in which his own cells do not move show that;
+halves of all insiders are held still at once, by tosses that never change, and only who is left is asked by himself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from insertion_pipeline.disclosure.detours import detoured
+from insertion_pipeline.disclosure.room import Box, Cuts, Spread, coin, condensed, parts, search
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
+from insertion_pipeline.disclosure.system import System, connected
+
+#: How far apart two values of a sensitive cell must be that an insider cannot tell from each other.
+INSIDER_WIDTH: Final = 1.0
+#: How often half of the insiders are held still together.
+_TOSSES: Final = 8
+_SLIGHTLY: Final = 1e-6
+_ENOUGH: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Insiders:
+    """One entry per cell behind which somebody stands alone: the cell, and the number of who that is."""
+
+    cell: Integers
+    who: Integers
+
+    @classmethod
+    def of(cls, system: System) -> Insiders:
+        """The insiders of a system: a sum of one part that is not zero has the same one behind whole and part."""
+        present = (system.values != 0)[system.line_cell]
+        count = np.bincount(system.line[present], minlength=system.line_count)
+        entries = np.flatnonzero(present & (count == 2)[system.line])
+        one, other = entries.reshape(-1, 2).T
+        same = system.line_sign[one] * system.line_sign[other] < 0
+        who = connected(system.cell_count, system.line_cell[one[same]], system.line_cell[other[same]])
+        cells = np.flatnonzero(system.alone)
+        return cls(cells.astype(np.int64), who[cells])
+
+    def of_each_cell(self, system: System) -> Integers:
+        """Per cell, who stands alone behind it; -1 where nobody does."""
+        who = np.full(system.cell_count, -1, dtype=np.int64)
+        who[self.cell] = self.who
+        return who
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Insiders, each with a sensitive cell that he may be able to work out: one entry per pair."""
+
+    who: Integers
+    part: Integers  # the part of the system that both are in
+    victim: Integers
+
+    @classmethod
+    def none(cls) -> Pairs:
+        """No pair at all."""
+        nobody = np.zeros(0, dtype=np.int64)
+        return cls(nobody, nobody, nobody)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Rows that keep insiders away, the cells that nothing can keep from them, and conditions met on the way."""
+
+    hidden: Booleans
+    lost: Integers
+    cuts: Cuts
+
+
+def conditions(system: System, insiders: Insiders, hidden_rows: Booleans) -> Cuts:
+    """What lines demand in which nothing is hidden but an insider's cell and a sensitive one: a third cell."""
+    who = insiders.of_each_cell(system)
+    unknown = ~system.visible(hidden_rows)
+    at = np.flatnonzero(unknown[system.line_cell])
+    count = np.bincount(system.line[at], minlength=system.line_count)
+    at = at[(count == 2)[system.line[at]]]
+    pairs = system.line_cell[at].reshape(-1, 2)
+    first = np.concatenate([pairs[:, 0], pairs[:, 1]])
+    second = np.concatenate([pairs[:, 1], pairs[:, 0]])
+    line = np.tile(system.line[at].reshape(-1, 2)[:, 0], 2)
+    kept = (who[first] >= 0) & (system.widths[second] > 0) & (who[first] != who[second])
+    line, target = line[kept], second[kept]
+    starts = np.searchsorted(system.line, np.arange(system.line_count + 1))
+    length = starts[line + 1] - starts[line]
+    condition = np.repeat(np.arange(len(line)), length)
+    entry = np.arange(int(length.sum())) + np.repeat(starts[line] - np.cumsum(length) + length, length)
+    cell = system.line_cell[entry]
+    third = ~unknown[cell] & (system.values[cell] != 0) & ~system.always_visible()[cell]
+    cuts = condensed(system, condition[third], cell[third], np.ones(int(third.sum())), np.ones(len(line)), target)
+    return _possible(cuts)
+
+
+def _possible(cuts: Cuts) -> Cuts:
+    """The conditions that hiding can fulfil: what must be shown may leave an insider where nothing helps."""
+    reach = np.bincount(cuts.condition, weights=cuts.coefficient, minlength=len(cuts.need))
+    met = np.flatnonzero(reach >= cuts.need - _SLIGHTLY)
+    kept = np.isin(cuts.condition, met)
+    condition = np.searchsorted(met, cuts.condition[kept])
+    return Cuts(condition, cuts.cell[kept], cuts.coefficient[kept], cuts.need[met], cuts.target[met])
+
+
+def doubtful(system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, *, among: Booleans) -> Pairs:
+    """The pairs that no solution shows to be safe, of the sensitive cells `among`; adds its own to `spread`."""
+    if not len(insiders.cell):
+        return Pairs.none()
+    unknown = ~system.visible(hidden_rows)
+    part = parts(system, hidden_rows)
+    who = insiders.of_each_cell(system)
+    victims = np.flatnonzero(among & (system.widths > 0) & unknown)
+    known = insiders.cell[unknown[insiders.cell] & np.isin(part[insiders.cell], part[victims])]
+    victims = victims[np.isin(part[victims], part[known])]
+    keys, of_known = np.unique(part[known] * system.cell_count + who[known], return_inverse=True)
+    if not len(keys):
+        return Pairs.none()
+    needs = np.minimum(system.widths[victims], INSIDER_WIDTH)
+    still: list[Booleans] = []  # per solution or toss: which insiders' cells did not move …
+    apart: list[Booleans] = []  # … and which victims did, far enough
+
+    def told(moving: Booleans, wide: Booleans) -> None:
+        moved = np.zeros(len(keys), dtype=bool)
+        moved[of_known[moving[known]]] = True
+        still.append(~moved)
+        apart.append(wide)
+
+    for solution in spread.solutions():
+        moving = solution != 0
+        if not (moving & ~unknown).any():
+            told(moving, np.abs(solution[victims]) >= needs - _SLIGHTLY)
+    for toss in range(_TOSSES + 1):
+        held = known if not toss else known[coin(who[known], toss)]
+        open_ = _open(keys, part, who, victims, still, apart, system.cell_count)
+        if not len(open_.victim):
+            break
+        asked = _only(system, open_.victim)
+        asked[held] = False
+        seen, _ = _held(system, hidden_rows, held, asked, each=0)
+        spread.join(seen)
+        moving = ~_only(system, held)
+        told(moving, asked[victims] & ~seen.narrow[victims])
+    return _open(keys, part, who, victims, still, apart, system.cell_count)
+
+
+def guarded(system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, prices: Numbers) -> Guarded:
+    """`hidden_rows` and what keeps every insider from every sensitive cell."""
+    everything = np.ones(system.cell_count, dtype=bool)
+    pairs = doubtful(system, insiders, hidden_rows, spread, among=everything)
+    lost: list[int] = []
+    cuts: list[Cuts] = []
+    for held, victims in _in_turns(system, insiders, hidden_rows, pairs):
+        seen, found = _held(system, hidden_rows, held, _only(system, victims), each=_ENOUGH)
+        cuts.append(found)
+        narrow = np.flatnonzero(seen.narrow)
+        if not len(narrow):
+            spread.join(seen)
+            continue
+        known = system.known.copy()
+        known[held] = True
+        informed = replace(system, known=known)
+        hidden_rows = detoured(informed, hidden_rows, seen, narrow, prices)
+        for victim in np.flatnonzero(seen.narrow).tolist():  # not together with the others: by itself
+            hidden_rows = detoured(informed, hidden_rows, seen, np.array([victim], dtype=np.int64), prices)
+        spread.join(seen)
+        lost += np.flatnonzero(seen.narrow).tolist()
+    return Guarded(hidden_rows, np.unique(np.array(lost, dtype=np.int64)), Cuts.together(cuts))
+
+
+def exposed(system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, among: Booleans) -> Booleans:
+    """Which of the sensitive cells `among` some insider could work out."""
+    found = np.zeros(system.cell_count, dtype=bool)
+    pairs = doubtful(system, insiders, hidden_rows, spread, among=among)
+    for held, victims in _in_turns(system, insiders, hidden_rows, pairs):
+        seen, _ = _held(system, hidden_rows, held, _only(system, victims), each=1)
+        found |= seen.narrow
+    return found
+
+
+def _held(system: System, hidden_rows: Booleans, held: Integers, asked: Booleans, *, each: int) -> tuple[Spread, Cuts]:
+    """How far the cells `asked` about are seen to move while those `held` do not; what too little room demands."""
+    box = Box.hiding(system, hidden_rows)
+    least, most = box.least.copy(), box.most.copy()
+    least[held] = most[held] = 0.0
+    seen = Spread(system)
+    seen.needs = np.where(asked, np.minimum(system.widths, INSIDER_WIDTH), 0.0)
+    cuts = search(system, Box(least, most), seen, each=each)
+    kept = ~np.isin(cuts.cell, held) & ~system.always_visible()[cuts.cell]  # his own leaves him in no doubt
+    left = replace(cuts, condition=cuts.condition[kept], cell=cuts.cell[kept], coefficient=cuts.coefficient[kept])
+    return seen, _possible(left)
+
+
+def _only(system: System, cells: Integers) -> Booleans:
+    chosen = np.zeros(system.cell_count, dtype=bool)
+    chosen[cells] = True
+    return chosen
+
+
+def _in_turns(
+    system: System, insiders: Insiders, hidden_rows: Booleans, pairs: Pairs
+) -> Iterator[tuple[Integers, Integers]]:
+    """Cells to hold still and cells to ask about then: one insider of every part at a time."""
+    keys, number = np.unique(pairs.part * system.cell_count + pairs.who, return_inverse=True)
+    of_insider = parts(system, hidden_rows)[insiders.cell] * system.cell_count + insiders.who
+    _, first = np.unique(keys // system.cell_count, return_index=True)
+    turn = np.arange(len(keys)) - np.repeat(first, np.diff([*first, len(keys)]))
+    for one in range(int(turn.max(initial=-1)) + 1):
+        now = turn == one
+        held = insiders.cell[np.isin(of_insider, keys[now])]
+        yield held, np.unique(pairs.victim[now[number]])
+
+
+def _open(
+    keys: Integers,
+    part: Integers,
+    who: Integers,
+    victims: Integers,
+    still: list[Booleans],
+    apart: list[Booleans],
+    count: int,
+) -> Pairs:
+    """The pairs of one part that are never seen together: the insider still, the victim apart."""
+    held = np.array(still, dtype=np.float32).reshape(len(still), len(keys)).T
+    wide = np.array(apart, dtype=np.float32).reshape(len(apart), len(victims))
+    part_of_key, name = keys // count, keys % count
+    order = np.argsort(part[victims], kind="stable")
+    ordered = part[victims][order]
+    found: list[tuple[Integers, Integers]] = []
+    for one in np.unique(part_of_key).tolist():
+        own = np.flatnonzero(part_of_key == one)
+        theirs = order[np.searchsorted(ordered, one) : np.searchsorted(ordered, one, side="right")]
+        unseen = held[own] @ wide[:, theirs] < 1.0
+        unseen &= name[own][:, None] != who[victims[theirs]][None, :]
+        at, victim = np.nonzero(unseen)
+        found.append((own[at], theirs[victim]))
+    key, victim = (np.concatenate([np.zeros(0, dtype=np.int64), *column]) for column in zip(*found, strict=True))
+    return Pairs(name[key], part_of_key[key], victims[victim])
