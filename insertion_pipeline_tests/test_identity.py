@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from insertion_pipeline.contracts.storage import accepted_schema
-from insertion_pipeline.identity import pseudonymising, remembering, resolving
+from insertion_pipeline.identity import linkage, pseudonymising, remembering, resolving
 from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
@@ -641,6 +641,19 @@ def test_each_weighed_pair_says_what_became_of_it_and_why(lake: Lake) -> None:
     space = link_space(canonical(people(*rows)), "fr", lake)
     assert (space.pairs["state"].to_pylist(), space.pairs["reason"].to_pylist()) == (["guarded"], ["given_name"])
     assert space.review.equals(space.pairs)
+
+
+def test_pairs_that_are_forgotten_before_they_are_weighed_would_have_counted_for_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, _ = person_records(2_000, 13, 3.0, "alternative", belgian_share=0.0)
+    foreseen = link_space(canonical(records), "fr", lake)
+    with monkeypatch.context() as patched:
+        patched.setattr(linkage, "forget_the_light", lambda *_, **__: None)
+        weighed = link_space(canonical(records), "fr", lake)
+    assert foreseen.persons.equals(weighed.persons)
+    assert foreseen.pairs.equals(weighed.pairs)
+    assert foreseen.counts["candidate_pairs"] < 0.7 * weighed.counts["candidate_pairs"]
 
 
 class TestMemory:

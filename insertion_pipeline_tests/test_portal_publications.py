@@ -170,9 +170,9 @@ def test_a_reviewer_sees_levels_first_values_on_demand_and_decides(
 
 
 def test_reviewers_have_a_word_for_every_comparison_and_level_of_the_model() -> None:
-    levels = {level for one in scoring._COMPARISONS.values() for level in one}
+    levels = {level for one in scoring.COMPARISONS.values() for level in one}
     assert set(reviewer.LEVELS) == levels | {"else"}
-    assert set(reviewer.COMPARISONS) == set(scoring._COMPARISONS)
+    assert set(reviewer.COMPARISONS) == set(scoring.COMPARISONS)
     assert set(reviewer.REASONS) == set(reviewing.STATES)
 
 

@@ -1,8 +1,8 @@
 """Record linkage: which canonical person records speak of the same person.
 
 Belongs here: the order of the passes, the trust that a number deserves, the guards, the output table. Does not belong
-here: traits (`normalising`), candidate pairs (`blocking`), weights (`scoring`), unions (`clustering`), naming persons
-over time (`resolving`).
+here: traits (`normalising`), candidate pairs (`blocking`, `foreseeing`), weights (`scoring`), unions (`clustering`),
+naming persons over time (`resolving`).
 
 1. *Number pass.* Records with the same number are one person when two of given name, surname and birth date agree.
    Otherwise the number is kept by those of its holders that it fits, and hidden from the scorer for the others, who go
@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
 from insertion_pipeline.identity.clustering import Edge, cluster, components
+from insertion_pipeline.identity.foreseeing import forget_the_light
 from insertion_pipeline.identity.guarding import guard, tell
 from insertion_pipeline.identity.normalising import (
     NAMES_AND_BIRTH,
@@ -465,6 +466,7 @@ def _score(
         show_faces(connection, "faces", "SELECT node FROM nodes", rarities=scoring.RARITIES)
         model = scoring.train(connection)
     model = model or scoring.frozen_model()
+    forget_the_light(connection, model, above=model.thresholds.unscored)
     tell(connection)
     compared = "SELECT unnest([join_key_l, join_key_r]) FROM candidates UNION SELECT unnest([node_l, node_r]) FROM told"
     show_faces(connection, "faces", compared, rarities=scoring.RARITIES)

@@ -46,8 +46,8 @@ _NEIGHBOURING = (
     " OR substr(number_as_written_l, 1, 10) = substr(number_as_written_r, 1, 10))"
 )
 
-# The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.
-_COMPARISONS: dict[str, dict[str, str]] = {
+#: The first level that holds is the pair's. Each condition is symmetric in _l and _r. « else » is what remains.
+COMPARISONS: dict[str, dict[str, str]] = {
     "surname": {
         "null": "surname_l IS NULL OR surname_r IS NULL",
         "exact": "surname_l = surname_r",
@@ -125,7 +125,7 @@ _COMPARISONS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 #: Levels whose weight follows the rarity of the value they agree on.
-_BY_RARITY = {
+BY_RARITY = {
     ("surname", "exact"): "surname",
     ("surname", "crossed"): "surname",
     ("given", "exact"): "given_first",
@@ -135,7 +135,9 @@ _BY_RARITY = {
     ("residence", "exact"): "postal_code",
 }
 #: The traits whose rarity weighs.
-RARITIES = tuple(sorted(set(_BY_RARITY.values())))
+RARITIES = tuple(sorted(set(BY_RARITY.values())))
+#: No value is believed to be rarer.
+RAREST = 1e-6
 #: A level never seen in training is rare, not impossible.
 _RAREST_M, _RAREST_U = 2e-4, 2e-6
 #: How often true pairs disagree at least, whatever the training population did: people move, register again, change
@@ -239,13 +241,21 @@ def frozen_model() -> Model:
     return Model.load()
 
 
+def rarity_base(model: Model, comparison: str, level: str) -> float:
+    """The share of unrelated pairs from which Splink adjusts a level to the rarity of its value: that of the level
+    which is nothing but the equality of a coded name, else its own."""
+    column = BY_RARITY[comparison, level]
+    bare = (name for name, written in COMPARISONS[comparison].items() if written == f"{column}_l = {column}_r")
+    return model.parameters[comparison][next(bare, level) if column in _CODED else level][1]
+
+
 def levels_sql() -> dict[str, str]:
     """Comparison to the SQL of the level that a pair reaches, over the columns of two `faces`, `…_l` and `…_r`."""
     return {
         comparison: "CASE "
         + " ".join(f"WHEN {text.format(**_FUNCTIONS['duckdb'])} THEN '{level}'" for level, text in conditions.items())
         + " ELSE 'else' END"
-        for comparison, conditions in _COMPARISONS.items()
+        for comparison, conditions in COMPARISONS.items()
     }
 
 
@@ -255,7 +265,7 @@ def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
     The odds that two nodes are one before anything is compared are even here: `score` adds those of the data.
     """
     comparisons = []
-    for comparison, conditions in _COMPARISONS.items():
+    for comparison, conditions in COMPARISONS.items():
         if model is not None and comparison not in model.parameters:
             continue  # learnt before this comparison was
         levels: list[dict[str, Any]] = []
@@ -266,9 +276,9 @@ def settings_of(model: Model | None, dialect: str = "duckdb") -> dict[str, Any]:
                 described["is_null_level"] = True
             elif model is not None:
                 described["m_probability"], described["u_probability"] = model.parameters[comparison][level]
-            if (column := _BY_RARITY.get((comparison, level))) is not None:
+            if (column := BY_RARITY.get((comparison, level))) is not None:
                 described["tf_adjustment_column"] = column
-                described["tf_minimum_u_value"] = 1e-6
+                described["tf_minimum_u_value"] = RAREST
                 # what is adjusted is this level's own u: none of the conditions is a bare equality of the column
                 described["disable_tf_exact_match_detection"] = column not in _CODED
             levels.append(described)
@@ -347,11 +357,11 @@ def score(
         SELECT node_l, node_r, round(match_weight + $prior, 6) AS weight FROM {weighing(connection, model)} AS weighed
         WHERE match_weight + $prior >= $above
         """,
-        {"prior": _prior_weight(connection), "above": above},
+        {"prior": prior_weight(connection), "above": above},
     )
 
 
-def _prior_weight(connection: duckdb.DuckDBPyConnection) -> float:
+def prior_weight(connection: duckdb.DuckDBPyConnection) -> float:
     """The log2 odds that two nodes at random are one person: the more persons, the less likely."""
     nodes = int(connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0])
     return -math.log2(max(_SMALLEST_POPULATION, nodes) - 1)
