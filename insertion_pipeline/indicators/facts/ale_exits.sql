@@ -1,6 +1,7 @@
 -- Persons who left local employment agencies in the month: four months without hours, July and August not counted, or
 -- an exit that the agency declares.
--- One row per person. An exit without hours is known in the month in which the fourth of them ends.
+-- One row per person. An exit without hours is known in the month in which the fourth of them ends; whoever had left
+-- by her agency's word since she last worked does not leave a second time.
 -- over months: ale_activity__prestations
 -- grain: space, person
 WITH calendar AS (  -- the months in which hours are looked for, newest first
@@ -29,14 +30,23 @@ last_worked AS (
     WHERE hours_worked > 0 AND worked_month <= period.month
     GROUP BY ALL
 ),
+told AS (
+    SELECT _space AS space, person, max(date_sortie) AS left_on
+    FROM ale_activity__prestations
+    CROSS JOIN period
+    WHERE person IS NOT NULL AND _month <= period.month AND date_sortie < period.first_day
+    GROUP BY ALL
+),
 silent AS (  -- worked in the fifth month back, or in the holidays just after it, and in none of the four since
     SELECT last_worked.space, last_worked.person
     FROM last_worked
+    LEFT JOIN told ON told.space = last_worked.space AND told.person = last_worked.person
     JOIN calendar AS fourth ON fourth.rank = 4
     JOIN calendar AS fifth ON fifth.rank = 5
     CROSS JOIN period
     WHERE month(period.first_day) NOT IN (7, 8)
         AND last_worked.last_month >= fifth.month AND last_worked.last_month < fourth.month
+        AND coalesce(strftime(told.left_on, '%Y-%m') < last_worked.last_month, TRUE)
 ),
 declared AS (
     SELECT _space AS space, person, max(motif_sortie) AS reason

@@ -22,12 +22,8 @@ persons AS (
         max(rsa_application_date) AS applied_on,
         max(rights_opening_date) AS entered_on,
         bool_or(is_subject_to_rights_and_duties) AS has_duties,
-        max(rsa_state) AS rights_state,
-        min(orientation_date) FILTER (
-            WHERE orientation_date <= period.last_day AND coalesce(orientation_status, 'DECIDE') = 'DECIDE'
-        ) AS first_oriented_on
+        max(rsa_state) AS rights_state
     FROM rows_of_month
-    CROSS JOIN period
     GROUP BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
 ),
 decided AS (
@@ -58,6 +54,13 @@ orientations AS (
     FROM decided
     SEMI JOIN several USING (space, person)
 ),
+first_orientations AS (  -- the first since she last applied: one of an earlier stay is not
+    SELECT decided.space, decided.person, decided.paying_council, min(decided.orientation_date) AS oriented_on
+    FROM decided
+    JOIN persons USING (space, person, paying_council)
+    WHERE coalesce(decided.orientation_date >= persons.applied_on, TRUE)
+    GROUP BY decided.space, decided.person, decided.paying_council
+),
 contracts AS (
     SELECT signed.*, 1 AS recency FROM signed ANTI JOIN several USING (space, person)
     UNION ALL
@@ -74,6 +77,7 @@ contracts AS (
 dated AS (
     SELECT
         persons.*,
+        first_orientations.oriented_on AS first_oriented_on,
         orientations.orientation_type,
         orientations.orientation_date AS oriented_on,
         coalesce(orientations.orientation_notified_on, orientations.orientation_date) AS notified_on,
@@ -92,6 +96,9 @@ dated AS (
     LEFT JOIN orientations
         ON orientations.space = persons.space AND orientations.person = persons.person
         AND orientations.paying_council = persons.paying_council AND orientations.recency = 1
+    LEFT JOIN first_orientations
+        ON first_orientations.space = persons.space AND first_orientations.person = persons.person
+        AND first_orientations.paying_council = persons.paying_council
     LEFT JOIN contracts
         ON contracts.space = persons.space AND contracts.person = persons.person
         AND contracts.paying_council = persons.paying_council AND contracts.recency = 1
@@ -134,6 +141,7 @@ SELECT
     date_diff('month', dated.applied_on, period.last_day) AS application_lag,
     date_diff('month', dated.entered_on, period.last_day) AS entry_lag,
     date_diff('month', dated.oriented_on, period.last_day) AS orientation_lag,
+    date_diff('month', dated.notified_on, period.last_day) AS notification_lag,
     date_diff('month', dated.first_oriented_on, period.last_day) AS first_orientation_lag,
     CASE WHEN dated.first_oriented_on >= dated.applied_on
         THEN date_diff('day', dated.applied_on, dated.first_oriented_on) END AS entry_delay_days,

@@ -1,7 +1,8 @@
 -- Adults of households known to the family benefit funds (CNAF flow) at the end of the month, with what the
 -- department's own list says of their orientation.
 -- One row per person and paying council: of several applications, the latest. Children and other dependants are left
--- out. The state is the payer's, as known at the end of the month, not consolidated.
+-- out. The state is the payer's, as known at the end of the month, not consolidated. Whom two councils pay stands twice,
+-- and counts once where she lives.
 -- grain: space, person, paying_council
 WITH flows AS (
     SELECT
@@ -40,6 +41,19 @@ latest_flows AS (
         ) AS recency
     FROM flows
     SEMI JOIN flows_of_several USING (space, person)
+),
+councils_of_several AS (  -- the right most open counts for the person, then the latest application
+    SELECT
+        flows.space, flows.person, flows.paying_council,
+        row_number() OVER (
+            PARTITION BY flows.space, flows.person
+            ORDER BY
+                flows.rights_state IN ('2', '3', '4') DESC NULLS LAST, flows.rights_state = '2' DESC,
+                coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST, flows.paying_council
+        ) AS rank
+    FROM latest_flows AS flows
+    SEMI JOIN flows_of_several USING (space, person)
+    WHERE flows.recency = 1
 ),
 lists AS (
     SELECT
@@ -83,6 +97,7 @@ SELECT
     flows.age_band,
     flows.residence,
     flows.paying_council,
+    coalesce(councils.rank, 1) = 1 AS is_counted_at_residence,
     flows.payer,
     flows.rights_state,
     flows.rights_state IN ('2', '3', '4') AS has_open_right,
@@ -108,6 +123,9 @@ SELECT
     pathways.cer_signed_on <= period.last_day AS has_signed_contract
 FROM latest_flows AS flows
 CROSS JOIN period
+LEFT JOIN councils_of_several AS councils
+    ON councils.space = flows.space AND councils.person = flows.person
+    AND councils.paying_council = flows.paying_council
 LEFT JOIN pathways
     ON pathways.space = flows.space AND pathways.person = flows.person
     AND pathways.paying_council = flows.paying_council AND pathways.recency = 1

@@ -1,11 +1,11 @@
 -- RSA beneficiaries with an open right, and whether the employment service knows them.
--- One row per person and paying council. Not found this month: found in one of the twelve months before (« ceased »), or
+-- One row per person. Not found this month: found in one of the twelve months before (« ceased »), or
 -- never. A link that was missed makes a beneficiary look unknown: the error of these counts is that of the linkage.
--- grain: space, person, paying_council
+-- grain: space, person
 WITH beneficiaries AS (
     SELECT month, space, person, sex, age_band, residence, paying_council, payer
     FROM rsa_person_months
-    WHERE has_open_right
+    WHERE has_open_right AND is_counted_at_residence
 ),
 registered AS (
     SELECT space, person, category

@@ -1,6 +1,7 @@
 -- Contracts of insertion structures, as the newest delivery of the ASP knows them, with what the structure declared of
 -- the person when hiring.
--- One row per contract. An initial contract has rank 0; a renewal, the rank that the ASP gives it.
+-- One row per contract. An initial contract has rank 0 and opens a chain; a renewal, the rank that the ASP gives it, and
+-- belongs to the chain before it. A person who comes back with a new initial contract opens another chain.
 -- grain: space, contract_id
 WITH employees AS (
     SELECT _space AS space, salarie_id AS employee_id, max(salarie_adr_qpv_type) AS qpv
@@ -30,6 +31,11 @@ SELECT
     ranked.contrat_id_structure AS structure_id,
     ranked.contrat_mesure_disp_code AS measure,
     ranked.contrat_type_contrat AS renewal_rank,
+    count(CASE WHEN ranked.contrat_type_contrat = 0 THEN 1 END) OVER (
+        PARTITION BY ranked._space, ranked.person, ranked.contrat_id_structure, ranked.contrat_mesure_disp_code
+        ORDER BY ranked.contrat_date_embauche, ranked.contrat_type_contrat, ranked.contrat_id_ctr
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS chain,
     ranked.contrat_date_embauche AS hired_on,
     ranked.contrat_date_sortie_definitive AS left_on,
     ranked.contrat_motif_sortie_id AS exit_reason_id,
@@ -37,12 +43,14 @@ SELECT
     CASE ranked.contrat_salarie_rsa
         WHEN 'OUI-M' THEN 'RSA' WHEN 'OUI-NM' THEN 'RSA' WHEN 'NON' THEN 'SANS_RSA'
     END AS rsa_status,
-    -- long unemployment is that of the hiring, by the structure's word: 12 to 23 months, 24 months or more
+    -- long unemployment is that of the hiring, by the structure's word: 12 to 23 months, 24 months or more; « 00 » is no
+    -- registration at all
     CASE
         WHEN ranked.contrat_salarie_pe_duree_code = '03' THEN 'DELD'
         WHEN ranked.contrat_salarie_pe_duree_code = '04' THEN 'DETLD'
-        WHEN ranked.contrat_salarie_pe_duree_code IN ('00', '01', '02') THEN 'MOINS_12_MOIS'
+        WHEN ranked.contrat_salarie_pe_duree_code IN ('01', '02') THEN 'MOINS_12_MOIS'
         WHEN ranked.contrat_inscrit_pole_emploi = FALSE THEN 'NON_INSCRIT'
+        WHEN ranked.contrat_inscrit_pole_emploi IS NULL AND ranked.contrat_salarie_pe_duree_code = '00' THEN 'NON_INSCRIT'
     END AS unemployment_before,
     CASE employees.qpv WHEN 'QP' THEN 'QPV' WHEN 'NQP' THEN 'HORS_QPV' END AS priority_area,
     -- levels as existing systems group them, by code of the level, never by the referential's row

@@ -40,6 +40,11 @@ contract_statements AS (  -- the annex of a contract, and the reason that the st
         ) AS recency
     FROM fluxiae__etat_mensuel_indiv
 ),
+last_contracts AS (
+    SELECT space, person, structure_id, measure, max(last_hired_on) AS hired_on
+    FROM siae_chains
+    GROUP BY space, person, structure_id, measure
+),
 from_fluxiae AS (
     SELECT
         contracts.space,
@@ -67,6 +72,10 @@ from_fluxiae AS (
     JOIN siae_chains AS chains
         ON chains.space = contracts.space AND chains.person = contracts.person
         AND chains.structure_id = contracts.structure_id AND chains.measure = contracts.measure
+        AND chains.chain = contracts.chain
+    JOIN last_contracts
+        ON last_contracts.space = contracts.space AND last_contracts.person = contracts.person
+        AND last_contracts.structure_id = contracts.structure_id AND last_contracts.measure = contracts.measure
     LEFT JOIN reasons AS stated
         ON stated.space = statement.space AND stated.reason_id = statement.reason_id AND stated.rank = 1
     LEFT JOIN reasons AS contracted
@@ -74,7 +83,7 @@ from_fluxiae AS (
         AND contracted.rank = 1
     WHERE coalesce(stated.exit_class, contracted.exit_class) IS NOT NULL
         -- hired again afterwards by the same structure: not an exit
-        AND coalesce(contracts.left_on, statement.ended_on) >= chains.last_hired_on
+        AND coalesce(contracts.left_on, statement.ended_on) >= last_contracts.hired_on
 ),
 stated_by_fluxiae AS (
     SELECT DISTINCT structure, work_month FROM siae_hours WHERE source = 'fluxiae'
@@ -107,8 +116,11 @@ from_structures AS (
     FROM siae_monthly__salaries AS salaries
     LEFT JOIN stated_by_fluxiae AS stated
         ON stated.structure = salaries.siret AND stated.work_month = salaries._month
+    -- a later file may repeat an exit of a month that the flow of the ASP states: the flow has told it
+    LEFT JOIN stated_by_fluxiae AS told
+        ON told.structure = salaries.siret AND told.work_month = strftime(salaries.date_sortie, '%Y-%m')
     LEFT JOIN units ON units.siret = salaries.siret
-    WHERE stated.structure IS NULL AND salaries.motif_sortie_categorie IS NOT NULL
+    WHERE stated.structure IS NULL AND told.structure IS NULL AND salaries.motif_sortie_categorie IS NOT NULL
 ),
 every AS (
     SELECT * FROM from_fluxiae

@@ -131,6 +131,11 @@ SELECT
     every.source,
     -- of the calendar year that the month stands in, up to the month
     substr(every.work_month, 1, 4) = substr(period.month, 1, 4) AS is_in_year,
+    -- one hour in the year over all structures, annexes and months, not in each of them
+    every.hours_worked > 0 AND sum(every.hours_worked)
+        OVER (PARTITION BY every.space, every.person, substr(every.work_month, 1, 4)) >= parameters.minimum_hours_worked
+        AS is_worker_in_year,
     CAST(every.hours_worked / nullif(every.reference_hours, 0) AS DECIMAL(18, 6)) AS annual_etp
 FROM (SELECT * FROM from_fluxiae UNION ALL SELECT * FROM from_structures) AS every
 CROSS JOIN period
+CROSS JOIN parameters

@@ -1,6 +1,12 @@
 -- What structures report beside hours, in their own monthly file: trainings and immersions (PMSMP).
 -- One row per person, structure and annex. Structures that only the ASP's flow tells of are not in it.
 -- grain: space, person, structure, annex
+WITH units AS (  -- two declared units may share a SIRET: nothing counts twice for it
+    SELECT siret, min(territory_code) AS territory_code
+    FROM reporting_units
+    WHERE siret IS NOT NULL
+    GROUP BY siret
+)
 SELECT
     period.month,
     salaries._space AS space,
@@ -17,7 +23,7 @@ SELECT
     max(salaries.prescripteur_code) AS referrer_code
 FROM siae_monthly__salaries AS salaries
 CROSS JOIN period
-LEFT JOIN reporting_units AS units ON units.siret = salaries.siret
+LEFT JOIN units ON units.siret = salaries.siret
 LEFT JOIN reporting_units AS deposits ON deposits.unit = salaries._partner
 WHERE salaries._month = period.month AND salaries.person IS NOT NULL
 GROUP BY ALL
