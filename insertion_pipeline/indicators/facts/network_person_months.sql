@@ -27,7 +27,7 @@ WITH listed AS (
     WHERE list._month = period.month AND list.person IS NOT NULL
     GROUP BY list._space, list.person
 ),
-sightings AS (  -- priority: whose address counts when families disagree
+sightings AS (  -- by other families than the employment service; priority: whose address counts when they disagree
     SELECT
         flow._space AS space, flow.person, '1' AS priority, 'department' AS family, flow.sex, flow.age_band,
         flow.person_residence AS residence, FALSE AS is_accompanied
@@ -35,39 +35,50 @@ sightings AS (  -- priority: whose address counts when families disagree
     CROSS JOIN period
     WHERE flow._month = period.month AND flow.rolepers IN ('DEM', 'CJT') AND flow.person IS NOT NULL
     UNION ALL
-    SELECT space, person, '2', 'department', sex, age_band, residence, is_accompanied
-    FROM listed
+    SELECT space, person, '2', 'department', sex, age_band, residence, is_accompanied FROM listed
     UNION ALL
-    SELECT
-        space, person, '3', 'employment_service', sex, age_band, residence, is_accompanied
-    FROM jobseeker_months
-    UNION ALL
-    SELECT
-        space, person, '4', 'siae', sex, age_band, residence, is_worker OR is_still_accompanied
+    SELECT space, person, '4', 'siae', sex, age_band, residence, is_worker OR is_still_accompanied
     FROM siae_work_months
     WHERE person IS NOT NULL
     UNION ALL
-    SELECT
-        space, person, '5', 'ale', sex, age_band, residence, is_worker
-    FROM ale_person_months
+    SELECT space, person, '5', 'ale', sex, age_band, residence, is_worker FROM ale_person_months
 ),
-persons AS (
+known AS (
     SELECT
         space,
         person,
-        substr(min(priority || sex), 2) AS sex,
-        substr(min(priority || age_band), 2) AS age_band,
-        substr(min(priority || residence), 2) AS residence,
+        min(priority || sex) AS sex,
+        min(priority || age_band) AS age_band,
+        min(priority || residence) AS residence,
         bool_or(family = 'ale') AS is_known_ale,
         bool_or(family = 'siae') AS is_known_siae,
         bool_or(family = 'department') AS is_known_department,
-        bool_or(family = 'employment_service') AS is_known_employment_service,
         bool_or(family = 'ale' AND is_accompanied) AS is_accompanied_ale,
         bool_or(family = 'siae' AND is_accompanied) AS is_accompanied_siae,
-        bool_or(family = 'department' AND is_accompanied) AS is_accompanied_department,
-        bool_or(family = 'employment_service' AND is_accompanied) AS is_accompanied_employment_service
+        bool_or(family = 'department' AND is_accompanied) AS is_accompanied_department
     FROM sightings
     GROUP BY space, person
+),
+persons AS (  -- what the department says comes before the employment service, which comes before the others
+    SELECT
+        space,
+        person,
+        CASE WHEN known.sex < '3' THEN substr(known.sex, 2)
+            ELSE coalesce(jobseekers.sex, substr(known.sex, 2)) END AS sex,
+        CASE WHEN known.age_band < '3' THEN substr(known.age_band, 2)
+            ELSE coalesce(jobseekers.age_band, substr(known.age_band, 2)) END AS age_band,
+        CASE WHEN known.residence < '3' THEN substr(known.residence, 2)
+            ELSE coalesce(jobseekers.residence, substr(known.residence, 2)) END AS residence,
+        coalesce(known.is_known_ale, FALSE) AS is_known_ale,
+        coalesce(known.is_known_siae, FALSE) AS is_known_siae,
+        coalesce(known.is_known_department, FALSE) AS is_known_department,
+        jobseekers.month IS NOT NULL AS is_known_employment_service,
+        coalesce(known.is_accompanied_ale, FALSE) AS is_accompanied_ale,
+        coalesce(known.is_accompanied_siae, FALSE) AS is_accompanied_siae,
+        coalesce(known.is_accompanied_department, FALSE) AS is_accompanied_department,
+        coalesce(jobseekers.is_accompanied, FALSE) AS is_accompanied_employment_service
+    FROM known
+    FULL JOIN jobseeker_months AS jobseekers USING (space, person)
 )
 SELECT
     period.month,

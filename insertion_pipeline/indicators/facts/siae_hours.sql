@@ -4,7 +4,17 @@
 -- A statement counts whatever its state of entry (VALIDE, SAISI, DEBLOQUE, BROUILLON), as existing systems do.
 -- over months: fluxiae__etat_mensuel_indiv, siae_monthly__salaries
 -- grain: space, person, structure, annex, work_month
-WITH statements AS (
+WITH several AS (  -- few employees have several statements of a month: only they are ranked
+    SELECT _space, emi_pph_id, emi_sme_annee, emi_sme_mois
+    FROM fluxiae__etat_mensuel_indiv
+    GROUP BY _space, emi_pph_id, emi_sme_annee, emi_sme_mois
+    HAVING count(*) > 1
+),
+statements AS (
+    SELECT statement.*, 1 AS recency
+    FROM fluxiae__etat_mensuel_indiv AS statement
+    ANTI JOIN several USING (_space, emi_pph_id, emi_sme_annee, emi_sme_mois)
+    UNION ALL
     SELECT
         statement.*,
         row_number() OVER (
@@ -18,6 +28,7 @@ WITH statements AS (
                 statement._delivery DESC
         ) AS recency
     FROM fluxiae__etat_mensuel_indiv AS statement
+    SEMI JOIN several USING (_space, emi_pph_id, emi_sme_annee, emi_sme_mois)
 ),
 from_fluxiae AS (
     SELECT
