@@ -229,3 +229,15 @@ def test_a_duration_of_registration_of_zero_is_no_registration(compute: Compute)
     bands = ("NON_INSCRIT", "MOINS_12_MOIS", "DELD", "INCONNU")
     cells = [network.cell("siae_salaries", GRAND_EST, band, "unemployment_before") for band in bands]
     assert [None if cell is None else cell["numerator"] for cell in cells] == [3, 1, 1, 1]
+
+
+def test_whoever_has_no_known_commune_counts_where_two_files_are_needed(compute: Compute) -> None:
+    network = compute(
+        "reseau_beneficiaires_rsa_non_trouves",
+        cnaf_vrsb0801__personnes=[
+            flow("anne"), flow("bill", person_residence=None), flow("carl", person_residence="FR-COM-99999"),
+            flow("dora", person_residence="BE-COM-92094"),
+        ],
+    )  # fmt: skip
+    counted = {place: network.count("reseau_beneficiaires_rsa_non_trouves", place) for place in ("FR", ARDENNES)}
+    assert counted == {"FR": 4, ARDENNES: 1}

@@ -295,9 +295,12 @@ def _create_places_carried(connection: duckdb.DuckDBPyConnection, passes: Iterab
     leaf = territories.leaf_sql("carried.place", "carried.space", "leaves.leaf")
     for statement in (
         f"""CREATE OR REPLACE TEMP TABLE leaves_carried AS
-        SELECT carried.space, carried.place, {leaf} AS code, leaves.* EXCLUDE (leaf)
-        FROM ({places or "SELECT 'fr' AS space, NULL AS place"}) AS carried
-        LEFT JOIN leaves ON leaves.leaf = carried.place""",
+        WITH named AS (
+            SELECT carried.space, carried.place, {leaf} AS code
+            FROM ({places or "SELECT 'fr' AS space, NULL AS place"}) AS carried
+            LEFT JOIN leaves ON leaves.leaf = carried.place
+        )
+        SELECT named.*, leaves.* EXCLUDE (leaf) FROM named LEFT JOIN leaves ON leaves.leaf = named.code""",
         """CREATE OR REPLACE TEMP TABLE stems AS
         SELECT code, leaf, min(leaf) OVER (PARTITION BY above) AS stem
         FROM (
