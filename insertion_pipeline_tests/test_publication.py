@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pv
@@ -453,6 +455,68 @@ def test_whoever_edits_every_list_of_digests_is_betrayed_by_the_tables(copied: t
     assert {one.file for one in told} == {*names, "MANIFEST.sig"}
     (found.folder / "MANIFEST.sig").unlink()
     assert {one.file for one in verifying.verify(lake, again, registry=registry).problems} == set(names)
+
+
+def rewritten(found: Release, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest, write its certificate beside it, and every digest; nobody signs it."""
+    manifest = json.loads((found.folder / "MANIFEST.json").read_bytes())
+    change(manifest)
+    if "certificate.json" in manifest["files"]:
+        (found.folder / "certificate.json").write_text(json.dumps(manifest["certificate"]))
+        manifest["files"]["certificate.json"] = sha256_of(found.folder / "certificate.json")
+    (found.folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    (found.folder / "MANIFEST.sig").unlink()
+
+
+def without_certificate(manifest: dict[str, Any]) -> None:
+    manifest["certificate"] = {}
+    del manifest["files"]["certificate.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "file", "message"),
+    [
+        (lambda one: one["certificate"]["statuses"].update(suppressed=0), "certificate.json", "nombre de valeurs"),
+        (lambda one: one["certificate"].update(rows=7), "certificate.json", "nombre de valeurs"),
+        (
+            lambda one: one["certificate"]["audit"].update(recomputable_cells=3),
+            "certificate.json",
+            "l'attaque a trouvé",
+        ),
+        (lambda one: one["certificate"]["parameters"].update(threshold=2), "certificate.json", "paramètres différents"),
+        (without_certificate, "certificate.json", "certificat absent"),
+        (lambda one: one["inputs"]["deliveries"].clear(), "MANIFEST.json", "le nom de la publication"),
+        (lambda one: one["inputs"]["parameters"].update(threshold=2), "MANIFEST.json", "le nom de la publication"),
+    ],
+)
+def test_a_certificate_or_manifest_edited_with_all_its_digests_contradicts_the_release(
+    copied: tuple[Lake, Release], change: Callable[[dict[str, Any]], None], file: str, message: str
+) -> None:
+    lake, found = copied
+    rewritten(found, change)
+    assert problems(lake, found)[file].startswith(message)
+
+
+def test_a_file_less_or_more_in_every_list_and_what_is_to_confirm_are_seen_without_any_signature(
+    copied: tuple[Lake, Release],
+) -> None:
+    lake, found = copied
+
+    def change(manifest: dict[str, Any]) -> None:
+        del manifest["files"]["indicateurs.xlsx"]
+        manifest["files"]["more.csv"] = sha256_of(found.folder / "more.csv")
+        manifest["held"] = ["rien"]
+
+    (found.folder / "indicateurs.xlsx").unlink()
+    (found.folder / "more.csv").write_text("x")
+    rewritten(found, change)
+    again = releasing.find(lake, found.release_id)
+    assert again is not None
+    registry = replace(small_registry(), digest=again.manifest["inputs"]["data_sources"])
+    told = {one.file for one in verifying.verify(lake, again, registry=registry).problems}
+    assert {"indicateurs.xlsx", "more.csv", "MANIFEST.json"} <= told <= {
+        "indicateurs.xlsx", "more.csv", "MANIFEST.json", "certificate.json",
+    }  # fmt: skip
 
 
 def test_a_manifest_that_nobody_can_read_is_what_is_named(copied: tuple[Lake, Release]) -> None:

@@ -78,6 +78,12 @@ def code_version() -> str:
     return f"{insertion_pipeline.__version__}+{digest.hexdigest()[:16]}"
 
 
+def name_of(inputs: Mapping[str, Any]) -> str:
+    """The name of a release from its inputs as the manifest records them; a combined one is named by its parts."""
+    text = canonical_json(inputs.get("combined", inputs))
+    return f"{inputs['months'][-1]}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Everything that a release is made from, and that its name is made of.
@@ -98,8 +104,7 @@ class Inputs:
     @property
     def release_id(self) -> str:
         """`<last month>-<12 hexadecimal digits>`: the same for the same inputs, whatever the clock and the keys."""
-        text = canonical_json({name: value for name, value in self.to_json().items() if name != "release_id"})
-        return f"{self.months[-1]}-{hashlib.sha256(text).hexdigest()[:12]}"
+        return name_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The inputs as the manifest records them."""
@@ -244,8 +249,9 @@ def combine(lake: Lake, registry: Registry, parts: Sequence[Release]) -> Release
     """
     _refuse_strange_parts(parts)
     signed = {one.release_id: sha256_of(one.folder / MANIFEST) for one in sorted(parts, key=lambda one: one.release_id)}
-    last = max(one.months[-1] for one in parts)
-    release_id = f"{last}-{hashlib.sha256(canonical_json(signed)).hexdigest()[:12]}"
+    months = sorted({month for one in parts for month in one.months})
+    inputs = {"months": months, "combined": signed, "deliveries": _deliveries_together(parts)}
+    release_id = name_of(inputs)
     existing = find(lake, release_id)
     if existing is not None:
         return existing
@@ -254,10 +260,8 @@ def combine(lake: Lake, registry: Registry, parts: Sequence[Release]) -> Release
     }  # fmt: skip
     certificates = {one.release_id: dict(one.manifest["certificate"]) for one in parts}
     certificate = _certificates_together(certificates)
-    months = sorted({month for one in parts for month in one.months})
     with _building(lake, release_id) as folder:
         write_files(folder, registry, release_id, tables, certificate)
-        inputs = {"months": months, "combined": signed, "deliveries": _deliveries_together(parts)}
         about: dict[str, Any] = {"inputs": inputs, "compared_with": None, "held": []}
         manifest = _seal(lake, folder, release_id, tables, certificate, about)
     _remember(lake, release_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,15 @@ from insertion_pipeline.disclosure.equations import composed
 from insertion_pipeline.disclosure.pieces import PIECES_SCHEMA
 from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
-from insertion_pipeline.publication import approving, sdmx, signing, writing
+from insertion_pipeline.month import Month
+from insertion_pipeline.publication import approving, revising, sdmx, signing, writing
 from insertion_pipeline.publication.releasing import (
     CERTIFICATE,
     DATABASE,
     MANIFEST,
     Release,
     code_version,
+    name_of,
     write_files,
 )
 from insertion_pipeline.publication.tables import INDICATOR_VALUES, TABLES, TERRITORY_PIECES, TRENDS
@@ -41,6 +44,10 @@ State = Literal["intact", "unsigned", "altered"]
 _ALWAYS: Final = frozenset(
     declared.name for declared in TABLES if declared.name not in (TRENDS.name, TERRITORY_PIECES.name)
 )
+
+
+#: What the attacker of a certificate must have found none of.
+_FOUND: Final = ("recomputable_cells", "sensitive_cells_under_width")
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,9 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(name, "contenu différent de celui du manifeste")
     if manifest.get("release_id") != folder.name:
         yield Problem(MANIFEST, "le manifeste est celui d'une autre publication")
+    inputs = manifest.get("inputs", {})
+    if not inputs.get("months") or name_of(inputs) != folder.name:
+        yield Problem(MANIFEST, "le nom de la publication n'est pas celui de ce dont le manifeste la dit faite")
 
 
 def _names(folder: Path) -> set[str]:
@@ -166,9 +176,28 @@ def _contents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _audit(read)
     if set(read) >= _ALWAYS | {TRENDS.name}:
         yield from _derived(read)
-    certificate = folder / CERTIFICATE
-    if certificate.exists() and _json(certificate) != manifest.get("certificate"):
+    yield from _certificate(folder, manifest, read.get(INDICATOR_VALUES.name))
+
+
+def _certificate(folder: Path, manifest: Mapping[str, Any], values: pa.Table | None) -> Iterator[Problem]:
+    """No certificate, no release; and none that says something else than the values do."""
+    certificate: Mapping[str, Any] = manifest.get("certificate") or {}
+    path = folder / CERTIFICATE
+    if not certificate or not path.exists():
+        yield Problem(CERTIFICATE, "certificat absent")
+        return
+    if _json(path) != certificate:
         yield Problem(CERTIFICATE, "différent du certificat du manifeste")
+    if values is not None:
+        counted = Counter(values["status"].to_pylist())
+        if dict(counted) != certificate.get("statuses") or certificate.get("rows", len(values)) != len(values):
+            yield Problem(CERTIFICATE, "nombre de valeurs publiées et masquées différent de celui de la table")
+    parameters = manifest.get("inputs", {}).get("parameters")
+    for one in certificate.get("combined", {"": certificate}).values():
+        if parameters is not None and one.get("parameters") != parameters:
+            yield Problem(CERTIFICATE, "paramètres différents de ceux de la publication")
+        if any(one.get("audit", {}).get(name) for name in _FOUND):
+            yield Problem(CERTIFICATE, "l'attaque a trouvé des valeurs masquées")
 
 
 def _other_formats(folder: Path, read: Mapping[str, pa.Table], listed: Collection[str]) -> Iterator[Problem]:
@@ -210,9 +239,20 @@ def _made_again(folder: Path, manifest: Mapping[str, Any], registry: Registry) -
         again = Path(scratch) / folder.name
         again.mkdir()
         write_files(again, registry, folder.name, tables, manifest.get("certificate", {}))
-        for name in sorted(_names(again) - {DATABASE}):  # equal table by table, never byte by byte
-            if (folder / name).exists() and sha256_of(folder / name) != sha256_of(again / name):
+        made, there = _names(again), _names(folder) - {MANIFEST}
+        for name in sorted(made - there):
+            yield Problem(name, "absent, et les tables de la publication le donnent")
+        for name in sorted(there - made):
+            yield Problem(name, "les tables de la publication ne le donnent pas")
+        for name in sorted((made & there) - {DATABASE}):  # equal table by table, never byte by byte
+            if sha256_of(folder / name) != sha256_of(again / name):
                 yield Problem(name, "différent de ce que donnent les tables de la publication")
+    last = Month.parse(inputs["months"][-1])
+    held = (
+        () if "combined" in inputs else revising.reasons_to_hold(tables["indicator_values"], tables["revisions"], last)
+    )
+    if list(held) != manifest.get("held"):
+        yield Problem(MANIFEST, "ce qui est à confirmer n'est pas ce que disent les révisions")
 
 
 def _from_csv(path: Path, schema: pa.Schema) -> pa.Table:
