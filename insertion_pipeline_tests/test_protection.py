@@ -40,10 +40,36 @@ def test_how_long_is_said_source_by_source(written: dict[str, str]) -> None:
     ale = section(written["registre.md"], "Activité d'une ALE")
     assert "fichiers reçus 13 mois, identité 24 mois après la dernière apparition" in ale
     assert "Au plus 60 mois" in written["information.md"]
+    assert "fichiers reçus 13 mois, identité 24 mois et données pseudonymisées 60 mois" in written["aipd.md"]
 
 
 def test_what_only_the_operator_knows_is_a_marked_blank(written: dict[str, str]) -> None:
-    assert all("**[à compléter]**" in written[name] for name in ("aipd.md", "accord.md", "information.md"))
+    assert all("**[à compléter]**" in page for page in written.values())
+
+
+def test_the_assessment_weighs_the_three_events_of_the_method_and_leaves_their_weight_to_the_operator(
+    written: dict[str, str],
+) -> None:
+    risks = [line.strip("| ").split(" | ") for line in section(written["aipd.md"], "Risques et mesures").splitlines()]
+    events = [row for row in risks if len(row) == 4 and row[3] == "**[à compléter]**"]
+    assert {row[0] for row in events} == {"Accès illégitime", "Modification non désirée", "Disparition"}
+    assert len({row[1] for row in events}) == len(events) == 13
+
+
+def test_what_is_counted_of_sensitive_matters_is_named(written: dict[str, str], registry: Registry) -> None:
+    sensitive = [one.label for one in registry.indicators.values() if one.sensitivity == "sensitive"]
+    assert sensitive
+    assert all(label in section(written["aipd.md"], "Le traitement") for label in sensitive)
+
+
+def test_the_notice_gives_each_legal_basis_and_who_answers(written: dict[str, str], registry: Registry) -> None:
+    why = section(written["information.md"], "Pourquoi vos données sont-elles utilisées ?")
+    for source in registry.sources.values():
+        rule, *laws = source.insertion.legal_basis.split(" ; ")
+        assert rule.startswith("RGPD art. 6.1.e")
+        assert laws
+        assert all(f"- {law}" in why for law in laws)
+    assert "Délégué à la protection des données : **[à compléter]**" in why
 
 
 def test_the_documents_of_the_repository_are_those_of_its_contracts(written: dict[str, str]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
-from insertion_pipeline.registry import ContractField, Registry, Source
+from insertion_pipeline.registry import Breakdown, ContractField, Indicator, Registry, Source
 
 _BLANK = "**[à compléter]**"
 _PURPOSES: Mapping[str, str] = {
@@ -30,12 +31,28 @@ _USES: Mapping[str, str] = {
 }
 
 
+_Area = Literal["raw", "identifiers", "facts"]
+_AREAS: Mapping[_Area, str] = {
+    "raw": "fichiers reçus",
+    "identifiers": "identité",
+    "facts": "données pseudonymisées",
+}
+#: Art. 32, as this program does it whatever an operator sets.
+_SECURITY = (
+    "Chiffrement : chaque dépôt sous une clé qui n'est qu'à lui (AES-256-GCM), scellée par celle de l'espace du pays",
+    "Cloisonnement : les noms et numéros restent sous scellés ; les calculs se font sous pseudonyme (HMAC-SHA-256)",
+    "Accès : rien n'est ouvert sans un rôle ; second facteur au choix ; journal chaîné des accès et des actes",
+    "Intégrité : empreinte de chaque dépôt et de chaque table, publications signées",
+    "Disponibilité : copies sans clés, vérifiées à la restauration ; clés gardées ailleurs",
+)
+
+
 def documents(registry: Registry) -> Mapping[str, str]:
     """The four documents by file name, Markdown. They depend on the declarations alone."""
     sources = [registry.sources[name] for name in sorted(registry.sources)]
     return {
         "registre.md": _page("Registre des traitements", _register(sources)),
-        "aipd.md": _page("Analyse d'impact (projet)", _assessment(sources)),
+        "aipd.md": _page("Analyse d'impact (projet)", _assessment(sources, registry)),
         "accord.md": _page("Accord entre responsables conjoints (projet)", _agreement(sources)),
         "information.md": _page("Information des personnes", _notice(sources)),
     }
@@ -49,7 +66,14 @@ def _page(title: str, lines: Iterable[str]) -> str:
 
 
 def _register(sources: Iterable[Source]) -> Iterator[str]:
-    yield "Établi d'après les contrats de `data_sources/` : ce qui n'y est pas déclaré n'est ni lu ni gardé."
+    yield from (
+        "Établi d'après les contrats de `data_sources/` : ce qui n'y est pas déclaré n'est ni lu ni gardé.",
+        "",
+        f"- Opérateur de la base commune, et ses coordonnées : {_BLANK}",
+        f"- Délégué à la protection des données : {_BLANK}",
+        f"- Sous-traitants (hébergement, messagerie) : {_BLANK}",
+        *(f"- {measure}" for measure in _SECURITY),
+    )
     for source in sources:
         declared = source.insertion
         yield from (
@@ -104,9 +128,14 @@ def _objection(source: Source) -> str:
 # -- impact assessment (art. 35) ---------------------------------------------------------------------------------------
 
 
-def _assessment(sources: Iterable[Source]) -> Iterator[str]:
+def _assessment(sources: Iterable[Source], registry: Registry) -> Iterator[str]:
+    """What art. 35.7 asks for, the risks by the three events of the CNIL's method."""
     listed = list(sources)
-    personal = sum(field.insertion.use in ("link", "both") for source in listed for field in _kept(source))
+    kept = [field for source in listed for field in _kept(source)]
+    personal = sum(field.insertion.use in ("link", "both") for field in kept)
+    longest = (f"{name} {_longest(listed, area)} mois" for area, name in _AREAS.items())
+    declared: tuple[Indicator | Breakdown, ...] = (*registry.indicators.values(), *registry.breakdowns.values())
+    sensitive = sorted({one.label for one in declared if one.sensitivity == "sensitive"})
     yield from (
         "Un croisement à grande échelle de données de personnes vulnérables : l'analyse est requise (art. 35.3).",
         "",
@@ -115,27 +144,75 @@ def _assessment(sources: Iterable[Source]) -> Iterator[str]:
         f"{len(listed)} types de fichiers, {personal} colonnes qui servent à reconnaître une personne.",
         "Les fichiers sont lus, les personnes rapprochées puis comptées : seuls des tableaux sortent.",
         "",
+        f"- Personnes : {_listed(dict.fromkeys(_FAMILIES[source.insertion.family] for source in listed))}",
+        f"- Finalités : {_listed(_purposes(listed))}",
+        f"- Conservation, au plus : {_listed(longest)}",
+        "- Destinataires : le public et le réseau, pour des tableaux protégés ; personne pour des lignes",
+        f"- Comptages sensibles, au pays et à la région seulement : {', '.join(sensitive) if sensitive else 'aucun'}",
+        f"- Supports et hébergement : {_BLANK}",
+        "",
         "## Nécessité et proportionnalité",
         "",
-        "Chaque colonne lue porte son usage ; les autres sont écartées à la lecture. Aucune page, aucune commande et",
-        "aucun tableau ne rend une liste de personnes selon leur situation. Chaque pays est un espace séparé.",
+        "| Exigence | Comment elle est tenue |",
+        "|---|---|",
+        "| Licéité (art. 6) | une base légale par fichier : registre et accord les donnent |",
+        "| Finalité (art. 5.1.b) | un indicateur a une finalité que tous ses fichiers permettent, ou est refusé |",
+        "| Minimisation (art. 5.1.c) | chaque colonne porte son usage ; les autres sont écartées à la lecture |",
+        "| Exactitude (art. 5.1.d) | un verdict à chaque dépôt ; un fichier corrigé remplace ses mois |",
+        "| Durée (art. 5.1.e) | par fichier, appliquée par la commande `insertion retention` |",
+        "| Information (art. 14) | une page aux personnes, établie d'après les mêmes déclarations |",
+        "| Accès, effacement, opposition (art. 15, 17, 21) | une commande pour chacun, la preuve gardée |",
+        "| Décision automatisée (art. 22) | aucune ; rien ne rend une liste de personnes par situation |",
+        "| Transferts (art. 44) | aucun ; chaque pays est un espace que rien ne rapproche de l'autre |",
         "",
         "## Risques et mesures",
         "",
-        "| Risque | Mesure |",
-        "|---|---|",
-        "| Accès aux fichiers reçus | chiffrement par dépôt (AES-256-GCM), clé scellée par celle de l'espace |",
-        "| Accès aux identités | zone scellée ; au-dessus, des pseudonymes (HMAC-SHA-256, une clé par finalité) |",
-        "| Ré-identification dans un tableau | seuils, masquage complémentaire, attaque rejouée à chaque publication |",
-        "| Confusion de deux personnes | numéros vérifiés, règles de refus, relecture humaine, qualité publiée |",
-        "| Retour d'une personne effacée | empreinte à clé appliquée à tout dépôt, rejeu ou copie restaurée |",
-        "| Fuite par les journaux | aucune valeur de cellule dans un journal, une erreur, un message ou une mesure |",
-        "| Abus d'un relecteur | niveaux de ressemblance d'abord, valeurs à la demande, chaque consultation notée |",
+        "| Événement redouté | Ce qui pourrait le causer | Mesure | Gravité, vraisemblance |",
+        "|---|---|---|---|",
+        *(f"| {event} | {cause} | {measure} | {_BLANK} |" for event, cause, measure in _RISKS),
+        "",
+        "## Avis et validation",
         "",
         f"Avis du délégué à la protection des données : {_BLANK}",
         "",
+        f"Avis des personnes ou de leurs représentants (art. 35.9) : {_BLANK}",
+        "",
         f"Risque résiduel, validé par : {_BLANK}",
     )
+
+
+_RISKS = (
+    (
+        "Accès illégitime",
+        "vol des fichiers reçus",
+        "chiffrement par dépôt (AES-256-GCM), clé scellée par celle de l'espace",
+    ),
+    ("Accès illégitime", "vol des identités", "zone scellée ; au-dessus, des pseudonymes, une clé par finalité"),
+    ("Accès illégitime", "vol d'une copie", "les copies ne contiennent aucune clé"),
+    ("Accès illégitime", "ré-identification dans un tableau", "seuils, masquage, attaque rejouée à chaque publication"),
+    (
+        "Accès illégitime",
+        "fuite par les journaux",
+        "aucune valeur de cellule dans un journal, une erreur ou une mesure",
+    ),
+    ("Accès illégitime", "abus d'un relecteur", "niveaux de ressemblance d'abord, chaque consultation notée"),
+    ("Accès illégitime", "compte de partenaire volé", "second facteur, limites par compte, accès à ses seuls dépôts"),
+    ("Modification non désirée", "confusion de deux personnes", "numéros vérifiés, relecture humaine, qualité publiée"),
+    ("Modification non désirée", "altération d'une table", "empreintes : elle est refaite depuis le dépôt"),
+    ("Modification non désirée", "altération d'une publication", "manifeste signé, que chacun peut vérifier"),
+    ("Modification non désirée", "retour d'une personne effacée", "marque à clé appliquée à tout dépôt et toute copie"),
+    ("Disparition", "panne, disque plein, arrêt brutal", "la publication précédente reste, le traitement reprend"),
+    ("Disparition", "perte de la machine", "copies vérifiées, stockage d'objets ; clés gardées ailleurs"),
+)
+
+
+def _purposes(sources: Iterable[Source]) -> Iterator[str]:
+    named = dict.fromkeys(purpose for source in sources for purpose in source.insertion.purposes)
+    return (_PURPOSES.get(purpose, purpose) for purpose in named)
+
+
+def _longest(sources: Iterable[Source], what: _Area) -> int:
+    return max(source.insertion.retention_months[what] for source in sources)
 
 
 # -- agreement (art. 26) -----------------------------------------------------------------------------------------------
@@ -170,16 +247,21 @@ def _agreement(sources: Iterable[Source]) -> Iterator[str]:
 def _notice(sources: Iterable[Source]) -> Iterator[str]:
     listed = list(sources)
     people = dict.fromkeys(_FAMILIES[source.insertion.family] for source in listed)
-    purposes = dict.fromkeys(purpose for source in listed for purpose in source.insertion.purposes)
-    longest = max(source.insertion.retention_months["facts"] for source in listed)
+    bases = dict.fromkeys(base for source in listed for base in source.insertion.legal_basis.split(" ; ")[1:])
     exceptions = [source.title for source in listed if source.insertion.objection != "honoured"]
     yield from (
         f"Cette page s'adresse aux {_listed(people)}.",
         "",
         "## Pourquoi vos données sont-elles utilisées ?",
         "",
-        f"Pour {_listed(_PURPOSES.get(purpose, purpose) for purpose in purposes)}. Aucune décision vous concernant",
+        f"Pour {_listed(_purposes(listed))}. Aucune décision vous concernant",
         "n'est prise à partir de cette base, et personne ne peut y chercher votre situation.",
+        "",
+        "Ces organismes le font dans leur mission d'intérêt public (RGPD, art. 6.1.e), que fixent :",
+        "",
+        *(f"- {base}" for base in bases),
+        "",
+        f"Qui répond de cette base : {_BLANK}. Délégué à la protection des données : {_BLANK}.",
         "",
         "## Quelles données, et d'où viennent-elles ?",
         "",
@@ -190,7 +272,8 @@ def _notice(sources: Iterable[Source]) -> Iterator[str]:
         "",
         "## Combien de temps ?",
         "",
-        f"Au plus {longest} mois, selon la nature des données. Les tableaux publiés ne contiennent aucune personne.",
+        f"Au plus {_longest(listed, 'facts')} mois, selon la nature des données. Les tableaux publiés ne contiennent",
+        "aucune personne ; vos données ne sont remises à personne d'autre et ne quittent pas l'Union européenne.",
         "",
         "## Vos droits",
         "",
