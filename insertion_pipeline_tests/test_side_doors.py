@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -146,6 +149,28 @@ def test_no_file_of_a_release_holds_a_hidden_number(published: tuple[Release, Re
             assert not {number for column in numbers for number in column.to_pylist()} & set(HIDDEN)
     assert read > 40
     assert forms.search(plain("soit 71\u202f933 personnes"))  # the search would find it
+
+
+def test_no_statistics_and_no_free_block_of_a_binary_file_hold_a_hidden_number(
+    published: tuple[Release, Release],
+) -> None:
+    """Parquet tells the least and the greatest number of a column; a database keeps pages that no table shows."""
+    told: set[object] = set()
+    for one in published:
+        for path in (one.folder / "parquet").glob("*.parquet"):
+            metadata = pq.read_metadata(path)
+            for group, column in itertools.product(range(metadata.num_row_groups), range(metadata.num_columns)):
+                statistics = metadata.row_group(group).column(column).statistics
+                if statistics is not None and statistics.has_min_max:
+                    told |= {statistics.min, statistics.max}
+        for path in [one.folder / releasing.DATABASE, *(one.folder / "parquet").glob("*.parquet")]:
+            content = path.read_bytes()
+            for number in HIDDEN:
+                forms = [struct.pack("<d", number), struct.pack("<q", int(number))]
+                forms += [form.encode() for form in written(number)]
+                assert not any(form in content for form in forms), (path.name, number)
+    assert not told & set(HIDDEN)
+    assert 158_049.0 in told  # what is shown is found there
 
 
 _FIGURE = re.compile(r'<(?:td class="number(?: value)?"|span class="figure")>([^<]+)<')
