@@ -118,6 +118,16 @@ from_structures AS (
     LEFT JOIN etp_reference_hours AS reference ON reference.code = declared.kind
     WHERE stated.structure IS NULL AND declared.kind <> 'FDI'
     GROUP BY declared._space, declared.person, declared.siret, declared.annex_number, declared._month
+),
+every AS (
+    SELECT * FROM from_fluxiae
+    UNION ALL
+    SELECT * FROM from_structures
+),
+years AS (
+    SELECT space, person, substr(work_month, 1, 4) AS year, sum(hours_worked) AS hours_worked
+    FROM every
+    GROUP BY space, person, substr(work_month, 1, 4)
 )
 SELECT
     every.space,
@@ -143,10 +153,11 @@ SELECT
     -- of the calendar year that the month stands in, up to the month
     substr(every.work_month, 1, 4) = substr(period.month, 1, 4) AS is_in_year,
     -- one hour in the year over all structures, annexes and months, not in each of them
-    every.hours_worked > 0 AND sum(every.hours_worked)
-        OVER (PARTITION BY every.space, every.person, substr(every.work_month, 1, 4)) >= parameters.minimum_hours_worked
-        AS is_worker_in_year,
+    every.hours_worked > 0 AND years.hours_worked >= parameters.minimum_hours_worked AS is_worker_in_year,
     CAST(every.hours_worked / nullif(every.reference_hours, 0) AS DECIMAL(18, 6)) AS annual_etp
-FROM (SELECT * FROM from_fluxiae UNION ALL SELECT * FROM from_structures) AS every
+FROM every
 CROSS JOIN period
 CROSS JOIN parameters
+JOIN years
+    ON years.space = every.space AND years.person IS NOT DISTINCT FROM every.person
+    AND years.year = substr(every.work_month, 1, 4)
