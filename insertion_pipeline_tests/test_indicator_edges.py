@@ -95,6 +95,51 @@ def test_whom_two_councils_pay_counts_once_where_she_lives_and_in_each_of_them(c
     assert network.count("rsa_beneficiaires", HAUTE_MARNE) == 0
 
 
+def test_an_application_that_waits_for_its_decision_closes_no_right(compute: Compute) -> None:
+    network = compute(
+        "rsa_beneficiaires", "rsa_sdd_versable",
+        cnaf_vrsb0801__personnes=[
+            flow("anne", "2"), flow("anne", "0", dtdemrsa=day(10, 20)),
+            flow("bill", "4"), flow("bill", "5", dtdemrsa=day(9, 20)),
+            flow("carl", "5"), flow("carl", "1", dtdemrsa=day(10, 20)),
+        ],
+    )  # fmt: skip
+    assert network.count("rsa_beneficiaires", ARDENNES) == 2
+    assert network.count("rsa_sdd_versable", ARDENNES) == 1
+
+
+def test_an_exit_in_january_is_judged_by_the_year_worked_before_it(compute: Compute) -> None:
+    hired = day(3, 3, 2025)
+    rows = exits(("anne", "AI", 10, 101, hired, day(1, 5)), ("bill", "AI", 10, 101, hired, day(1, 5)))
+    rows["fluxiae__etat_mensuel_indiv"] = [
+        statement(person, hours, month, emi_pph_id=number, emi_ctr_id=number, emi_afi_id=2)
+        for number, person, worked in (
+            (1, "anne", (("2025-12", 160), ("2026-01", 10))),
+            (2, "bill", (("2025-12", 100), ("2026-01", 100))),  # two hundred hours, in no single year 150
+        )
+        for month, hours in worked
+    ]
+    network = compute("siae_sorties_observees", month=Month(2026, 1), **rows)
+    assert network.count("siae_sorties_observees", ARDENNES) == 1
+
+
+def test_nobody_begins_where_the_file_of_the_month_before_is_missing(compute: Compute) -> None:
+    seen = {"orientation_type": "pro", "last_appointment_status": "seen", "last_appointment_date": day(8, 3)}
+    tables = {
+        "department_list__beneficiaires": [listed("anne", _month="2026-08", **seen), listed("anne", **seen)],
+        "ft_spie__demandeurs": [
+            {"person": "anne", "_month": month, "struct_principale": "SEDAN", "der_entretien": day(9, 1)}
+            for month in ("2026-09", "2026-10")
+        ],
+    }
+    told = compute("reseau_passages", **tables)
+    assert told.count("reseau_passages", ARDENNES) == 1  # the list came without her in September
+    untold = compute("reseau_passages", "reseau_ruptures", missing=[("dep-08", "department_list")], **tables)
+    for code in ("reseau_passages", "reseau_ruptures"):
+        assert untold.count(code, ARDENNES) == 0
+        assert untold.cell(code, ARDENNES)["status"] == "NR"  # type: ignore[index]  # nothing was counted: no zero
+
+
 def test_a_contract_is_awaited_in_the_cohort_of_its_notification(compute: Compute) -> None:
     def decided(person: str, notified: date | None, signed: date | None = None) -> Row:
         return {

@@ -442,9 +442,16 @@ groups_by_territory AS (
     LEFT JOIN families_by_territory USING (group_rank, n_months, territory)
 ),
 needed AS (
-    SELECT need_rank, country, count(*) AS n_groups, bool_or(is_partial) AS is_partial
+    SELECT need_rank, country, count(*) AS n_groups, bool_or(is_partial) AS is_partial,
+        count(*) > 1 OR max(n_months) > 1 AS is_counted_where_known
     FROM needs
     GROUP BY ALL
+),
+known_territories AS (  -- where not one place is known, nothing was counted: that is no zero
+    SELECT DISTINCT known_leaves.need_rank, here.territory
+    FROM known_leaves
+    JOIN rollup AS here USING (leaf)
+    SEMI JOIN groups_by_territory ON groups_by_territory.territory = here.territory
 )
 SELECT
     needs.need_rank, here.level, here.territory,
@@ -454,12 +461,15 @@ SELECT
     CAST(sum(here.n_partners_expected) AS BIGINT) AS n_partners_expected,
     CAST(sum(here.n_partners_received) AS BIGINT) AS n_partners_received,
     CAST(max(here.n_families_received) AS BIGINT) AS n_families_received,
-    bool_or(here.n_units_received = 0) AS is_not_received,
+    bool_or(here.n_units_received = 0
+        OR (needed.is_counted_where_known AND known_territories.territory IS NULL)) AS is_not_received,
     count(*) < any_value(needed.n_groups) OR any_value(needed.is_partial) AS is_unavailable
 FROM needs
 JOIN needed USING (need_rank, country)
 JOIN groups_by_territory AS here
     ON here.group_rank = needs.group_rank AND here.n_months = needs.n_months
     AND substr(here.territory, 1, 2) = needs.country
+LEFT JOIN known_territories
+    ON known_territories.need_rank = needs.need_rank AND known_territories.territory = here.territory
 GROUP BY ALL
 """

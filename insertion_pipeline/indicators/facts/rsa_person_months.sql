@@ -1,8 +1,9 @@
 -- Adults of households known to the family benefit funds (CNAF flow) at the end of the month, with what the
 -- department's own list says of their orientation.
--- One row per person and paying council: of several applications, the latest. Children and other dependants are left
--- out. The state is the payer's, as known at the end of the month, not consolidated. Whom two councils pay stands twice,
--- and counts once where she lives.
+-- One row per person and paying council: of several applications, that of the right most open (an application that waits
+-- for its decision closes no right), then the latest. Children and other dependants are left out.
+-- The state is the payer's, as known at the end of the month, not consolidated. Whom two councils pay stands twice, and
+-- counts once where she lives.
 -- grain: space, person, paying_council
 WITH flows AS (
     SELECT
@@ -36,7 +37,8 @@ latest_flows AS (
         row_number() OVER (
             PARTITION BY flows.space, flows.person, flows.paying_council
             ORDER BY
-                flows.applied_on DESC NULLS LAST, flows.rights_state, flows.has_duties DESC NULLS LAST,
+                flows.rights_state IN ('2', '3', '4') DESC NULLS LAST, flows.rights_state = '2' DESC,
+                coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST, flows.rights_state,
                 flows.role DESC, flows.payer, flows.delivery DESC
         ) AS recency
     FROM flows

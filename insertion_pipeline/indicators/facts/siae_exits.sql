@@ -161,7 +161,8 @@ measured AS (
     SELECT
         last_exits.*,
         coalesce(sum(worked.hours), 0) AS hours_in_annex,
-        coalesce(sum(CASE WHEN worked.year = year(last_exits.exited_on) THEN worked.hours END), 0) AS hours_in_year,
+        -- an exit in January is judged by the year worked before it
+        coalesce(max(worked.hours), 0) AS most_hours_in_a_year,
         date_diff('day', last_exits.recruited_on, last_exits.exited_on) AS stay_days
     FROM last_exits
     LEFT JOIN worked
@@ -177,7 +178,7 @@ judged AS (
             WHEN measured.kind IN ('ACI', 'EI')
                 THEN measured.hours_in_annex >= parameters.minimum_hours_worked
                     AND measured.stay_days * 0.0328767 > parameters.minimum_stay_months
-            WHEN measured.kind IN ('AI', 'ETTI') THEN measured.hours_in_year >= parameters.minimum_hours_ai_etti
+            WHEN measured.kind IN ('AI', 'ETTI') THEN measured.most_hours_in_a_year >= parameters.minimum_hours_ai_etti
             ELSE measured.hours_in_annex >= parameters.minimum_hours_worked
         END AS is_counted
     FROM measured
