@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from insertion_pipeline.contracts.storage import accepted_schema
-from insertion_pipeline.identity import linkage, pseudonymising, remembering, resolving
+from insertion_pipeline.identity import blocking, linkage, pseudonymising, remembering, resolving
 from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
@@ -641,6 +641,21 @@ def test_each_weighed_pair_says_what_became_of_it_and_why(lake: Lake) -> None:
     space = link_space(canonical(people(*rows)), "fr", lake)
     assert (space.pairs["state"].to_pylist(), space.pairs["reason"].to_pylist()) == (["guarded"], ["given_name"])
     assert space.review.equals(space.pairs)
+
+
+@pytest.mark.parametrize(("namesakes", "pairs"), [(5, 10), (6, 1)])
+def test_what_only_a_key_in_many_hands_finds_is_no_pair_where_records_are_many(
+    namesakes: int, pairs: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "_FEW_NODES", 0)
+    monkeypatch.setattr(linkage, "forget_the_light", lambda *_, **__: None)
+    shared = {"birth_name": "Garmontet", "first_names": "Chloé", "sex": "2"}
+    homes = ["08362", "08362", "13055", "29019", "31555", "44109"]  # the first two live in one place
+    rows = [
+        {**shared, "birth_date": f"1985-{rank + 1:02}-{rank + 11}", "residence_code": homes[rank]}
+        for rank in range(namesakes)
+    ]
+    assert link_space(canonical(people(*rows)), "fr", lake).counts["candidate_pairs"] == pairs
 
 
 def test_pairs_that_are_forgotten_before_they_are_weighed_would_have_counted_for_nothing(

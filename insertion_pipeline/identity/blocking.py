@@ -5,6 +5,7 @@ Belongs here: the blocking rules, their budget, the report on keys that broke it
 
 Only pairs with at least one node outside the trusted numbers are made. A key that would make too many pairs (ten
 thousand records under one filler name and birth date) makes none, and is reported by rule and size, never by value.
+Where nodes are many, what a key in several hands finds alone is no pair.
 """
 
 from __future__ import annotations
@@ -61,6 +62,12 @@ _WIDEST_RULES: dict[str, tuple[str, ...]] = {
 #: How many nodes are few.
 _FEW_NODES = 20_000
 
+#: A key in more hands than this says little of two of them: a pair of it counts where another rule finds it too.
+#: Namesakes of one birth year grow with the square of a population, and nearly none of them is one person.
+_CROWD = 5
+#: What finds every pair that another rule finds says nothing more than that one.
+_ECHOES = {"swapped names": "full name and birth year"}
+
 #: Pairs that one key may make: a hundred namesakes born in one year, not ten thousand fillers.
 PAIRS_PER_KEY = 20_000
 
@@ -96,20 +103,26 @@ FROM doubtful LEFT JOIN trusted USING (key)
 WHERE doubtful > 1 OR trusted IS NOT NULL
 """
 
+# Each key votes by bits: that of its rule where it is crowded, more than one where it is not. Two bits make a pair.
 _CANDIDATES = """
 CREATE OR REPLACE TEMP TABLE candidates AS
 WITH doubtful AS (
-    SELECT key, node, person_group FROM doubtful_keys SEMI JOIN (FROM key_sizes WHERE pairs <= $budget) USING (key)
+    SELECT key, node, person_group, vote
+    FROM doubtful_keys JOIN (
+        SELECT key, CASE WHEN nodes > $crowd THEN {votes}[rule + 1] ELSE 3 END::UINTEGER AS vote
+        FROM key_sizes WHERE pairs <= $budget
+    ) USING (key)
 ), pairs AS (
-    SELECT doubtful.node, other.node AS other
+    SELECT doubtful.node, other.node AS other, vote
     FROM doubtful JOIN trusted_keys AS other USING (key)
     WHERE doubtful.person_group <> other.person_group
     UNION ALL
-    SELECT doubtful.node, other.node AS other
+    SELECT doubtful.node, other.node AS other, doubtful.vote
     FROM doubtful JOIN doubtful AS other USING (key)
     WHERE doubtful.person_group <> other.person_group AND doubtful.node < other.node
 )
-SELECT DISTINCT '0' AS match_key, least(node, other) AS join_key_l, greatest(node, other) AS join_key_r FROM pairs
+SELECT '0' AS match_key, least(node, other) AS join_key_l, greatest(node, other) AS join_key_r
+FROM pairs GROUP BY join_key_l, join_key_r HAVING bit_count(bit_or(vote)) > 1
 """
 
 
@@ -138,13 +151,17 @@ def block(
         "CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys(rules, "is_trusted", met_in="doubtful_keys")
     )
     connection.execute(_KEY_SIZES)
-    connection.execute(_CANDIDATES, {"budget": pairs_per_key})
+    names = list(rules)
+    votes = [1 << names.index(_ECHOES.get(rule, rule)) for rule in rules]
+    connection.execute(
+        _CANDIDATES.format(votes=votes),
+        {"budget": pairs_per_key, "crowd": pairs_per_key + 1 if are_few else _CROWD},
+    )
     crowded = connection.execute(
         "SELECT rule, nodes, pairs FROM key_sizes WHERE pairs > $budget ORDER BY rule, pairs DESC, nodes DESC",
         {"budget": pairs_per_key},
     ).fetchall()
     connection.execute("DROP TABLE grouped; DROP TABLE doubtful_keys; DROP TABLE trusted_keys; DROP TABLE key_sizes")
-    names = list(rules)
     return tuple(CrowdedKey(names[rule], nodes, pairs) for rule, nodes, pairs in crowded)
 
 

@@ -38,6 +38,7 @@ from insertion_pipeline.identity.normalising import (
     NAMES_AND_BIRTH,
     PERSON_SCHEMA,
     Remembered,
+    cells_of,
     in_order,
     is_ascending,
     show_faces,
@@ -120,7 +121,7 @@ def link(
     """
     checked = canonical(records)
     del records  # each space takes its own: nobody needs a country's records twice
-    by_space = {space: checked.filter(pc.equal(checked["person_space"], space)) for space in _SPACES}
+    by_space = {space: _records_of(checked, space) for space in _SPACES}
     places = checked.select(["record_id", "person_space"])
     del checked
 
@@ -144,6 +145,12 @@ def link(
             found = list(pool.map(linked, _SPACES, engines))
     parts = [one for one in found if len(one)]
     return parts[0] if len(parts) == 1 else _merged(places, found)
+
+
+def _records_of(records: pa.Table, space: str) -> pa.Table:
+    """The records of a space, each column in one piece."""
+    is_theirs = pc.equal(records["person_space"], space)
+    return pa.table([column.filter(is_theirs).combine_chunks() for column in records.columns], schema=records.schema)
 
 
 def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
@@ -201,8 +208,10 @@ def link_space(
         ids = records["record_id"].combine_chunks()
         record_ids = ids.take(pa.array(in_order(ids)))
         constraints.register(connection, constraints.ranked(decisions, record_ids))
-        standard = standardise(connection, records, space, remembered)
-        del records, ids  # their traits are in `nodes` now
+        cells = cells_of(records)
+        del records, ids  # their traits are in `nodes` soon
+        standard = standardise(connection, cells, space, remembered)
+        pa.default_memory_pool().release_unused()
         fillers = _number_pass(connection)
         constraints.apply(connection)
         crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)

@@ -299,33 +299,44 @@ def rules() -> str:
     return hashlib.sha256("\n".join(written).encode()).hexdigest()
 
 
+def cells_of(records: pa.Table) -> dict[str, pa.Array]:
+    """The columns of `records`, each in one piece."""
+    return {name: records[name].combine_chunks() for name in records.column_names}
+
+
 def standardise(
-    connection: duckdb.DuckDBPyConnection, records: pa.Table, space: str, remembered: Remembered | None = None
+    connection: duckdb.DuckDBPyConnection,
+    cells: dict[str, pa.Array],
+    space: str,
+    remembered: Remembered | None = None,
 ) -> Standardised:
     """Make the temporary tables `nodes` (one row per distinct set of traits, named by its first record), `record_nodes`
     (record to node), `names` and `addresses` (the spellings that nodes refer to) and `spellings` (code to text) of one
     person space.
 
     A record is known by its rank in the order of `record_id`. Those of the table `decided` keep a node of their own.
-    `records` has the columns of `PERSON_SCHEMA`; a number of the other space is not read at all. `remembered`: by the
-    same `rules`; what it has of a record that says the same as then is taken as it is.
+    `cells` has the columns of `PERSON_SCHEMA` (`cells_of`), and is empty afterwards: a country's records weigh too much
+    to stay. A number of the other space is not read at all. `remembered`: by the same `rules`; what it has of a record
+    that says the same as then is taken as it is.
     """
     connection.execute(SQL_MACROS)
     connection.execute(SEX_MACRO)
-    cells = {name: records[name].combine_chunks() for name in records.column_names}
-    order = in_order(cells["record_id"])
-    rank = np.empty(len(records), dtype=np.int64)
-    rank[order] = np.arange(len(records), dtype=np.int64)
+    record_ids = cells["record_id"]
+    order = in_order(record_ids)
+    rank = np.empty(len(record_ids), dtype=np.int64)
+    rank[order] = np.arange(len(record_ids), dtype=np.int64)
     known = remembered or Remembered()
     versions = _versions(connection, cells) if remembered is not None else None
-    found = _found(known.records, cells["record_id"], versions)
+    found = _found(known.records, record_ids, versions)
     codes = {"record": pa.array(rank)}
-    named, names = _names(connection, [cells[name] for name in ("birth_name", "used_name", "first_names")], known.names)
-    located, addresses = _addresses(connection, cells["address"], known.addresses)
+    named, names = _names(
+        connection, [cells.pop(name) for name in ("birth_name", "used_name", "first_names")], known.names
+    )
+    located, addresses = _addresses(connection, cells.pop("address"), known.addresses)
     codes |= named | located
     is_new = found < 0
     fresh = int(is_new.sum())
-    if fresh == len(records):
+    if fresh == len(record_ids):
         coded = codes | _coded(connection, cells, addresses, codes["address_written"], space)
     else:
         new, old = pa.array(np.flatnonzero(is_new)), pa.array(np.flatnonzero(~is_new))
@@ -339,8 +350,10 @@ def standardise(
         for name, column in codes.items():
             recalled = recalled.append_column(name, column.take(old))
         connection.register("remembered", recalled)
+    cells.clear()
     connection.register("coded", pa.table(coded))
-    told = _TOLD if fresh == len(records) else _TOLD_OR_REMEMBERED
+    del codes, coded
+    told = _TOLD if fresh == len(record_ids) else _TOLD_OR_REMEMBERED
     connection.execute(_STANDARD.format(told=told), {"space": space})
     connection.unregister("coded")
     kept = remembered
@@ -348,8 +361,8 @@ def standardise(
     if versions is not None and not (is_as_before and len(found) == len(known.records or ())):
         values = connection.sql(_REMEMBERED).to_arrow_table().combine_chunks()
         values = values.add_column(0, "version", pa.array(versions[order]))
-        kept = Remembered(values.add_column(0, "record_id", cells["record_id"].take(pa.array(order))), names, addresses)
-    if fresh < len(records):
+        kept = Remembered(values.add_column(0, "record_id", record_ids.take(pa.array(order))), names, addresses)
+    if fresh < len(record_ids):
         connection.unregister("remembered")
     connection.execute(_NODES)
     return Standardised(fresh, kept)
@@ -357,24 +370,25 @@ def standardise(
 
 def _coded(
     connection: duckdb.DuckDBPyConnection,
-    cells: Mapping[str, pa.Array],
+    cells: dict[str, pa.Array],
     addresses: pa.Table,
     address_written: pa.Array,
     space: str,
 ) -> dict[str, pa.Array]:
-    """What many records share, once per distinct text, and what hardly two share, as it is written."""
-    year, month, day = _standard(connection, cells["birth_date"], _DATES)
+    """What many records share, once per distinct text, and what hardly two share, as it is written. Takes what it
+    reads out of `cells`."""
+    year, month, day = _standard(connection, cells.pop("birth_date"), _DATES)
     return {
         "address": addresses["address"].combine_chunks().take(address_written),
-        "sex": _standard(connection, cells["sex"], _SEXES)[0],
+        "sex": _standard(connection, cells.pop("sex"), _SEXES)[0],
         "year": year, "month": month, "day": day,
-        "birth_place_code": _standard(connection, cells["birth_place_code"], _CODES)[0],
-        "birth_place_name": _standard(connection, cells["birth_place_name"], _PLACES)[0],
-        "residence_code": _standard(connection, cells["residence_code"], _CODES)[0],
-        "postal_code": _standard(connection, cells["postal_code"], _POSTAL_CODES, {"space": space})[0],
-        "number_written": cells["nir" if space == "fr" else "niss"],
+        "birth_place_code": _standard(connection, cells.pop("birth_place_code"), _CODES)[0],
+        "birth_place_name": _standard(connection, cells.pop("birth_place_name"), _PLACES)[0],
+        "residence_code": _standard(connection, cells.pop("residence_code"), _CODES)[0],
+        "postal_code": _standard(connection, cells.pop("postal_code"), _POSTAL_CODES, {"space": space})[0],
+        "number_written": cells.pop("nir" if space == "fr" else "niss"),
         **{
-            name: cells[name]
+            name: cells.pop(name)
             for name in ("france_travail_id", "caf_matricule", "partner", "department_person_id", "email", "phone")
         },
     }  # fmt: skip

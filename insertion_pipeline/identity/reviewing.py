@@ -24,7 +24,7 @@ from insertion_pipeline.identity import constraints, decisions, ledger, records,
 from insertion_pipeline.identity import thresholds as adopted_thresholds
 from insertion_pipeline.identity.decisions import VERDICTS as VERDICTS
 from insertion_pipeline.identity.decisions import Verdict as Verdict
-from insertion_pipeline.identity.normalising import PERSON_SCHEMA, show_faces, standardise
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA, cells_of, show_faces, standardise
 from insertion_pipeline.identity.register import REGISTER_PURPOSE
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.registry import Registry, Space
@@ -261,7 +261,7 @@ def _levels(
     comparisons = scoring.levels_sql()
     with lake.connect(sealed_spill=True) as connection:
         constraints.register(connection, constraints.Decisions())
-        standardise(connection, chosen, space)
+        standardise(connection, cells_of(chosen), space)
         show_faces(connection, "faces", "SELECT node FROM nodes")
         pairs = pa.table({name: [row[name] for row in rows] for name in ("record_id_l", "record_id_r")})
         connection.register("pairs", pairs)

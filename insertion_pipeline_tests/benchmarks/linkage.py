@@ -29,7 +29,7 @@ from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.evaluating import Evaluation, evaluate
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.linkage import canonical, link
-from insertion_pipeline.identity.normalising import show_faces, standardise
+from insertion_pipeline.identity.normalising import cells_of, show_faces, standardise
 from insertion_pipeline.lake import Lake, in_memory
 from insertion_pipeline.simulation.canonical import person_records
 
@@ -147,7 +147,7 @@ def train(persons: int, seed: int, lake: Lake, version: str) -> None:
     records, truth = (table.sort_by("record_id") for table in person_records(persons, seed, belgian_share=0.0))
     with lake.connect() as connection:
         constraints.register(connection, constraints.Decisions())
-        standardise(connection, canonical(records), "fr")
+        standardise(connection, cells_of(canonical(records)), "fr")
         show_faces(connection, "unlabelled", "SELECT node FROM nodes")
         connection.register("truth", pa.table({"node": list(range(len(truth))), "person": truth["person_id"]}))
         connection.execute(
