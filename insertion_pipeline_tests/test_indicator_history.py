@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from insertion_pipeline.indicators import provenance, revisions, trends
+from insertion_pipeline.indicators import building, provenance, revisions, trends
 from insertion_pipeline.indicators.catalogue import column_descriptions, compile_catalogue, facts
 from insertion_pipeline.indicators.revisions import MadeFrom
 from insertion_pipeline.lake import in_memory
@@ -57,7 +57,9 @@ def test_an_explanation_says_rules_and_no_number(registry: Registry) -> None:
     with in_memory() as connection:
         found = provenance.explain(connection, registry, DELIVERIES, "siae_taux_sorties_dynamiques", ARDENNES, OCTOBER)
     assert found.rules["exclusions"].startswith("Retraits")
-    assert "minimum_stay_months = 2.65 mois (pratique observée)" in found.rules["parameters"]
+    told = found.rules["parameters"]
+    assert "Durée de parcours au-delà de laquelle une sortie d'ACI ou d'EI est observée = 2,65 mois (pratique" in told
+    assert "a travaillé = 1 heure (pratique observée)" in told
     assert found.rules["status"] == "pratique observée"
     assert {"siae_exits", "siae_hours", "siae_annexes"} <= set(found.facts)
     assert not any(isinstance(value, int | float) for value in vars(found).values())
@@ -184,6 +186,10 @@ def test_every_column_of_every_fact_is_told_in_french() -> None:
     columns = {column for fact in facts().values() for column in fact.columns}
     assert columns == told.keys()
     assert all(text.endswith(".") and len(text) > 3 for text in told.values())
+
+
+def test_every_parameter_of_an_indicator_is_told_in_french(registry: Registry) -> None:
+    assert {name for one in registry.indicators.values() for name in one.parameters} == building.PARAMETER_NAMES.keys()
 
 
 def test_every_indicator_and_modality_is_told_in_french(registry: Registry) -> None:

@@ -138,7 +138,7 @@ _PARAMETER = re.compile(r"\bparameters\.([a-z_]+)")
 
 
 def parameters_told(registry: Registry, indicator: Indicator, month: Month) -> str:
-    """The parameters of an indicator and of its fact as readers are told them: name = value, unit, how established.
+    """The parameters of an indicator and of its fact, as readers are told them in French: name = value unit (status).
 
     A parameter of the fact has a status of its own, one of the indicator that of its definition: none is presented as
     official.
@@ -149,13 +149,35 @@ def parameters_told(registry: Registry, indicator: Indicator, month: Month) -> s
         for name in _PARAMETER.findall(facts()[fact].sql)
     }
     of_fact = [
-        f"{row['code']} = {row['value']} {row['unit']} ({STATUSES[row['status']]})"
+        f"{row['label']} = {_quantity(row['value'], row['unit'])} ({STATUSES[row['status']]})"
         for row in registry.nomenclature("indicator_parameters").records(month)
         if row["code"] in read
     ]
     status = STATUSES[indicator.status_of_definition]
-    own = [f"{name} = {value} ({status})" for name, value in sorted(indicator.parameters.items())]
+    own = [
+        f"{PARAMETER_NAMES.get(name, name)} = {_quantity(str(value), '')} ({status})"
+        for name, value in sorted(indicator.parameters.items())
+    ]
     return " ; ".join([*own, *of_fact])
+
+
+def _quantity(value: str, unit: str) -> str:
+    """A number and its unit as French writes them: a decimal comma, one unit below two."""
+    told = _SINGULAR.get(unit, unit) if abs(float(value)) < 2 else unit
+    return f"{value.replace('.', ',')} {told}".rstrip()
+
+
+#: Units of parameters of which there are fewer than two; a share has none.
+_SINGULAR: Mapping[str, str] = {"heures": "heure", "part": ""}
+
+#: How readers are told the parameters that indicators name in their formulas.
+PARAMETER_NAMES: Mapping[str, str] = {
+    "limit_days": "Délai limite, en jours",
+    "linkage_miss_share": "Part de rapprochements manqués",
+    "minimum_followed": "Personnes suivies par référent, au moins",
+    "minimum_referents": "Référents, au moins",
+    "most_followed": "Personnes suivies par référent, au plus",
+}
 
 
 # -- what facts read ---------------------------------------------------------------------------------------------
