@@ -5,7 +5,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from insertion_pipeline.disclosure import ForbiddenBreakdown, NotProtected, SafeTable, attacker, protect, small_cells
+from insertion_pipeline.disclosure import (
+    ForbiddenBreakdown,
+    NotProtected,
+    SafeTable,
+    attacker,
+    protect,
+    room,
+    small_cells,
+    suppression,
+)
 from insertion_pipeline.disclosure.protecting import COLUMNS
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Breakdown, Registry
@@ -301,6 +310,17 @@ def test_protection_does_not_depend_on_the_order_of_rows(safe: SafeTable, truth:
     again = protect(shuffled, small_registry())
     assert again.table.equals(safe.table)
     assert again.certificate == safe.certificate
+
+
+def test_what_is_too_large_for_one_program_is_protected_cell_after_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LARGEST", 0)  # no part is searched …
+    monkeypatch.setattr(suppression, "detoured", None)  # … or given one program
+    values = population(300, spread=12)
+    safe = protect(values, small_registry())
+    audit = safe.certificate["audit"]
+    assert audit["sensitive_cells_bounded"] == safe.certificate["sensitive_cells"] > 0
+    assert (audit["sensitive_cells_under_width"], audit["recomputable_cells"]) == (0, 0)
+    assert protect(values.take(pa.array(range(len(values))[::-1])), small_registry()).table.equals(safe.table)
 
 
 def test_indicators_that_sum_to_another_are_protected_together() -> None:

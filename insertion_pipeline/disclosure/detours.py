@@ -1,7 +1,7 @@
 """The cheapest way round: what to hide so that cells with too little room can move.
 
 Belongs here: one linear program over everything that may be hidden. Does not belong here: finding the cells
-(`room`), the order of the search (`suppression`).
+(`room`), parts too large for one program (`nearby`), the order of the search (`suppression`).
 
 The program moves each wanting cell up by what it lacks; a visible cell that moves along pays for how far it moves, a
 hidden one does not. The cells that moved are then hidden, and the movement itself proves that the room is there.
@@ -31,11 +31,8 @@ def detoured(system: System, hidden_rows: Booleans, spread: Spread, targets: Int
     at all. `prices`: what hiding each row is to cost here.
     """
     visible = system.visible(hidden_rows)
-    movable = ~(visible & _blocked(system, hidden_rows, visible))
-    price = np.zeros(system.cell_count)
-    unpaid = ~hidden_rows[system.shown_row]
-    np.add.at(price, system.shown_cell[unpaid], prices[system.shown_row[unpaid]])
-    price[~visible | (system.derived_from[:, 0] >= 0)] = 0.0
+    movable = movable_cells(system, hidden_rows, visible)
+    price = prices_of_moving(system, hidden_rows, visible, prices)
     rises = np.zeros(system.cell_count)
     rises[targets] = spread.needs[targets] + spread.low[targets]
     used = movable[system.line_cell] & ~system.implied[system.line]
@@ -55,6 +52,20 @@ def detoured(system: System, hidden_rows: Booleans, spread: Spread, targets: Int
         spread.add(own, moves)
         moved[own[np.abs(moves) > _SLIGHTLY]] = True
     return hidden_rows | system.rows_showing(np.flatnonzero(moved & visible))
+
+
+def movable_cells(system: System, hidden_rows: Booleans, visible: Booleans) -> Booleans:
+    """Which cells are hidden or may be."""
+    return ~(visible & _blocked(system, hidden_rows, visible))
+
+
+def prices_of_moving(system: System, hidden_rows: Booleans, visible: Booleans, prices: Numbers) -> Numbers:
+    """What hiding each cell costs: the prices of all rows that show it; nothing where it is hidden, or derived."""
+    price = np.zeros(system.cell_count)
+    unpaid = ~hidden_rows[system.shown_row]
+    np.add.at(price, system.shown_cell[unpaid], prices[system.shown_row[unpaid]])
+    price[~visible | (system.derived_from[:, 0] >= 0)] = 0.0
+    return price
 
 
 def _blocked(system: System, hidden_rows: Booleans, visible: Booleans) -> Booleans:

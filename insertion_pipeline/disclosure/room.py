@@ -22,6 +22,8 @@ from insertion_pipeline.disclosure.system import System, connected
 
 #: Programs are solved for parts of the system that nothing hidden links, as many together as make up this many cells.
 _BATCH: Final = 400
+#: Parts of more cells than this are not searched: one point takes longer than helping many cells one by one (`nearby`).
+LARGEST: Final = 25_000
 #: Points tried before cells are asked one by one.
 _POINTS: Final = 12
 _SLIGHTLY: Final = 1e-6
@@ -144,7 +146,7 @@ class Box:
 def search(system: System, box: Box, spread: Spread, *, each: int) -> Cuts:
     """Find room for the cells that `spread` has narrow, adding to it; cuts for some that have too little.
 
-    Asks until `each` cells of every part that nothing movable links have failed.
+    Asks until `each` cells of every part that nothing movable links have failed; very large parts are left out.
     """
     spread.concern(system, box)
     for batch in _batches(system, box, spread):
@@ -168,6 +170,7 @@ def _batches(system: System, box: Box, spread: Spread) -> list[_Batch]:
     label = connected(count + system.line_count, system.line_cell[used], system.line[used] + count)
     wanted = np.zeros(count + system.line_count, dtype=bool)
     wanted[label[:count][asked]] = True
+    wanted[np.bincount(label[:count][taken], minlength=len(wanted)) > LARGEST] = False
     cells = np.flatnonzero(taken & wanted[label[:count]])
     lines = np.unique(system.line[used & wanted[label[system.line + count]]])
     labels, part, size = np.unique(label[cells], return_inverse=True, return_counts=True)

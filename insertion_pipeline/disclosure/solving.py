@@ -89,6 +89,89 @@ class LinearProgram:
         return Optimum(point, duals, reduced, value, value)
 
 
+class GrowingProgram:
+    """Equations that may be broken at a cost, between columns that move up and down from zero; both may be added.
+
+    Each solution starts from the last.
+    """
+
+    def __init__(self) -> None:
+        import highspy
+
+        highs: Any = highspy.Highs  # untyped
+        self._highs = highs()
+        for option, value in (
+            ("output_flag", False), ("threads", 1), ("random_seed", _SEED), ("presolve", "off"),
+            ("simplex_strategy", _PRIMAL_SIMPLEX),
+        ):  # fmt: skip
+            self._highs.setOptionValue(option, value)
+        self._blocks: list[tuple[int, int]] = []  # columns and rows added at a time
+
+    def grow(
+        self,
+        rows: int,
+        breaking: float,
+        row: Integers,
+        column: Integers,
+        value: Numbers,
+        up: Numbers,
+        down: Numbers,
+        most_up: Numbers,
+        most_down: Numbers,
+        *,
+        forced: bool = False,
+    ) -> None:
+        """Add so many `rows` and a column for each entry of `up`, what a unit costs; `row` and `value` by `column`.
+
+        `forced`: the new columns move by the most that they may.
+        """
+        count = len(up)
+        zeros, nowhere = np.zeros(rows), np.zeros(0, dtype=np.int32)
+        before = self._highs.getNumRow()
+        if rows:
+            self._highs.addRows(rows, zeros, zeros, 0, np.zeros(rows, dtype=np.int32), nowhere, np.zeros(0))
+        starts = np.searchsorted(column, np.arange(count)).astype(np.int32)
+        at = row.astype(np.int32)
+        for cost, most, sign in ((up, most_up, 1.0), (down, most_down, -1.0)):
+            least = most if forced else np.zeros(count)
+            self._highs.addCols(count, cost, least, most, len(at), starts, at, sign * value)
+        own = np.arange(rows, dtype=np.int32)
+        for sign in (1.0, -1.0):
+            self._highs.addCols(
+                rows, np.full(rows, breaking), zeros, np.full(rows, np.inf), rows, own, own + before,
+                np.full(rows, sign),
+            )  # fmt: skip
+        self._blocks.append((count, rows))
+
+    def encourage(self, columns: Integers, worth: float, most_up: Numbers) -> None:
+        """Let `columns` rise by so much at most, each unit being worth something from here on."""
+        first = np.concatenate([[0], np.cumsum([2 * (count + rows) for count, rows in self._blocks])])
+        count = np.array([count for count, _ in self._blocks])
+        start = np.concatenate([[0], np.cumsum(count)])
+        block = np.searchsorted(start, columns, side="right") - 1
+        up = (first[block] + columns - start[block]).astype(np.int32)
+        down = (up + count[block]).astype(np.int32)
+        size = len(columns)
+        self._highs.changeColsCost(size, up, np.full(size, -worth))
+        self._highs.changeColsCost(size, down, np.full(size, worth))
+        self._highs.changeColsBounds(size, up, np.zeros(size), most_up)
+
+    def solved(self) -> tuple[Numbers, Numbers, float]:
+        """By how much each column moves, the duals of the rows, by how much rows are broken. Raises `Unsolved`."""
+        self._highs.run()
+        status = self._highs.modelStatusToString(self._highs.getModelStatus())
+        if status != "Optimal":
+            raise Unsolved(status)
+        solution = self._highs.getSolution()
+        point = np.array(solution.col_value, dtype=np.float64)
+        moves, broken, first = [], 0.0, 0
+        for count, rows in self._blocks:
+            moves.append(point[first : first + count] - point[first + count : first + 2 * count])
+            first += 2 * (count + rows)
+            broken += float(point[first - 2 * rows : first].sum())
+        return np.concatenate(moves), np.array(solution.row_dual, dtype=np.float64), broken
+
+
 def least_cost(
     matrix: Entries,
     low: Numbers,

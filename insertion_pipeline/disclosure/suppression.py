@@ -6,8 +6,8 @@ of the result (`attacker`, which shares no equation with this module).
 
 The search: the cheapest rows that fulfil the necessary conditions (`covering`); linear programs that show which cells
 still have too little room, and cuts that say why (`room`), which are more conditions; for what remains, the cheapest
-way round (`detours`), then what keeps those who stand alone behind a number from the others (`insiders`); last,
-whatever of it was not needed after all is shown again. Nothing depends on the clock.
+way round (`detours`; `nearby` in parts too large for that), then what keeps those who stand alone behind a number from
+the others (`insiders`); last, whatever of it was not needed after all is shown again. Nothing depends on the clock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from insertion_pipeline.disclosure.covering import Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
+from insertion_pipeline.disclosure.nearby import helped_nearby, in_large_parts
 from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
@@ -29,6 +30,8 @@ _STALLED: Final = 1e-4
 _ROUNDS: Final = 200
 #: So many turns of helping several at once may help nobody, before they are helped one by one.
 _PATIENCE: Final = 3
+#: How many cells around a target in a large part are taken in at most, the first time that it is tried, the second …
+_AROUND: Final = (500, 2_000, 8_000)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ def _protected(
 ) -> _Protection:
     """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen."""
     stuck = np.zeros(system.cell_count, dtype=bool)  # cells that nothing helped when they were tried by themselves
+    large = in_large_parts(system)
+    tried = np.zeros(system.cell_count, dtype=np.int64)  # how often a cell of a large part found no way round
     fruitless = 0  # turns in which helping several at once helped nobody
     for turn in range(_ROUNDS):
         by_cuts = turn < effort.growing_rounds
@@ -169,6 +174,11 @@ def _protected(
         hopeful = wanting[~stuck[wanting]]
         if not len(hopeful):
             break
+        if len(scattered := hopeful[large[hopeful] & (tried[hopeful] < len(_AROUND))]):
+            around = np.array(_AROUND)[tried[scattered]]
+            hidden = helped_nearby(system, hidden, spread, scattered, prices, around)
+            tried[scattered[spread.narrow[scattered]]] += 1
+            continue
         some = hopeful[turn % len(hopeful) :][:1]
         if len(hopeful) > effort.alone and fruitless < _PATIENCE:
             tossed = coin(hopeful, turn)
