@@ -233,8 +233,12 @@ def answer(lake: Lake, *arguments: str) -> tuple[int, Any]:
 
 def test_only_a_published_value_is_explained(home: Lake, registry: Registry) -> None:
     found = candidate(home)
-    with pytest.raises(explaining.NotPublished, match=r"ne publie pas siae_salaries pour FR-DEP-08 en 2026-10"):
+    with pytest.raises(explaining.NotPublished, match=r"ne publie pas siae_salaries pour FR-DEP-08 en 2026-10 : rien"):
         explaining.explain(found, registry, "siae_salaries", "FR-DEP-08", "2026-10")
+    with pytest.raises(explaining.NotPublished, match=r"en 2019-12 : l'indicateur commence en 2020-01"):
+        explaining.explain(found, registry, "siae_salaries", "FR-DEP-08", "2019-12")
+    with pytest.raises(explaining.NotPublished, match=r"le catalogue n'a pas cet indicateur"):
+        explaining.explain(found, registry, "horoscopes", "FR", "2026-10")
 
 
 def test_the_commands_sign_export_and_refuse_as_they_say(home: Lake, tmp_path: Path) -> None:

@@ -256,6 +256,7 @@ def test_commands_tell_only_what_the_release_shows(
     for one in HIDDEN:
         assert not any(re.search(rf"(?<![\d.,]){re.escape(form)}(?!\d)", text) for form in written(one))
     assert "158049" in text
+    assert f"{KNOWN} pour FR-DEP-52 en {MONTH} : secret statistique." in " ".join(said.getvalue().split())
     assert {one.value for one in releasing.headlines(published[1])} <= known | {None}
 
 
