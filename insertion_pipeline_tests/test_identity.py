@@ -350,7 +350,7 @@ class Delivered:
         chosen = [row for row in self.tables.get((source, table), []) if row["_month"] in {str(one) for one in months}]
         name = f"delivered_{source}_{table}"
         connection.register(name, pa.Table.from_pylist(chosen, schema=typed))
-        return name
+        return f"(SELECT * EXCLUDE _month, [_month] AS _months FROM {name})"
 
 
 @pytest.fixture(scope="module")

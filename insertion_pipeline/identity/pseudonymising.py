@@ -11,11 +11,10 @@ follows a person is another pseudonym, under another key: caseloads are counted,
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from insertion_pipeline.contracts.storage import arrow_type
 from insertion_pipeline.identity import records
@@ -115,36 +114,12 @@ def pseudonymise_months(
         _open_identities(connection, lake)
         for together in months_by_version(declared, sorted(set(months))):
             for table in declared.version_for(together[-1]).resources:
-                query = _query(connection, lake, registry, declared, table, together, rows)
-                for month, content in _month_by_month(connection.sql(query).to_arrow_reader(), table, together):
+                _name_persons(connection, lake, registry, declared, table, together, rows)
+                for month in together:
+                    content = connection.sql(_of_month(table, month)).to_arrow_table().cast(schema(table))
                     lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
                     written.setdefault(month, {})[table.name] = content.num_rows
     return written
-
-
-def _month_by_month(
-    rows: pa.RecordBatchReader, table: ContractTable, months: Sequence[Month]
-) -> Iterator[tuple[Month, pa.Table]]:
-    """Rows that come ordered by month, as one table per month, the months without rows among them."""
-    waiting: list[pa.RecordBatch] = []
-    remaining = list(months)
-    for batch in rows:
-        while batch.num_rows:
-            text = batch["_month"][0].as_py()
-            while str(remaining[0]) < text:
-                yield remaining.pop(0), _as_declared(waiting, table)
-                waiting = []
-            last = pc.index(pc.not_equal(batch["_month"], text), True).as_py()
-            length = batch.num_rows if last < 0 else last
-            waiting.append(batch.slice(0, length))
-            batch = batch.slice(length)
-    for month in remaining:
-        yield month, _as_declared(waiting, table)
-        waiting = []
-
-
-def _as_declared(batches: Sequence[pa.RecordBatch], table: ContractTable) -> pa.Table:
-    return pa.Table.from_batches(batches).cast(schema(table)) if batches else schema(table).empty_table()
 
 
 def withdraw(lake: Lake, registry: Registry, source: str, month: Month) -> None:
@@ -163,7 +138,7 @@ def _open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {lake.scan(connection, files)}")
 
 
-def _query(
+def _name_persons(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     registry: Registry,
@@ -171,37 +146,60 @@ def _query(
     table: ContractTable,
     months: Sequence[Month],
     rows: Rows,
-) -> str:
-    """SQL of the pseudonymised rows of `months`, which stand under one version of the contract, month after month."""
+) -> None:
+    """Make `named`, the rows of `months` with who they speak of, and `lived`, where these persons lived when.
+
+    A row stands once in `named`, whatever the months that it counts for: an export of thirteen months is gone through
+    once. `months` stand under one version of the contract.
+    """
+    relation = rows(lake, connection, registry, source.name, table.name, months)
     if table.insertion.persons:
         relation = records.described_rows(lake, connection, registry, source, table, months, rows)
         known = f"(SELECT * FROM {relation} AS described JOIN persons USING (record_id))"
+    elif table.insertion.local_person_key:
+        known = _through_local_key(connection, lake, registry, source, table, months, rows, relation)
     else:
-        relation = rows(lake, connection, registry, source.name, table.name, months)
-        known = (
-            "(SELECT *, NULL::VARCHAR AS person_id, NULL AS person, NULL AS person_sex, NULL::DATE AS person_birth_date"
-            f" FROM {relation})"
-        )
-        if table.insertion.local_person_key:
-            known = _through_local_key(connection, lake, registry, source, table, months, rows, relation)
+        known = f"(SELECT *, {_NOBODY} FROM {relation})"
     fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
-    followed = by_whom = ""
-    if naming := _naming_referent(table):
-        name = _referent_name(naming)
-        _open_referents(connection, lake, name, rows(lake, connection, registry, source.name, table.name, months))
+    naming = _naming_referent(table)
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE named AS
+        SELECT {fields}{f"{_referent_name(naming)} AS referent_name, " if naming else ""}
+            person_id, person, person_sex, person_birth_date, _partner, _space, _delivery, _member, _line, _months
+        FROM {known} AS known"""
+    )
+    speaks_of_somebody = table.insertion.persons or table.insertion.local_person_key
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE lived AS
+        SELECT person_id, month, person_residence
+        FROM residences {"SEMI JOIN named USING (person_id)" if speaks_of_somebody else "WHERE false"}"""
+    )
+    if naming:
+        _open_referents(connection, lake)
+
+
+_NOBODY = (
+    "NULL::VARCHAR AS person_id, NULL::VARCHAR AS person, NULL::VARCHAR AS person_sex, NULL::DATE AS person_birth_date"
+)
+
+
+def _of_month(table: ContractTable, month: Month) -> str:
+    """SQL of the pseudonymised rows of a month, in the order of partner, delivery and line."""
+    fields = "".join(f'"{field.name}", ' for field in passing_fields(table))
+    followed = ""
+    if _naming_referent(table):
         fields += f"{REFERENT}, "
-        by_whom = f", {name} AS referent_name"
         followed = "LEFT JOIN referents USING (_partner, referent_name)"
+    last_day = f"DATE '{month.last_day.isoformat()}'"
     return f"""
         SELECT {fields}person, person_sex,
-            CASE WHEN person_birth_date <= month_end THEN date_sub('year', person_birth_date, month_end) END
+            CASE WHEN person_birth_date <= {last_day} THEN date_sub('year', person_birth_date, {last_day}) END
                 AS person_age,
-            person_residence, _partner, _space, _month, _delivery
-        FROM (SELECT *, last_day((_month || '-01')::DATE) AS month_end{by_whom} FROM {known}) AS known
+            person_residence, _partner, _space, '{month}' AS _month, _delivery
+        FROM (SELECT * FROM named WHERE list_contains(_months, '{month}')) AS named
         {followed}
-        LEFT JOIN (SELECT person_id, month AS _month, person_residence FROM residences) AS lived
-            USING (person_id, _month)
-        ORDER BY _month, _partner, _delivery, _member, _line
+        LEFT JOIN (SELECT person_id, person_residence FROM lived WHERE month = '{month}') AS lived USING (person_id)
+        ORDER BY _partner, _delivery, _member, _line
     """
 
 
@@ -215,10 +213,10 @@ def _referent_name(naming: Sequence[str]) -> str:
     )
 
 
-def _open_referents(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, relation: str) -> None:
+def _open_referents(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Register `referents`: a pseudonym per partner and name, under a key that no person's pseudonym is made with."""
     named = connection.execute(
-        f"SELECT DISTINCT _partner, {name} AS name FROM {relation} AS told WHERE name IS NOT NULL ORDER BY ALL"
+        "SELECT DISTINCT _partner, referent_name FROM named WHERE referent_name IS NOT NULL ORDER BY ALL"
     ).fetchall()
     key = lake.keyring.purpose_key("referents")
     connection.register(
@@ -249,20 +247,24 @@ def _through_local_key(
     """Rows that name a person by the partner's own key. One that no table describes is a person nobody else knows.
 
     A key of this source holds within its delivery; one of another source of the partner (France Travail's actions name
-    the persons of its SPIE extract) within what the partner delivered for the month.
+    the persons of its SPIE extract) within what the partner delivered for the month: a row then stands once a month.
     """
     described = registry.source(table.insertion.local_person_source or source.name)
-    within = "_delivery" if described.name == source.name else "_partner, _month"
+    is_own = described.name == source.name
+    within = "_delivery" if is_own else "_partner, _month"
+    relation = relation if is_own else _once_a_month(relation)
     describing = [
         other for other in records.tables_with_persons(described, months[-1]) if other.insertion.local_person_key
+    ]
+    holding = [
+        records.described_rows(lake, connection, registry, described, other, months, rows) for other in describing
     ]
     selects = [
         f"""SELECT {within}, p_key,
             min_by(struct_pack(person_id, person, person_sex, person_birth_date), record_id) AS who
-        FROM {records.described_rows(lake, connection, registry, described, other, months, rows)}
-        JOIN persons USING (record_id)
+        FROM {rows_of if is_own else _once_a_month(rows_of)} JOIN persons USING (record_id)
         WHERE p_key IS NOT NULL GROUP BY ALL"""
-        for other in describing
+        for rows_of in holding
     ]
     if not selects:
         selects = [
@@ -299,3 +301,11 @@ def _through_local_key(
         LEFT JOIN key_holders USING ({within}, p_key)
         LEFT JOIN strangers ON strangers._partner = keyed._partner AND strangers.p_key = keyed.p_key
     )"""
+
+
+def _once_a_month(relation: str) -> str:
+    """The rows of a relation, once for each month that they count for, which is in `_month` too."""
+    return (
+        "(SELECT * REPLACE ([_month] AS _months)"
+        f" FROM (SELECT *, unnest(_months) AS _month FROM {relation}) AS counted)"
+    )

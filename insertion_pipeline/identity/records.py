@@ -20,7 +20,7 @@ from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Registry, Source
 
-#: Gives the accepted rows of a table as a relation in SQL: its fields, `_partner, _space, _delivery, _month, …`.
+#: Gives the accepted rows of a table as a relation in SQL: its fields, `_partner, _space, _delivery, _months, …`.
 Rows = Callable[[Lake, duckdb.DuckDBPyConnection, Registry, str, str, Sequence[Month]], str]
 
 #: What a source may say beyond the canonical record: the name of the commune, where no code is given.
@@ -39,7 +39,7 @@ def conformed_rows(
     months: Sequence[Month],
 ) -> str:
     """The accepted rows of the deliveries in force: the `Rows` of production."""
-    return deliveries.conformed_rows(lake, connection, registry, source, table, months)
+    return deliveries.counting_rows(lake, connection, registry, source, table, months)
 
 
 def tables_with_persons(source: Source, month: Month) -> tuple[ContractTable, ...]:

@@ -188,7 +188,7 @@ def gather(
                 relation = records.described_rows(lake, connection, registry, source, table, version_months, rows)
                 connection.execute(
                     f"""INSERT INTO sightings
-                    SELECT DISTINCT record_id, '{source.name}', _month, _space, '{source.family}', _partner,
+                    SELECT DISTINCT record_id, '{source.name}', unnest(_months), _space, '{source.family}', _partner,
                         {", ".join(f"p_{name}" for name in columns)}, p_residence_name
                     FROM {relation}"""
                 )

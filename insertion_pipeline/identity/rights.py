@@ -327,6 +327,7 @@ def _rows_held(lake: Lake, registry: Registry, found: Found, rows: Rows) -> list
     """The rows of every source that speak of the person, through their own traits or through the partner's key."""
     held: list[Mapping[str, Any]] = []
     months = resolving.months_told(lake)
+    whose = "_partner, unnest(_months) AS _month"
     with lake.connect(sealed_spill=True) as connection:
         connection.register("theirs", pa.table({"record_id": pa.array(found.record_ids, pa.string())}))
         connection.register("keys", found.local_keys)
@@ -336,12 +337,12 @@ def _rows_held(lake: Lake, registry: Registry, found: Found, rows: Rows) -> list
                     stored = ", ".join(f'"{field.name}"' for field in table.stored_fields)
                     if table.insertion.persons:
                         relation = records.described_rows(lake, connection, registry, source, table, together, rows)
-                        query = f"SELECT {stored}, _partner, _month FROM {relation} SEMI JOIN theirs USING (record_id)"
+                        query = f"SELECT {stored}, {whose} FROM {relation} SEMI JOIN theirs USING (record_id)"
                     elif (key := records.local_key(table)) is not None:
                         owner = table.insertion.local_person_source or source.name
                         relation = rows(lake, connection, registry, source.name, table.name, together)
                         query = (
-                            f"SELECT {stored}, _partner, _month FROM {relation} AS given WHERE (_partner, {key}) IN"
+                            f"SELECT {stored}, {whose} FROM {relation} AS given WHERE (_partner, {key}) IN"
                             f" (SELECT (partner, key) FROM keys WHERE source = '{owner}')"
                         )
                     else:

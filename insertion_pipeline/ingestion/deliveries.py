@@ -113,10 +113,25 @@ def conformed_rows(
     table: ContractTable | str,
     months: Iterable[Month],
 ) -> str:
+    """`counting_rows`, repeated for each month that they count for: `_month` in the place of `_months`."""
+    relation = counting_rows(lake, connection, registry, source, table, months)
+    repeated = f"SELECT * REPLACE (unnest(_months) AS _months) FROM {relation} AS counting"
+    return f"(SELECT * RENAME (_months AS _month) FROM ({repeated}) AS repeated)"
+
+
+def counting_rows(
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    registry: Registry,
+    source: Source | str,
+    table: ContractTable | str,
+    months: Iterable[Month],
+) -> str:
     """SQL of the accepted rows of `table` in the effective deliveries of `months`; a relation to stand after FROM.
 
-    The table's typed columns, `_line, _member, _month`, then `_partner, _space, _delivery` (sha256) and `_sequence`.
-    Rows that state no month are repeated for each month in which their delivery counts. Empty, but typed, without
+    The table's typed columns, `_line, _member`, `_months` (texts: those of `months` that the row counts for), then
+    `_partner, _space, _delivery` (sha256) and `_sequence`. A row that states its month counts for that one, another for
+    all those in which its delivery counts: an export of thirteen months is read once. Empty, but typed, without
     deliveries. Rows come in no order: whoever needs one asks for it by `_sequence, _member, _line`.
     """
     contract = registry.source(source) if isinstance(source, str) else source
@@ -163,17 +178,16 @@ def _contract_table(source: Source, name: str, months: Sequence[Month]) -> Contr
 def _counting(
     connection: duckdb.DuckDBPyConnection, registry: Registry, told: Iterable[tuple[Receipt, Sequence[Month]]]
 ) -> str:
-    """The name of a table of who delivered what, one row per delivery and month in which it counts."""
+    """The name of a table of who delivered what, one row per delivery, and the months in which it counts."""
     rows = [
         {
             "_sequence": receipt.sequence,
-            "month": str(month),
+            "months": [str(month) for month in months],
             "_partner": receipt.partner,
             "_space": registry.partner(receipt.partner).space,
             "_delivery": receipt.sha256,
         }
         for receipt, months in told
-        for month in months
     ]
     name = f"counting_{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:24]}"
     connection.register(name, pa.Table.from_pylist(rows, _COUNTING))
@@ -181,17 +195,22 @@ def _counting(
 
 
 _COUNTING = pa.schema(
-    [("_sequence", pa.int64()), *((name, pa.string()) for name in ("month", "_partner", "_space", "_delivery"))]
+    [
+        ("_sequence", pa.int64()),
+        ("months", pa.list_(pa.string())),
+        *((name, pa.string()) for name in ("_partner", "_space", "_delivery")),
+    ]
 )
 
 
 def _select(relation: str, table: ContractTable, stored: Set[str], counting: str) -> str:
     columns = ", ".join(_column(field, stored) for field in table.stored_fields)
     return (
-        f"SELECT {columns}, rows._line, rows._member, coalesce(rows._month, counting.month) AS _month, "
+        f"SELECT {columns}, rows._line, rows._member, "
+        "CASE WHEN rows._month IS NULL THEN counting.months ELSE [rows._month] END AS _months, "
         "counting._partner, counting._space, counting._delivery, rows._sequence "
         f"FROM {relation} AS rows JOIN {counting} AS counting ON rows._sequence = counting._sequence "
-        "AND (rows._month IS NULL OR rows._month = counting.month)"
+        "WHERE rows._month IS NULL OR list_contains(counting.months, rows._month)"
     )
 
 
@@ -202,7 +221,7 @@ def _column(field: ContractField, stored: Set[str]) -> str:
 
 def _empty(table: ContractTable) -> str:
     columns = [f'NULL::{sql_type(field)} AS "{field.name}"' for field in table.stored_fields]
-    origin = "NULL::BIGINT AS _line, NULL::INTEGER AS _member, NULL::VARCHAR AS _month"
+    origin = "NULL::BIGINT AS _line, NULL::INTEGER AS _member, NULL::VARCHAR[] AS _months"
     delivery = (
         "NULL::VARCHAR AS _partner, NULL::VARCHAR AS _space, NULL::VARCHAR AS _delivery, NULL::BIGINT AS _sequence"
     )
