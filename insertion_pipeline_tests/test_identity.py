@@ -83,6 +83,22 @@ class TestNumbers:
         linked = link(people(*twins), lake)
         assert persons_of(linked)[0] != persons_of(linked)[1]
 
+    def test_twins_stay_two_when_one_bears_the_number_of_the_other_by_mistake(self, lake: Lake) -> None:
+        home = {"birth_date": "1997-03-02", "sex": "1", "email": "famille.unterthal@exemple.fr", "postal_code": "77230"}
+        first = {**home, "birth_name": "UNTERTHAL", "first_names": "LUCAS", "france_travail_id": "04509813411"}
+        second = {**home, "birth_name": "UNTERTHAL", "first_names": "THIERRY", "partner": "siae-508"}
+        linked = link(
+            people(
+                {**first, "nir": nir("1970377153389")},
+                {**first, "nir": nir("1970377153390"), "partner": "france-travail"},
+                {**second, "nir": "1970377153390", "birth_name": "THIERRY", "first_names": "UNTERTHAL ROMAIN"},
+                {**second, "partner": "siae-543"},
+            ),
+            lake,
+        )
+        one, mistaken, swapped, other = persons_of(linked)
+        assert one == mistaken != swapped == other
+
     def test_a_number_of_the_other_space_is_no_evidence(self, lake: Lake) -> None:
         linked = link(
             people(
@@ -238,6 +254,15 @@ class TestClustering:
         assert clusters.cluster(2) == 1
         assert clusters.cluster(3) == 3
         assert refused == [Edge(19.0, 2, 3)]
+
+    def test_two_holders_of_a_disputed_number_meet_only_where_no_other_number_is(self) -> None:
+        disputed = {2: frozenset({2}), 3: frozenset({2})}
+        alone, _ = cluster([Edge(20.0, 2, 3)], {}, threshold=9.0, unscored=-1.0, disputed=disputed)
+        assert alone.cluster(3) == 2
+        triangle = [Edge(20.0, 1, 2), Edge(19.0, 2, 3), Edge(18.0, 1, 3)]
+        for edges, parted in ((triangle, 3), ([edge._replace(weight=38.0 - edge.weight) for edge in triangle], 2)):
+            clusters, _ = cluster(edges, {1: frozenset({1})}, threshold=9.0, unscored=-1.0, disputed=disputed)
+            assert [group for group in (1, 2, 3) if clusters.cluster(group) == group] == [1, parted]
 
 
 # -- quality on a simulated population ---------------------------------------------------------------------------

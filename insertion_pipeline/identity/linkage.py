@@ -8,7 +8,8 @@ naming persons over time (`resolving`).
    Otherwise the number is kept by those of its holders that it fits, and hidden from the scorer for the others, who go
    to review: spouses share a number in real files. A number is *trusted* when its key is right, it is neither
    provisional nor of a foreign-born person, and sex, year and month of birth say the same as its record, two of three
-   at least. Only a trusted number can forbid a union.
+   at least. A trusted number forbids unions. One that fits several of its holders joins nobody, and forbids still:
+   where a union brings two of them together, it is that person's own.
 2. *Other identifiers* (France Travail, local id, household and given name) join under the same agreement, as weights.
 3. *Scored pass.* Splink weighs what has no trusted number against everything.
 4. *Guards.* Another given name (twins), another birth date (father and son) or sex never merges without a number.
@@ -19,7 +20,7 @@ The result is a function of the set of records and of the model: no row order, c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -341,13 +342,14 @@ SELECT DISTINCT value FROM holdings JOIN agreed USING (value)
 WHERE kind = 'number' AND pairs < hands * (hands - 1) // 2
 """
 
-# One row per holder of a number in several hands: its group of agreeing holders, and whether the group keeps it.
+# One row per holder of a number in several hands: its group of agreeing holders, and whether the group keeps it. A
+# number that fits several groups is in dispute, and known by its first holder: nobody is trusted with it.
 _KEEPERS = """
 CREATE OR REPLACE TEMP TABLE keepers AS
 WITH wholes AS (
     SELECT value, min(node) AS first_node FROM holdings WHERE kind = 'number' GROUP BY value
 ), holders AS (
-    SELECT value, node, coalesce(part, first_node) AS part, hands > $hands AS is_filler
+    SELECT value, first_node, node, coalesce(part, first_node) AS part, hands > $hands AS is_filler
     FROM holdings JOIN wholes USING (value) LEFT JOIN scattered_parts USING (node)
     WHERE kind = 'number'
 ), parts AS (
@@ -360,15 +362,18 @@ WITH wholes AS (
     SELECT *,
         row_number() OVER standing = 1
             AND (fitting, holders) IS DISTINCT FROM lead((fitting, holders)) OVER standing AS is_first,
-        sum(fitting) OVER (PARTITION BY value) - fitting AS fitting_elsewhere
+        sum(fitting) OVER (PARTITION BY value) - fitting AS fitting_elsewhere,
+        bool_or(is_checked) OVER (PARTITION BY value) AS is_checked_somewhere
     FROM parts WHERE value IN (SELECT value FROM parts GROUP BY value HAVING count(*) > 1)
     WINDOW standing AS (PARTITION BY value ORDER BY fitting DESC, holders DESC, part)
     UNION ALL
-    SELECT *, true, 0 FROM parts WHERE value IN (SELECT value FROM parts GROUP BY value HAVING count(*) = 1)
+    SELECT *, true, 0, is_checked FROM parts WHERE value IN (SELECT value FROM parts GROUP BY value HAVING count(*) = 1)
 )
 SELECT holders.node, holders.part, ranked.holders, is_first AND NOT ranked.is_filler AS keeps,
     is_first AND NOT ranked.is_filler AND is_checked AND is_definitive AND fitting > 0 AND fitting_elsewhere = 0
-        AS is_trusted
+        AS is_trusted,
+    CASE WHEN NOT ranked.is_filler AND is_checked_somewhere AND is_definitive AND fitting > 0 AND fitting_elsewhere > 0
+        THEN first_node END AS disputed_number
 FROM holders JOIN ranked ON holders.value = ranked.value AND holders.part = ranked.part
 """
 
@@ -376,7 +381,8 @@ FROM holders JOIN ranked ON holders.value = ranked.value AND holders.part = rank
 _GROUPS = """
 CREATE OR REPLACE TEMP TABLE groups AS
 WITH trusted AS (
-    SELECT node, records, number, keeps, holders, CASE WHEN keeps THEN part ELSE node END AS person_group,
+    SELECT node, records, number, keeps, holders, disputed_number,
+        CASE WHEN keeps THEN part ELSE node END AS person_group,
         CASE WHEN keeps IS NOT NULL THEN is_trusted
             ELSE number IS NOT NULL AND number_is_checked AND number_is_definitive AND NOT number_is_foreign_born
                 AND number_agreements(nodes) >= 2
@@ -384,7 +390,7 @@ WITH trusted AS (
     FROM nodes LEFT JOIN keepers USING (node)
 )
 SELECT node, person_group, is_trusted, CASE WHEN is_trusted THEN person_group END AS trusted_number,
-    coalesce(NOT keeps, false) AS is_demoted,
+    disputed_number, coalesce(NOT keeps, false) AS is_demoted,
     coalesce(keeps AND holders > 1, false) OR (number IS NOT NULL AND keeps IS NOT false AND records > 1)
         AS is_joined_by_number,
     false AS is_decided
@@ -395,7 +401,8 @@ UPDATE nodes SET number_as_written = NULL WHERE node IN (SELECT node FROM groups
 
 def _number_pass(connection: duckdb.DuckDBPyConnection) -> tuple[CrowdedKey, ...]:
     """Make `shared_numbers` (pairs that carry the same identifier, and whether they agree) and `groups` (one row per
-    node: the group that its number makes, the number that it is trusted with, known by the group's first node).
+    node: the group that its number makes, the number that it is trusted with, known by the group's first node, the one
+    that it disputes with others, known by its first holder).
 
     Returns the identifiers in more hands than one person has."""
     connection.execute(_AGREEMENTS)
@@ -485,6 +492,14 @@ def _score(
     return model.thresholds
 
 
+def _held(numbers: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    """Each group to the numbers that stand beside it."""
+    found: dict[int, set[int]] = {}
+    for group, number in numbers:
+        found.setdefault(group, set()).add(number)
+    return {group: frozenset(held) for group, held in found.items()}
+
+
 def _cluster(connection: duckdb.DuckDBPyConnection, thresholds: Thresholds) -> None:
     """Make `clusters` (person_group, cluster, weight): the groups that were joined.
 
@@ -497,23 +512,27 @@ def _cluster(connection: duckdb.DuckDBPyConnection, thresholds: Thresholds) -> N
         WHERE group_l IN (FROM tangled_groups) AND group_r IN (FROM tangled_groups)
         """
     ).fetchall()
-    held: dict[int, set[int]] = {}
-    for group, number in connection.execute(
-        "SELECT DISTINCT person_group, trusted_number FROM groups"
-        " WHERE trusted_number IS NOT NULL AND person_group IN (FROM tangled_groups)"
-    ).fetchall():
-        held.setdefault(group, set()).add(number)
+    trusted, disputed = (
+        _held(
+            connection.execute(
+                f"SELECT DISTINCT person_group, {number} FROM groups"
+                f" WHERE {number} IS NOT NULL AND person_group IN (FROM tangled_groups)"
+            ).fetchall()
+        )
+        for number in ("trusted_number", "disputed_number")
+    )
     apart = connection.execute(
         "SELECT DISTINCT l.person_group, r.person_group"
         " FROM must_part JOIN groups AS l ON l.node = node_l JOIN groups AS r ON r.node = node_r"
     ).fetchall()
     clusters, _ = cluster(
         (Edge(*row) for row in tangled),
-        {group: frozenset(numbers) for group, numbers in held.items()},
+        trusted,
         threshold=thresholds.join,
         neighbours=thresholds.neighbours,
         unscored=thresholds.unscored,
         forbidden=constraints.against(apart),
+        disputed=disputed,
     )
     joined = sorted(clusters.of)
     connection.register(

@@ -39,15 +39,16 @@ FACTORS = (0.5, 1.0, 1.7, 3.0)
 MIXES = ("default", "alternative")
 
 # Numbers as the records write them, by a rule of its own: with the right key, neither provisional nor of somebody born
-# abroad, two of sex, year and month as in the record, and in the hands of one person only.
+# abroad, two of sex, year and month as in the record, and in the hands of one person only, with or without its key.
 _TWO_OWN_NUMBERS = """
 WITH written AS (
-    SELECT person_id, canonical_nir(nir) AS number, sex, birth_date
+    SELECT person_id, canonical_nir(nir) AS number, sex, birth_date,
+        length(regexp_replace(nir, '[^0-9AB]', '', 'g')) = 15 AS has_key
     FROM records JOIN linked USING (record_id)
-    WHERE person_space = 'fr' AND length(regexp_replace(nir, '[^0-9AB]', '', 'g')) = 15
+    WHERE person_space = 'fr' AND canonical_nir(nir) IS NOT NULL
 ), own AS (
     SELECT person_id, number FROM written
-    WHERE number[1] IN ('1', '2') AND number[6:7] <> '99'
+    WHERE has_key AND number[1] IN ('1', '2') AND number[6:7] <> '99'
         AND (number[1] = sex)::INTEGER + (number[2:3] = birth_date[3:4])::INTEGER
             + (number[4:5] = birth_date[6:7])::INTEGER >= 2
 ), undisputed AS (
