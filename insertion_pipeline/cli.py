@@ -645,7 +645,7 @@ def link(
     session.lake.write_parquet(out.resolve(), table)
     answer = {
         "records": table.num_rows,
-        "persons": len(table["person_id"].unique()),
+        "persons": linkage.persons_in(table),
         "needs_review": table.filter(table["needs_review"]).num_rows,
         "out": str(out),
         "evaluation": None if measured is None else measured.as_dict(),

@@ -47,7 +47,7 @@ from insertion_pipeline.identity.normalising import (
 )
 from insertion_pipeline.identity.scoring import Model, Thresholds, Weighing, weigh_here
 from insertion_pipeline.instances import beside
-from insertion_pipeline.lake import Lake
+from insertion_pipeline.lake import Lake, in_memory
 
 #: The weight of an identifier other than the person's number, when the traits agree with it.
 _IDENTIFIER_WEIGHT = 40.0
@@ -146,6 +146,14 @@ def link(
             found = list(pool.map(linked, _SPACES, engines))
     parts = [one for one in found if len(one)]
     return parts[0] if len(parts) == 1 else _merged(places, found)
+
+
+def persons_in(linked: pa.Table) -> int:
+    """How many persons the records that were linked are. DuckDB counts millions of ids four times as fast as Arrow."""
+    with in_memory() as connection:
+        connection.register("linked", linked)
+        found = connection.execute("SELECT count(DISTINCT person_id) FROM linked").fetchall()
+    return int(found[0][0])
 
 
 def _records_of(records: pa.Table, space: str) -> pa.Table:
