@@ -66,6 +66,7 @@ _WORDS = {
 }
 _SENTENCES = {
     "Apache License Version 2.0, January 2004": "Apache-2.0",
+    "Licensed under the Apache License, Version 2.0": "Apache-2.0",
     "Permission is hereby granted, free of charge, to any person obtaining a copy": "MIT",
     "Redistribution and use in source and binary forms, with or without modification": "BSD-2-Clause",
     'between the Python Software Foundation ("PSF"), and the Individual or Organization': "PSF-2.0",
