@@ -25,6 +25,7 @@ from insertion_pipeline.indicators.catalogue import (
     CompiledIndicator,
     compile_catalogue,
     facts,
+    with_dependencies,
 )
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
@@ -33,6 +34,7 @@ from insertion_pipeline.registry import Registry
 OCTOBER = Month(2026, 10)
 RETHEL, SEDAN, CHAUMONT, NAMUR = "FR-COM-08362", "FR-COM-08409", "FR-COM-52121", "BE-COM-92094"
 ARDENNES, HAUTE_MARNE, GRAND_EST = "FR-DEP-08", "FR-DEP-52", "FR-REG-44"
+COUNCIL = "FR-CON-08"
 
 Row = Mapping[str, Any]
 
@@ -67,6 +69,10 @@ class Network:
 
 
 Compute = Callable[..., Network]
+
+
+def day(month: int, number: int, year: int = 2026) -> date:
+    return date(year, month, number)
 
 
 @pytest.fixture(scope="session")
@@ -108,11 +114,11 @@ def compute(
             assert len(wanted) == len(codes)
             connection = connected()
             names = {one.indicator.fact for one in wanted}
-            told = {table for name in building.with_dependencies(names) for table in facts()[name].reads}
+            told = {table for name in with_dependencies(names) for table in facts()[name].reads}
             _open_rows(connection, registry, tables, told, month)
             for fact in sorted({name.removesuffix(EARLIER) for name in told if name.endswith(EARLIER)}):
                 earlier = connected()
-                needed = {table for name in building.with_dependencies({fact}) for table in facts()[name].reads}
+                needed = {table for name in with_dependencies({fact}) for table in facts()[name].reads}
                 _open_rows(earlier, registry, tables, needed, month)
                 first = min((row["_month"] for rows in tables.values() for row in rows if "_month" in row), default="")
                 connection.register(f"{fact}{EARLIER}", _earlier(earlier, registry, fact, first, month))
@@ -159,7 +165,7 @@ def _earlier(
     for back in range(1, max(min(back_to, MONTHS_FOLLOWED), 1) + 1):
         building.build_facts(connection, registry, month.plus(-back), {fact})
         made.append(connection.sql(f"SELECT * FROM {fact}").to_arrow_table())
-        for name in building.with_dependencies({fact}):
+        for name in with_dependencies({fact}):
             connection.execute(f"DROP TABLE {name}")
     return pa.concat_tables(made)
 

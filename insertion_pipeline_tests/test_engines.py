@@ -15,7 +15,7 @@ import pytest
 from insertion_pipeline.identity import pseudonymising
 from insertion_pipeline.identity.linkage import link
 from insertion_pipeline.indicators import building, computing
-from insertion_pipeline.indicators.catalogue import CompiledIndicator, facts
+from insertion_pipeline.indicators.catalogue import CompiledIndicator, facts, with_dependencies
 from insertion_pipeline.indicators.engines.dialect import to_spark
 from insertion_pipeline.lake import Lake, in_memory
 from insertion_pipeline.registry import Registry
@@ -202,7 +202,7 @@ def test_facts_and_indicators_are_the_same_row_by_row(
     catalogue: Sequence[CompiledIndicator],
     places: pa.Table,
 ) -> None:
-    names = building.with_dependencies(CHOSEN)
+    names = with_dependencies(CHOSEN)
     spark.open_pseudonymised(rows_laid, registry, OCTOBER)
     n_rows = spark.write_facts(rows_laid, registry, OCTOBER, [facts()[name] for name in names])
     with rows_laid.connect() as connection:

@@ -7,11 +7,13 @@ from datetime import date
 from insertion_pipeline.month import Month
 from insertion_pipeline_tests.indicator_rows import (
     ARDENNES,
+    COUNCIL,
     GRAND_EST,
     HAUTE_MARNE,
     RETHEL,
     Compute,
     Row,
+    day,
     exits,
     flow,
     listed,
@@ -19,12 +21,6 @@ from insertion_pipeline_tests.indicator_rows import (
     statement,
     work,
 )
-
-COUNCIL = "FR-CON-08"
-
-
-def day(month: int, number: int, year: int = 2026) -> date:
-    return date(year, month, number)
 
 
 def test_three_months_are_three_calendar_months_even_when_the_last_one_is_short(compute: Compute) -> None:

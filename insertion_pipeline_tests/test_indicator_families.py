@@ -8,11 +8,13 @@ import pytest
 
 from insertion_pipeline_tests.indicator_rows import (
     ARDENNES,
+    COUNCIL,
     GRAND_EST,
     NAMUR,
     Compute,
     Row,
     amendment,
+    day,
     exits,
     flow,
     listed,
@@ -20,13 +22,6 @@ from insertion_pipeline_tests.indicator_rows import (
     statement,
     work,
 )
-
-COUNCIL = "FR-CON-08"
-
-
-def day(month: int, number: int, year: int = 2026) -> date:
-    return date(year, month, number)
-
 
 # -- local employment agencies -----------------------------------------------------------------------------------
 

@@ -18,7 +18,14 @@ from graphlib import TopologicalSorter
 import duckdb
 import pyarrow as pa
 
-from insertion_pipeline.indicators.catalogue import EARLIER, MONTHS_BACK, MONTHS_FOLLOWED, Fact, facts
+from insertion_pipeline.indicators.catalogue import (
+    EARLIER,
+    MONTHS_BACK,
+    MONTHS_FOLLOWED,
+    Fact,
+    facts,
+    with_dependencies,
+)
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
@@ -120,18 +127,6 @@ def build_facts(
     known = facts()
     for fact in in_order(known[name] for name in (known if names is None else with_dependencies(names))):
         connection.execute(f"CREATE TEMP TABLE {fact.name} AS {fact.sql}")
-
-
-def with_dependencies(names: Iterable[str]) -> set[str]:
-    """The facts of these names and those that they read, one after another."""
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting.extend(facts()[name].reads & facts().keys())
-    return wanted
 
 
 _PARAMETER = re.compile(r"\bparameters\.([a-z_]+)")

@@ -15,7 +15,7 @@ import hashlib
 import operator
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,14 +135,23 @@ def facts() -> Mapping[str, Fact]:
     return found
 
 
+def with_dependencies(names: Iterable[str]) -> frozenset[str]:
+    """The facts of these names and those that they read of the same month, one after another."""
+    return _reached(names, lambda table: table)
+
+
 def made_of(fact: str) -> frozenset[str]:
     """The fact, those that it reads, and those whose earlier months it reads."""
+    return _reached({fact}, lambda table: table.removesuffix(EARLIER))
+
+
+def _reached(names: Iterable[str], fact_of: Callable[[str], str]) -> frozenset[str]:
+    """The facts of these names and those that they read, one after another; `fact_of` tells which fact a table is."""
     known: set[str] = set()
-    waiting = {fact}
+    waiting = set(names)
     while waiting:
         known |= waiting
-        reached = {table.removesuffix(EARLIER) for name in waiting for table in facts()[name].reads}
-        waiting = (reached & facts().keys()) - known
+        waiting = ({fact_of(table) for name in waiting for table in facts()[name].reads} & facts().keys()) - known
     return frozenset(known)
 
 
