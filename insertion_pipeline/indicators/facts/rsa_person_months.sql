@@ -14,6 +14,10 @@ WITH flows AS (
         END) AS paying_council,
         flow.etatdosrsa AS rights_state,
         flow.toppersdrodevorsa AS has_duties,
+        CASE  -- of the right: open and payable, open, any other state, none told
+            WHEN flow.etatdosrsa = '2' THEN 3 WHEN flow.etatdosrsa IN ('3', '4') THEN 2
+            WHEN flow.etatdosrsa IS NOT NULL THEN 1 ELSE 0
+        END AS openness,
         flow.dtdemrsa AS applied_on,
         flow.fonorg AS payer,
         flow.sex,
@@ -37,9 +41,8 @@ latest_flows AS (
         row_number() OVER (
             PARTITION BY flows.space, flows.person, flows.paying_council
             ORDER BY
-                flows.rights_state IN ('2', '3', '4') DESC NULLS LAST, flows.rights_state = '2' DESC,
-                coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST, flows.rights_state,
-                flows.role DESC, flows.payer, flows.delivery DESC
+                flows.openness DESC, coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST,
+                flows.rights_state, flows.role DESC, flows.payer, flows.delivery DESC
         ) AS recency
     FROM flows
     SEMI JOIN flows_of_several USING (space, person)
@@ -50,8 +53,8 @@ councils_of_several AS (  -- the right most open counts for the person, then the
         row_number() OVER (
             PARTITION BY flows.space, flows.person
             ORDER BY
-                flows.rights_state IN ('2', '3', '4') DESC NULLS LAST, flows.rights_state = '2' DESC,
-                coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST, flows.paying_council
+                flows.openness DESC, coalesce(flows.has_duties, FALSE) DESC, flows.applied_on DESC NULLS LAST,
+                flows.paying_council
         ) AS rank
     FROM latest_flows AS flows
     SEMI JOIN flows_of_several USING (space, person)
