@@ -132,8 +132,8 @@ class Unknowns:
     ) -> Betrayals:
         """What those find who know some unknowns for certain: `who` that is (-1: nobody), and the number `alone`.
 
-        Halves of all insiders are
-        told their numbers at once; whoever is not shown to be safe by that is told his by himself. `claimed` as above.
+        Halves of all insiders are told their numbers at once; whoever is not shown to be safe by that is told his by
+        himself. `claimed` as above.
         """
         part = self._parts()
         inside, sought = np.flatnonzero(who >= 0), np.flatnonzero(needs > 0)
