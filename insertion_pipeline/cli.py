@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.receipts import Receipt
     from insertion_pipeline.ingestion.replaying import Page
     from insertion_pipeline.ingestion.reporting import About
+    from insertion_pipeline.lake import Lake
     from insertion_pipeline.month import Month, Span
-    from insertion_pipeline.orchestration.outcomes import RunOutcome
+    from insertion_pipeline.orchestration.outcomes import CheckOutcome, ComputedValues, RunOutcome
+    from insertion_pipeline.orchestration.planning import Plan
     from insertion_pipeline.registry import Partner, Registry, Source
 
 
@@ -453,14 +455,26 @@ def run(
     month: Annotated[str | None, typer.Option(help="Mois à traiter, AAAA-MM (sinon tous les mois déposés).")] = None,
     months: Annotated[str | None, typer.Option(help="Suite de mois, AAAA-MM..AAAA-MM.")] = None,
     engine: EngineOption = "duckdb",
+    until: Annotated[
+        str, typer.Option(help="Où s'arrêter : release, ou values (avant protection ; rien n'est publié).")
+    ] = "release",
 ) -> ExitCode:
     """Faire tout ce que les dépôts de ces mois demandent, jusqu'à la publication."""
     from insertion_pipeline import screen
 
     if month and months:
         raise WrongUsage("--month ou --months, pas les deux.")
+    if until not in ("release", "values"):
+        raise WrongUsage(f"--until {until!r} inconnu : release ou values.")
     _require_engine(engine)
     session = _session(ctx)
+    if until == "values":
+        computed = _compute_values(session, _span(month, months), engine)
+        if session.as_json:
+            say(computed.to_json())
+        else:
+            screen.show_computed(computed)
+        return ExitCode.DONE
     ran = _run(session, _span(month, months), engine)
     if session.as_json:
         say(ran.to_json())
@@ -496,15 +510,33 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
 
     Dagster is loaded when there is work only. The lock is held from the plan to the release.
     """
-    from insertion_pipeline import screen
-    from insertion_pipeline.indicators.catalogue import compile_catalogue
-    from insertion_pipeline.ingestion.receipts import as_of_now
     from insertion_pipeline.orchestration.outcomes import RunOutcome
-    from insertion_pipeline.orchestration.planning import NothingDelivered, plan
-    from insertion_pipeline.orchestration.warming import warm_up
     from insertion_pipeline.publication import releasing
 
-    registry = session.registry
+    with _planned(session, asked) as (lake, planned):
+        inputs = releasing.inputs_of(lake, session.registry, planned.published, read=planned.read)
+        existing = releasing.find(lake, inputs.release_id)
+        if existing is not None:
+            return RunOutcome(existing)
+        run_id, checks = _run_job(session, lake, planned, engine, publishes=True)
+    return RunOutcome(releasing.chosen(lake, inputs.release_id), run_id, checks)
+
+
+def _compute_values(session: Session, asked: Span | None, engine: str) -> ComputedValues:
+    """Do all that comes before protection, for whoever measures or looks into it."""
+    from insertion_pipeline.orchestration.outcomes import ComputedValues
+
+    with _planned(session, asked) as (lake, planned):
+        run_id, checks = _run_job(session, lake, planned, engine, publishes=False)
+    return ComputedValues(run_id, tuple(str(month) for month in planned.published), checks)
+
+
+@contextmanager
+def _planned(session: Session, asked: Span | None) -> Iterator[tuple[Lake, Plan]]:
+    """The lock held, the lake as of now, and what is to be made of it. Raises `WrongUsage` where that is nothing."""
+    from insertion_pipeline.ingestion.receipts import as_of_now
+    from insertion_pipeline.orchestration.planning import NothingDelivered, plan
+
     with session.lake.writer_lock(wait=session.waits, holder=f"insertion run, processus {os.getpid()}"):
         lake = as_of_now(session.lake)
         try:
@@ -513,21 +545,27 @@ def _run(session: Session, asked: Span | None, engine: str = "duckdb") -> RunOut
             raise WrongUsage(f"Rien à traiter : {nothing}.") from None
         if asked is not None and planned.last not in asked:
             raise WrongUsage(f"Rien à traiter : aucun dépôt pour {asked}.")
-        inputs = releasing.inputs_of(lake, registry, planned.published, read=planned.read)
-        existing = releasing.find(lake, inputs.release_id)
-        if existing is not None:
-            return RunOutcome(existing)
-        warm_up().join()
-        compile_catalogue(registry)  # refused before anything is made, not an hour later
-        lake.empty_spill()
-        from insertion_pipeline.orchestration.running import run_months
+        yield lake, planned
 
-        with screen.steps("Traitement", silent=session.as_json) as advance:
-            run_id, checks = run_months(
-                lake, registry, session.settings, planned.span, engine=engine,
-                on_progress=lambda progress: advance(progress.done, progress.total, progress.step),
-            )  # fmt: skip
-    return RunOutcome(releasing.chosen(lake, inputs.release_id), run_id, checks)
+
+def _run_job(
+    session: Session, lake: Lake, planned: Plan, engine: str, *, publishes: bool
+) -> tuple[str, tuple[CheckOutcome, ...]]:
+    """Play the monthly job, the steps on the screen; its id, and what its checks said."""
+    from insertion_pipeline import screen
+    from insertion_pipeline.indicators.catalogue import compile_catalogue
+    from insertion_pipeline.orchestration.warming import warm_up
+
+    warm_up().join()
+    compile_catalogue(session.registry)  # refused before anything is made, not an hour later
+    lake.empty_spill()
+    from insertion_pipeline.orchestration.running import run_months
+
+    with screen.steps("Traitement", silent=session.as_json) as advance:
+        return run_months(
+            lake, session.registry, session.settings, planned.span, engine=engine, publishes=publishes,
+            on_progress=lambda progress: advance(progress.done, progress.total, progress.step),
+        )  # fmt: skip
 
 
 @app.command()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from insertion_pipeline.ingestion.reporting import About, Group
     from insertion_pipeline.migrating import Migration
     from insertion_pipeline.orchestration.metrics import RunMetrics
-    from insertion_pipeline.orchestration.outcomes import RunOutcome
+    from insertion_pipeline.orchestration.outcomes import CheckOutcome, ComputedValues, RunOutcome
     from insertion_pipeline.preserving import Backup
     from insertion_pipeline.publication.explaining import Explained
     from insertion_pipeline.publication.releasing import Headline, Release
@@ -285,7 +285,17 @@ def show_run(ran: RunOutcome) -> None:
         return
     console.print(f"Publication [bold green]{release.release_id}[/] : {', '.join(release.months)}")
     console.print(Text(str(release.folder), style="dim"))
-    for one in ran.checks:
+    _questions(ran.checks)
+
+
+def show_computed(computed: ComputedValues) -> None:
+    """What a run came to that stopped before protection, and the checks that ask a question."""
+    console.print(f"Indicateurs calculés : {', '.join(computed.months)}. Rien n'est protégé, rien n'est publié.")
+    _questions(computed.checks)
+
+
+def _questions(checks: Iterable[CheckOutcome]) -> None:
+    for one in checks:
         if not one.passed:
             console.print(f"[yellow]![/] {one.asset}, {one.check} : {one.description}")
 

@@ -143,6 +143,7 @@ def test_people_read_sentences(insertion: Door, structure_file: Path) -> None:
         (("run", "--months", "2026-10..2026-09"), "écrivez-le AAAA-MM"),
         (("run", "--month", "2026-09", "--months", "2026-09..2026-10"), "pas les deux"),
         (("run", "--month", "2026-09"), "Rien à traiter"),
+        (("run", "--until", "facts"), "release ou values"),
         (("deliver", "--partner", "siae-10"), "Aucun fichier"),
         (("deliver", "--from", "absent.csv"), "Fichier absent"),
         (("deliver", "--partner", "siae-10", "--confirm", "0" * 64), "n'attend de confirmation"),

@@ -28,7 +28,7 @@ from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month, Span
-from insertion_pipeline.orchestration import automation, checks, patience
+from insertion_pipeline.orchestration import assets, automation, checks, patience, running
 from insertion_pipeline.orchestration.alerting import AlertNotSent, failure_sensor
 from insertion_pipeline.orchestration.assets import SPAN_IN_ONE_RUN, months_of
 from insertion_pipeline.orchestration.automation import whenever_delivered
@@ -184,6 +184,13 @@ def test_loading_the_location_computes_and_writes_nothing(tmp_path: Path) -> Non
     home = tmp_path / "home"
     build_defs(Settings().model_copy(update={"home": home}))
     assert not home.exists()
+
+
+def test_a_run_may_stop_at_the_values_with_every_check_before(location: dg.Definitions) -> None:
+    whole, part = (running.monthly_job(location, publishes=publishes).asset_layer for publishes in (True, False))
+    assert set(whole.selected_asset_keys) - set(part.selected_asset_keys) == {assets.RELEASE}
+    left_out = set(whole.asset_graph.asset_check_keys) - set(part.asset_graph.asset_check_keys)
+    assert {key.asset_key for key in left_out} == {assets.RELEASE}
 
 
 def test_a_code_server_loads_the_location_whole(location: dg.Definitions) -> None:

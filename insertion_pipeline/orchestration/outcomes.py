@@ -27,6 +27,19 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True)
+class ComputedValues:
+    """What a run came to that stopped at the values: nothing is protected, nothing published."""
+
+    run_id: str
+    months: tuple[str, ...]
+    checks: tuple[CheckOutcome, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer of `run --until values --json`."""
+        return {"run_id": self.run_id, "months": list(self.months), "checks": [one.to_json() for one in self.checks]}
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """The release that a run led to. Without `run_id` there was nothing to do: the release was there already."""
 

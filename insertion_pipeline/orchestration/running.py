@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Span
 from insertion_pipeline.orchestration import grid
+from insertion_pipeline.orchestration.assets import RELEASE
 from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
 from insertion_pipeline.orchestration.outcomes import CheckOutcome
@@ -56,6 +58,14 @@ def dagster_home(lake: Lake) -> Path:
     return folder
 
 
+def monthly_job(definitions: dg.Definitions, *, publishes: bool = True) -> dg.JobDefinition:
+    """The job of the months; where it does not publish, up to the values and their checks."""
+    job = definitions.resolve_job_def(MONTHLY_JOB)
+    if publishes:
+        return job
+    return job.get_subset(asset_selection=set(job.asset_layer.selected_asset_keys) - {RELEASE})
+
+
 def run_months(
     lake: Lake,
     registry: Registry,
@@ -63,12 +73,14 @@ def run_months(
     span: Span,
     *,
     engine: str = "duckdb",
+    publishes: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[str, tuple[CheckOutcome, ...]]:
     """Run the monthly job over `span` as one in-process Dagster run; returns its id and what its checks said.
 
-    `engine` computes facts and values: duckdb or spark. The caller holds the writer's lock, and a lake that knows no
-    later receipt than the plan did. Raises `RunFailed` when a blocking check stops the run, and whatever a step raises.
+    `engine` computes facts and values: duckdb or spark. Where it does not publish it stops at the values. The caller
+    holds the writer's lock, and a lake that knows no later receipt than the plan did. Raises `RunFailed` when a
+    blocking check stops the run, and whatever a step raises.
     """
     silence_telemetry()
     folder = dagster_home(lake)
@@ -80,7 +92,7 @@ def run_months(
             warnings.simplefilter("ignore")
             grid.report_new_receipts(instance, lake, registry)
             instance.add_event_listener(run_id, steps.listen)
-            result = definitions.resolve_job_def(MONTHLY_JOB).execute_in_process(
+            result = monthly_job(definitions, publishes=publishes).execute_in_process(
                 instance=instance,
                 run_id=run_id,
                 tags=span_tags(span, engine),
