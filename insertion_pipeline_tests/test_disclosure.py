@@ -15,7 +15,10 @@ from insertion_pipeline.disclosure import (
     small_cells,
     suppression,
 )
+from insertion_pipeline.disclosure.circuits import smallest
+from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.protecting import COLUMNS
+from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Breakdown, Registry
 from insertion_pipeline_tests.protected_values import FAMILY, population, small_registry, value, values_of
@@ -412,6 +415,59 @@ def test_the_attacker_sees_a_secondary_that_was_dropped(safe: SafeTable, truth: 
         found = attacker.audit(connection, pa.Table.from_pylist(faulty, schema=made.table.schema), made.knowledge)
     breaches = found.breaches.to_pylist()
     assert [(one["territory_code"], one["solution"]) for one in breaches] == [(COMMUNES[0], 3.0)]
+
+
+def test_the_attacker_sees_what_somebody_alone_behind_a_hidden_number_is_told() -> None:
+    """One person of the first commune knows its 1; of two hidden numbers more, one is shown again."""
+    counts = dict(zip(COMMUNES, (1, 4, 20, 40), strict=True))
+    rows = [value("known", code, "commune", count) for code, count in counts.items()]
+    made = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 65)]), small_registry())
+    assert made.certificate["audit"]["insiders"] == {"cells_found_where_hiding_helps": 0, "not_decided": 0}
+    assert list(statuses(made.table).values()).count("suppressed") == 3
+    found = {}
+    for shown in (None, COMMUNES[2]):
+        told = made.table.to_pylist()
+        for row in told:
+            if row["territory_code"] == shown:
+                row |= {"status": "published", "numerator": 20.0, "value": 20.0}
+        needs = [
+            {"quantity": "known.numerator", **{name: row[name] for name in attacker.KEY[1:]}, "need": 1.0}
+            | {"need_of_insiders": float(row["territory_code"] == COMMUNES[1])}
+            | ({"insider": 0, "alone": 1.0} if row["territory_code"] == COMMUNES[0] else {})
+            for row in told
+            if row["status"] == "suppressed"
+        ]
+        moves = Moves(np.array([1.0, 4.0, 20.0][: len(needs)]), np.array([0]), np.array([1]), np.array([1.0]))
+        with in_memory() as connection:
+            table = pa.Table.from_pylist(told, schema=made.table.schema)
+            examined = pa.Table.from_pylist(needs, schema=attacker.NEEDS_SCHEMA)
+            audit = attacker.audit(connection, table, made.knowledge, examined, moves=moves)
+        assert len(audit.narrow) == len(audit.breaches) == 0
+        found[shown] = audit.betrayed["territory_code"].to_pylist()
+    assert found == {None: [], COMMUNES[2]: [COMMUNES[1]]}  # the move, which solves nothing, was not believed
+
+
+def test_the_smallest_movements_keep_every_sum_and_let_nothing_fall_too_low() -> None:
+    """A table of 3 × 3 with its margins shown: four cells are free, and each moves in a rectangle, or not at all."""
+    values = np.array([1.0, 5, 7, 6, 1, 8, 9, 2, 4])
+    lines = [[3 * row + column for column in range(3)] for row in range(3)]
+    lines += [[3 * row + column for row in range(3)] for column in range(3)]
+    nothing, nobody = np.zeros(0, dtype=np.int64), np.zeros(9, dtype=bool)
+    system = System(
+        values=values, floors=np.ones(9), widths=np.ones(9), derived_from=np.full((9, 2), -1), alone=nobody,
+        known=nobody, costs=np.zeros(0), must_show=np.zeros(0, dtype=bool), shown_row=nothing, shown_cell=nothing,
+        line=np.repeat(np.arange(6), 3), line_cell=np.array(lines).reshape(-1), line_sign=np.ones(18),
+        implied=np.zeros(6, dtype=bool),
+    )  # fmt: skip
+    found = smallest(system, ~nobody, np.zeros(9, dtype=np.int64), np.ones(9), nobody)
+    moved = np.zeros((found.count, 9))
+    moved[found.movement, found.cell] = found.by
+    assert np.linalg.matrix_rank(moved) == found.count == 4
+    assert all((moved[:, line].sum(axis=1) == 0).all() for line in lines)
+    assert (values + moved >= 1).all()
+    assert (found.by[found.cell == 0] > 0).all()  # what cannot fall rises
+    shown = np.arange(9) == found.cell[0]
+    assert found.among(~shown).count == int((moved[:, found.cell[0]] == 0).sum()) < 4
 
 
 def test_the_certificate_says_what_was_hidden_and_what_it_does_not_claim(safe: SafeTable) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from insertion_pipeline.disclosure.inference import Unknowns
+from insertion_pipeline.disclosure.inference import Moves, Unknowns
 
 #: What names a cell.
 KEY = ("quantity", "month", "territory_code", "breakdown", "modality")
@@ -52,8 +52,17 @@ FINDINGS_SCHEMA = pa.schema(
 )
 
 
-#: One row per cell that must not be known more closely than `need`.
-NEEDS_SCHEMA = pa.schema([*(FINDINGS_SCHEMA.field(name) for name in KEY), ("need", pa.float64())])
+#: One row per cell that must not be known more closely than `need`. `insider`: who stands alone behind it and knows its
+#: number, `alone`; null where several do. None of the others must know it more closely than `need_of_insiders`.
+NEEDS_SCHEMA = pa.schema(
+    [
+        *(FINDINGS_SCHEMA.field(name) for name in KEY),
+        ("need", pa.float64()),
+        ("insider", pa.int64()),
+        ("alone", pa.float64()),
+        ("need_of_insiders", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,16 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the attacker found: one row per hidden cell (`FINDINGS_SCHEMA`), and the size of the system."""
+    """What the attacker found: one row per hidden cell (`FINDINGS_SCHEMA`), and the size of the system.
+
+    `betrayed`: the cells that somebody finds who stands alone behind another one, one row each (columns `KEY`).
+    `undecided_by_insiders`: how many pairs of an insider and a cell were left undecided.
+    """
 
     cells: pa.Table
     equations: int
+    betrayed: pa.Table
+    undecided_by_insiders: int
 
     @property
     def narrow(self) -> pa.Table:
@@ -335,6 +350,7 @@ signed AS (
 SELECT dense_rank() OVER (ORDER BY along, whole) - 1 AS equation, along, whole, cell, sign::DOUBLE AS sign
 FROM signed
 """
+_OF_INSIDERS = ("insider", "alone", "need_of_insiders")
 _ENTRIES = "SELECT equation, cell, sign FROM entry ORDER BY equation, cell"
 _SHOWN = "SELECT shown FROM cell ORDER BY cell"
 _FALLEN_CELLS = "SELECT cell FROM cell JOIN fallen USING (quantity, month, territory_code, breakdown, modality)"
@@ -346,7 +362,8 @@ JOIN ({_FALLEN_CELLS.replace("SELECT cell", "SELECT cell, along")}) AS fallen
 """
 
 _HIDDEN = """
-SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place
+SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place, needs.insider, needs.alone,
+    needs.need_of_insiders
 FROM cell LEFT JOIN needs USING (quantity, month, territory_code, breakdown, modality)
 ORDER BY cell
 """
@@ -358,6 +375,7 @@ def audit(
     knowledge: Knowledge,
     needs: pa.Table | None = None,
     claimed: Iterable[Numbers] = (),
+    moves: Moves | None = None,
     *,
     earlier: Sequence[Earlier] = (),
     zeros_known: bool = True,
@@ -366,8 +384,8 @@ def audit(
 
     `needs` (`NEEDS_SCHEMA`) says which cells to bound, until they are seen to be so wide or to be narrower; any other
     hidden cell is only told apart from one that has a single possible value. `claimed`: values of the cells of `needs`
-    that are said to be solutions; where they do not fulfil the attacker's own equations they are not believed. Raises
-    `NoSolution`.
+    that are said to be solutions, as `moves` are, which insiders are held against; where they do not fulfil the
+    attacker's own equations they are not believed. Raises `NoSolution`.
     """
     needs = NEEDS_SCHEMA.empty_table() if needs is None else needs
     tables = {
@@ -390,7 +408,7 @@ def audit(
     finally:
         for name in tables:
             connection.unregister(name)
-    return _inferred(_Equations.of(entries, cells, past), cells, claimed, zeros_known=zeros_known)
+    return _inferred(_Equations.of(entries, cells, past), cells, claimed, moves, zeros_known=zeros_known)
 
 
 def _make_cells(connection: duckdb.DuckDBPyConnection, published: pa.Table) -> None:
@@ -451,7 +469,14 @@ class _Equations:
         return cls(equation, cell, sign, told, np.isnan(shown))
 
 
-def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers], *, zeros_known: bool) -> Audit:
+def _inferred(
+    equations: _Equations,
+    cells: pa.Table,
+    claimed: Iterable[Numbers],
+    moves: Moves | None,
+    *,
+    zeros_known: bool,
+) -> Audit:
     open_ = np.isnan(equations.number)
     asking = np.isin(equations.equation, np.unique(equations.equation[open_]))
     names, equation = np.unique(equations.equation[asking], return_inverse=True)
@@ -474,7 +499,7 @@ def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers]
     )
     needs = np.where(is_hidden, np.maximum(hidden["need"].to_numpy(), APART), 0.0)
     place = np.nan_to_num(hidden["place"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
-    points = (np.append(point, np.nan)[place] for point in claimed)
+    points = [np.append(point, np.nan)[place] for point in claimed]
     intervals = system.intervals(needs, points, in_whole=APART)
     solution = system.solutions(is_hidden & (intervals.high - intervals.low < _SAME))
     hidden = hidden.set_column(hidden.column_names.index("need"), "need", pa.array(needs))
@@ -487,4 +512,17 @@ def _inferred(equations: _Equations, cells: pa.Table, claimed: Iterable[Numbers]
     }
     found["is_exact_in_whole"] = pa.array(intervals.is_exact_in_whole)
     table = pa.table({name: found[name] for name in FINDINGS_SCHEMA.names}).cast(FINDINGS_SCHEMA)
-    return Audit(table.filter(hidden["is_hidden"]), len(names))
+    who, alone, kept = (hidden[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in _OF_INSIDERS)
+    insider = np.nan_to_num(who, nan=-1.0).astype(np.int64)
+    betrayals = system.betrayals(insider, alone, np.nan_to_num(kept), points, moves and _placed(moves, place))
+    betrayed = table.select(list(KEY)).take(pa.array(np.unique(betrayals.unknown)))
+    return Audit(table.filter(hidden["is_hidden"]), len(names), betrayed, betrayals.undecided)
+
+
+def _placed(moves: Moves, place: NDArray[np.int64]) -> Moves:
+    """Claims about the rows of the needs as claims about unknowns: `place` is the row of each, -1 where it has none."""
+    unknown = np.full(len(moves.around), -1, dtype=np.int64)
+    unknown[place[place >= 0]] = np.flatnonzero(place >= 0)
+    at = unknown[moves.unknown]
+    known = at >= 0  # whatever else would move is shown: the equations tell
+    return Moves(np.append(moves.around, np.nan)[place], moves.move[known], at[known], moves.by[known])

@@ -309,9 +309,8 @@ def _certificate(
             "exactly_known": int((inferred.intervals.high - inferred.intervals.low < _SLIGHTLY).sum()),
             "sensitive_cells_bounded": int(primary.sum()),
             "sensitive_cells_under_width": int(_narrow(inferred, widths).sum()),
-            "insiders": {
-                "alone_in_a_hidden_cell": betrayals.insiders,
-                "cells_found_by_one": len(np.unique(betrayals.unknown)),
+            "insiders": {  # how many there are would tell how many hidden numbers are 1
+                "cells_found_where_hiding_helps": len(np.setdiff1d(betrayals.unknown, suppression.given_away)),
                 "not_decided": betrayals.undecided,
             },
             "whole_numbers": _whole_numbers(inferred, values, widths),

@@ -102,6 +102,8 @@ def added_up(
     truth[cell] = entries.value
     np.maximum.at(floors, cell, entries.floor)
     np.maximum.at(widths, cell, entries.width)
+    alone = np.zeros(keyring.count, dtype=bool)
+    alone[cell[entries.is_alone]] = True
 
     composed = compositions(registry, quantities)
     in_pieces = _in_pieces(keyring, frame.pieces.fallen, _shown_empty(entries, cell, truth))
@@ -128,7 +130,7 @@ def added_up(
         floors=np.minimum(floors, truth),
         widths=np.where(known, 0.0, widths),
         derived_from=derived,
-        alone=np.zeros(keyring.count, dtype=bool),  # who that is, no indicator says
+        alone=alone,
         known=known,
         **_worth_showing(len(values), shown_row, truth[shown_cell], known[shown_cell]),
         shown_row=shown_row,
@@ -262,6 +264,7 @@ class _Entries:
     value: Numbers
     floor: Numbers
     width: Numbers
+    is_alone: Booleans  # one person or structure stands behind it
     is_derived: Booleans
     rates: Integers  # per rate row: entries of its denominator, numerator and complement
     term: Integers  # 0 = numerator, 1 = denominator, 2 = complement
@@ -304,6 +307,13 @@ def _entries(
                 np.where(verdicts.numerator_is_sensitive[over], needed, 0.0),
                 np.where(verdicts.denominator_is_sensitive[under], verdicts.thresholds[under], 0.0),
                 np.where(verdicts.complement_is_sensitive[rates], verdicts.thresholds[rates], 0.0),
+            ]
+        ),
+        is_alone=np.concatenate(
+            [
+                (verdicts.numerator_is_sensitive & verdicts.of_one)[over],
+                verdicts.denominator_is_sensitive[under] & (denominator[under] == 1),
+                verdicts.complement_is_sensitive[rates] & ((denominator - numerator)[rates] == 1),
             ]
         ),
         is_derived=np.arange(len(row)) >= len(over) + len(under),

@@ -36,6 +36,8 @@ _WHOLE_SAMPLE: Final = 25
 _INSIDER_TURNS: Final = 8
 #: … and how many of one part of the system are asked by themselves at most.
 _INSIDERS_ASKED: Final = 1_000
+#: So few pairs are not told together.
+_FEW_PAIRS: Final = 20
 #: No unknown is looked for beyond this: where nothing bounds it, its interval is as wide as anybody needs.
 _FAR: Final = 1e7
 
@@ -71,6 +73,19 @@ class Betrayals:
     insiders: int
     #: Pairs that were neither seen to be safe nor asked about: there were too many.
     undecided: int
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Solutions that somebody claims: the numbers `around`, and others in which only few unknowns differ from them.
+
+    One entry per (move, unknown that differs), and by how much.
+    """
+
+    around: NDArray[np.float64]
+    move: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+    by: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -129,39 +144,99 @@ class Unknowns:
         alone: NDArray[np.float64],
         needs: NDArray[np.float64],
         claimed: Iterable[NDArray[np.float64]] = (),
+        moves: Moves | None = None,
     ) -> Betrayals:
         """What those find who know some unknowns for certain: `who` that is (-1: nobody), and the number `alone`.
 
-        Halves of all insiders are told their numbers at once; whoever is not shown to be safe by that is told his by
-        himself. `claimed` as above.
+        `claimed` as above, and `moves` likewise; halves of all insiders who are left are told their numbers at once;
+        whoever is not shown to be safe by that is told his by himself.
         """
         part = self._parts()
         inside, sought = np.flatnonzero(who >= 0), np.flatnonzero(needs > 0)
         inside = inside[np.isin(part[inside], part[sought])]
         sought = sought[np.isin(part[sought], part[inside])]
         names, number = np.unique(who[inside], return_inverse=True)
-        pairs = _Pairs(part[inside], number, who[inside], part[sought], who[sought])
-        if not len(pairs.open()[0]):
-            return Betrayals(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), len(names), 0)
-        whole = self._told(inside, alone, np.where(who >= 0, 0.0, needs), part)
-        pairs.saw(np.ones(len(inside), dtype=bool), ((needs > 0) & (who < 0) & ~whole.wanting)[sought])
-        reference = np.where(whole.seen, whole.low, np.nan)  # what each may be when all know their own
+        if not len(names):
+            return Betrayals(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 0, 0)
+        fits = np.zeros(self.count, dtype=bool)
+        if moves is not None:  # where they start is one thing that may be when all know their own
+            is_another = (who >= 0) & (np.abs(moves.around - alone) > _SAME)
+            fits = self._solves(np.where(is_another, np.nan, moves.around), part)
+        wanted = np.where((who >= 0) | fits, 0.0, needs)
+        whole = self._told(inside, alone, wanted, part) if wanted.any() else _Found(wanted, part, self.whole)
+        reference = np.where(whole.seen, whole.low, np.nan)
+        if moves is not None:
+            reference[fits] = moves.around[fits]
+        still, apart = [np.ones(len(inside), dtype=bool)], [((wanted > 0) & ~whole.wanting)[sought]]
         for point in claimed:
             with np.errstate(invalid="ignore"):
                 solves = self._solves(point, part)
-                far = solves & (np.abs(point - reference) >= needs - _SAME)
-                pairs.saw(solves[inside] & (np.abs(point - alone) < _SAME)[inside], far[sought])
+                moved = np.isin(number, number[~(solves[inside] & (np.abs(point - alone) < _SAME)[inside])])
+                still.append(~moved)
+                apart.append((solves & (np.abs(point - reference) >= needs - _SAME))[sought])
+        pairs = _Pairs.unseen(part[inside], who[inside], part[sought], who[sought], np.array(still), np.array(apart))
+        if moves is not None:
+            pairs = self._unmoved(pairs, inside, number, sought, needs, part, moves, fits)
         for turn in range(_INSIDER_TURNS):
-            _, still_sought = pairs.open()
+            if len(pairs.known) <= _FEW_PAIRS:
+                break
             wanted = np.zeros(self.count)
-            wanted[sought[still_sought]] = needs[sought[still_sought]]
-            held = inside[_tossed(who[inside], turn)]
+            wanted[sought[pairs.sought]] = needs[sought[pairs.sought]]
+            asking = inside[np.isin(number, number[pairs.known])]
+            held = asking[_tossed(who[asking], turn)]
             wanted[held] = 0.0
-            if not wanted.any():
-                continue
-            found = self._told(held, alone, wanted, part)
-            pairs.saw(np.isin(inside, held), ((wanted > 0) & ~found.wanting)[sought])
+            if wanted.any():
+                found = self._told(held, alone, wanted, part)
+                safe = (wanted > 0) & ~found.wanting
+                pairs = pairs.filter(~(np.isin(inside, held)[pairs.known] & safe[sought[pairs.sought]]))
         return self._asked(names, inside, number, sought, alone, needs, part, pairs)
+
+    def _unmoved(
+        self,
+        pairs: _Pairs,
+        inside: NDArray[np.int64],
+        number: NDArray[np.int64],
+        sought: NDArray[np.int64],
+        needs: NDArray[np.float64],
+        part: NDArray[np.int64],
+        moves: Moves,
+        fits: NDArray[np.bool_],
+    ) -> _Pairs:
+        """The pairs for which no move leaves the insider's numbers as they are and makes the number sought another."""
+        move, unknown, by = self._refuted(moves, part, fits)
+        person = np.full(self.count, -1, dtype=np.int64)
+        person[inside] = number
+        starts = np.searchsorted(unknown, np.arange(self.count + 1))  # sorted by unknown
+        far = np.abs(by) >= needs[unknown] - _SAME
+        held = np.unique(move[person[unknown] >= 0] * (len(number) + 1) + person[unknown[person[unknown] >= 0]])
+        left = np.ones(len(pairs.known), dtype=bool)
+        length = (starts[1:] - starts[:-1])[sought[pairs.sought]]
+        pair = np.repeat(np.arange(len(length)), length)
+        entry = np.arange(len(pair)) - np.repeat(np.cumsum(length) - length, length)
+        entry += starts[sought[pairs.sought]][pair]
+        moving = np.isin(move[entry] * (len(number) + 1) + number[pairs.known][pair], held)
+        left[pair[far[entry] & ~moving]] = False
+        return pairs.filter(left)
+
+    def _refuted(
+        self, moves: Moves, part: NDArray[np.int64], fits: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """What is left of `moves`, by unknown, less those that break an equation or fall below a least value."""
+        order = np.argsort(moves.unknown, kind="stable")
+        move, unknown, by = moves.move[order], moves.unknown[order], moves.by[order]
+        sorted_by = np.argsort(self.unknown, kind="stable")
+        starts = np.searchsorted(self.unknown[sorted_by], np.arange(self.count + 1))
+        length = (starts[1:] - starts[:-1])[unknown]
+        at = np.repeat(np.arange(len(length)), length)
+        entry = sorted_by[np.arange(len(at)) - np.repeat(np.cumsum(length) - length, length) + starts[unknown][at]]
+        sums, of_entry = np.unique(move[at] * len(self.right) + self.equation[entry], return_inverse=True)
+        change = np.bincount(of_entry, weights=self.sign[entry] * by[at], minlength=len(sums))
+        refuted = np.zeros(int(move.max(initial=-1)) + 1, dtype=bool)
+        refuted[(sums // max(len(self.right), 1))[np.abs(change) > _SAME]] = True
+        with np.errstate(invalid="ignore"):
+            refuted[move[~fits[unknown] | ~(moves.around[unknown] + by >= self.floors[unknown] - _SAME)]] = True
+        kept = ~refuted[move]
+        return move[kept], unknown[kept], by[kept]
 
     def _told(
         self,
@@ -201,7 +276,7 @@ class Unknowns:
         pairs: _Pairs,
     ) -> Betrayals:
         """One insider of every part at a time is told his number, and his exact intervals are looked at."""
-        at, victim = pairs.open()
+        at, victim = pairs.known, pairs.sought
         keys, of_pair = np.unique(np.stack([part[inside[at]], number[at]]), axis=1, return_inverse=True)
         of_pair = of_pair.reshape(-1)
         _, first = np.unique(keys[0], return_index=True)
@@ -420,45 +495,45 @@ class _Found:
         return np.asarray(self.high[unknowns] - self.low[unknowns], dtype=np.float64)
 
 
+@dataclass(frozen=True)
 class _Pairs:
-    """Insiders (their unknowns) and the unknowns that they may seek in their part: what was seen of each pair."""
+    """Positions among what insiders know and among what they may seek: pairs of which nothing shows that it is safe."""
 
-    def __init__(
-        self,
-        part_inside: NDArray[np.int64],
-        number: NDArray[np.int64],
-        who_inside: NDArray[np.int64],
+    known: NDArray[np.int64]
+    sought: NDArray[np.int64]
+
+    @classmethod
+    def unseen(
+        cls,
+        part_known: NDArray[np.int64],
+        who_knows: NDArray[np.int64],
         part_sought: NDArray[np.int64],
-        who_sought: NDArray[np.int64],
-    ) -> None:
-        self._part_inside, self._number, self._who_inside = part_inside, number, who_inside
-        self._part_sought, self._who_sought = part_sought, who_sought
-        self._still: list[NDArray[np.bool_]] = []
-        self._apart: list[NDArray[np.bool_]] = []
+        who_is_sought: NDArray[np.int64],
+        still: NDArray[np.bool_],
+        apart: NDArray[np.bool_],
+    ) -> _Pairs:
+        """The pairs of one part, of two different persons, of which no solution has the one `still`, the other `apart`.
 
-    def saw(self, still: NDArray[np.bool_], apart: NDArray[np.bool_]) -> None:
-        """A solution in which the unknowns `still` have the number that is known, and those `apart` another one."""
-        moved = np.zeros(int(self._number.max(initial=-1)) + 1, dtype=bool)
-        moved[self._number[~still]] = True
-        self._still.append(~moved[self._number])
-        self._apart.append(apart)
-
-    def open(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The pairs (unknown known, unknown sought) of one part that no solution was seen for."""
-        still = np.array(self._still, dtype=np.float32).reshape(len(self._still), len(self._number))
-        apart = np.array(self._apart, dtype=np.float32).reshape(len(self._apart), len(self._part_sought))
+        One row of `still` and `apart` per solution.
+        """
         known, sought = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        order = np.argsort(self._part_sought, kind="stable")
-        ordered = self._part_sought[order]
-        for part in np.unique(self._part_inside).tolist():
-            own = np.flatnonzero(self._part_inside == part)
+        order = np.argsort(part_sought, kind="stable")
+        ordered = part_sought[order]
+        stood, moved = np.packbits(still, axis=0), np.packbits(apart, axis=0)  # eight solutions in a byte
+        for part in np.unique(part_known).tolist():
+            own = np.flatnonzero(part_known == part)
             theirs = order[np.searchsorted(ordered, part) : np.searchsorted(ordered, part, side="right")]
-            unseen = still[:, own].T @ apart[:, theirs] < 1.0
-            unseen &= self._who_inside[own][:, None] != self._who_sought[theirs][None, :]
+            unseen = who_knows[own][:, None] != who_is_sought[theirs][None, :]
+            for one, other in zip(stood[:, own], moved[:, theirs], strict=True):
+                unseen &= (one[:, None] & other[None, :]) == 0
             at, other = np.nonzero(unseen)
             known.append(own[at])
             sought.append(theirs[other])
-        return np.concatenate(known), np.concatenate(sought)
+        return cls(np.concatenate(known), np.concatenate(sought))
+
+    def filter(self, kept: NDArray[np.bool_]) -> _Pairs:
+        """Some of the pairs."""
+        return _Pairs(self.known[kept], self.sought[kept])
 
 
 class _Batch:

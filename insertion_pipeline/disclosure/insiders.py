@@ -4,8 +4,9 @@ Belongs here: the insiders of a system, the numbers that each could work out, th
 belong here: readers who know nothing of their own (`room`, `detours`); the attacker has insiders of its own.
 
 An insider knows the cells behind which nobody but himself stands, and everything published. Of every other sensitive
-cell he must be left at least two values `INSIDER_WIDTH` apart. Solutions in which his own cells do not move show that;
-halves of all insiders are held still at once, by tosses that never change, and only who is left is asked by himself.
+cell he must be left at least two values `INSIDER_WIDTH` apart. Solutions in which his own cells do not move show that:
+movements of few cells first (`circuits`), then halves of all insiders are held still at once, by tosses that never
+change, and only who is left is asked by himself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from insertion_pipeline.disclosure.circuits import Movements, smallest
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.room import Box, Cuts, Spread, coin, condensed, parts, search
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
@@ -24,7 +26,13 @@ from insertion_pipeline.disclosure.system import System, connected
 #: How far apart two values of a sensitive cell must be that an insider cannot tell from each other.
 INSIDER_WIDTH: Final = 1.0
 #: How often half of the insiders are held still together.
-_TOSSES: Final = 8
+_TOSSES: Final = 16
+#: Tossing ends when it leaves more than this share of the pairs.
+_WORTH_TOSSING: Final = 0.75
+#: Points tried of those who are held still, before cells are asked about one by one.
+_POINTS: Final = 6
+#: So few cells are not held together, but each by itself.
+_FEW: Final = 20
 _SLIGHTLY: Final = 1e-6
 _ENOUGH: Final = 1_000_000
 
@@ -68,6 +76,10 @@ class Pairs:
         """No pair at all."""
         nobody = np.zeros(0, dtype=np.int64)
         return cls(nobody, nobody, nobody)
+
+    def filter(self, kept: Booleans) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(self.who[kept], self.part[kept], self.victim[kept])
 
 
 @dataclass(frozen=True)
@@ -125,31 +137,36 @@ def doubtful(system: System, insiders: Insiders, hidden_rows: Booleans, spread: 
     if not len(keys):
         return Pairs.none()
     needs = np.minimum(system.widths[victims], INSIDER_WIDTH)
-    still: list[Booleans] = []  # per solution or toss: which insiders' cells did not move …
-    apart: list[Booleans] = []  # … and which victims did, far enough
-
-    def told(moving: Booleans, wide: Booleans) -> None:
-        moved = np.zeros(len(keys), dtype=bool)
-        moved[of_known[moving[known]]] = True
-        still.append(~moved)
-        apart.append(wide)
-
+    still: list[Booleans] = []  # per solution: which insiders' cells do not move …
+    apart: list[Booleans] = []  # … and which victims do, far enough
     for solution in spread.solutions():
         moving = solution != 0
         if not (moving & ~unknown).any():
-            told(moving, np.abs(solution[victims]) >= needs - _SLIGHTLY)
+            moved = np.zeros(len(keys), dtype=bool)
+            moved[of_known[moving[known]]] = True
+            still.append(~moved)
+            apart.append(np.abs(solution[victims]) >= needs - _SLIGHTLY)
+    pairs = _unseen(keys, part, who, victims, still, apart, system.cell_count)
+    pairs = _unmoved(system, who, pairs, spread.movements.among(unknown))
+    wanted = np.where(_only(system, victims), np.minimum(system.widths, INSIDER_WIDTH), 0.0)
+    for free in (who >= 0, who < 0):  # an insider's cell that is free moves in one movement only
+        found = smallest(system, unknown & np.isin(part, pairs.part), part, wanted, free)
+        spread.movements = spread.movements.and_(found)
+        pairs = _unmoved(system, who, pairs, found)
     for toss in range(_TOSSES + 1):
-        held = known if not toss else known[coin(who[known], toss)]
-        open_ = _open(keys, part, who, victims, still, apart, system.cell_count)
-        if not len(open_.victim):
-            break
-        asked = _only(system, open_.victim)
-        asked[held] = False
-        seen, _ = _held(system, hidden_rows, held, asked, each=0)
-        spread.join(seen)
-        moving = ~_only(system, held)
-        told(moving, asked[victims] & ~seen.narrow[victims])
-    return _open(keys, part, who, victims, still, apart, system.cell_count)
+        own = known[np.isin(keys[of_known], pairs.part * system.cell_count + pairs.who)]
+        held = own if not toss else own[coin(who[own], toss)]
+        is_held, asked = _only(system, held), _only(system, pairs.victim)
+        asked &= ~is_held
+        if len(held) > _FEW and asked.any():
+            seen, _ = _held(system, hidden_rows, held, asked, each=0)
+            spread.join(seen)
+            is_still = np.isin(pairs.part * system.cell_count + pairs.who, keys[of_known[is_held[known]]])
+            before = len(pairs.victim)
+            pairs = pairs.filter(~(is_still & (asked & ~seen.narrow)[pairs.victim]))
+            if toss and len(pairs.victim) > _WORTH_TOSSING * before:
+                break
+    return pairs
 
 
 def guarded(system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, prices: Numbers) -> Guarded:
@@ -193,7 +210,7 @@ def _held(system: System, hidden_rows: Booleans, held: Integers, asked: Booleans
     least[held] = most[held] = 0.0
     seen = Spread(system)
     seen.needs = np.where(asked, np.minimum(system.widths, INSIDER_WIDTH), 0.0)
-    cuts = search(system, Box(least, most), seen, each=each)
+    cuts = search(system, Box(least, most), seen, each=each, points=_POINTS)
     kept = ~np.isin(cuts.cell, held) & ~system.always_visible()[cuts.cell]  # his own leaves him in no doubt
     left = replace(cuts, condition=cuts.condition[kept], cell=cuts.cell[kept], coefficient=cuts.coefficient[kept])
     return seen, _possible(left)
@@ -219,7 +236,25 @@ def _in_turns(
         yield held, np.unique(pairs.victim[now[number]])
 
 
-def _open(
+def _unmoved(system: System, who: Integers, pairs: Pairs, movements: Movements) -> Pairs:
+    """The pairs of which no movement moves the victim far enough and leaves the insider's cells where they are."""
+    needs = np.minimum(system.widths, INSIDER_WIDTH)[movements.cell]
+    at = np.flatnonzero(np.abs(movements.by) >= np.maximum(needs, _SLIGHTLY) - _SLIGHTLY)
+    at = at[np.argsort(movements.cell[at], kind="stable")]
+    starts, ends = (np.searchsorted(movements.cell[at], pairs.victim, side=side) for side in ("left", "right"))
+    pair = np.repeat(np.arange(len(starts)), ends - starts)
+    entry = at[np.arange(len(pair)) + np.repeat(ends - np.cumsum(ends - starts), ends - starts)]
+    known = who[movements.cell] >= 0
+    moved = np.unique(movements.movement[known] * system.cell_count + who[movements.cell[known]])
+    asked = movements.movement[entry] * system.cell_count + pairs.who[pair]
+    found = np.searchsorted(moved, asked)
+    still = np.append(moved, -1)[found] != asked
+    kept = np.ones(len(pairs.victim), dtype=bool)
+    kept[pair[still]] = False
+    return pairs.filter(kept)
+
+
+def _unseen(
     keys: Integers,
     part: Integers,
     who: Integers,
@@ -229,8 +264,8 @@ def _open(
     count: int,
 ) -> Pairs:
     """The pairs of one part that are never seen together: the insider still, the victim apart."""
-    held = np.array(still, dtype=np.float32).reshape(len(still), len(keys)).T
-    wide = np.array(apart, dtype=np.float32).reshape(len(apart), len(victims))
+    held = np.packbits(np.array(still, dtype=bool).reshape(len(still), len(keys)), axis=0)
+    wide = np.packbits(np.array(apart, dtype=bool).reshape(len(apart), len(victims)), axis=0)
     part_of_key, name = keys // count, keys % count
     order = np.argsort(part[victims], kind="stable")
     ordered = part[victims][order]
@@ -238,8 +273,9 @@ def _open(
     for one in np.unique(part_of_key).tolist():
         own = np.flatnonzero(part_of_key == one)
         theirs = order[np.searchsorted(ordered, one) : np.searchsorted(ordered, one, side="right")]
-        unseen = held[own] @ wide[:, theirs] < 1.0
-        unseen &= name[own][:, None] != who[victims[theirs]][None, :]
+        unseen = name[own][:, None] != who[victims[theirs]][None, :]
+        for of_key, of_victim in zip(held[:, own], wide[:, theirs], strict=True):  # eight solutions at a time
+            unseen &= (of_key[:, None] & of_victim[None, :]) == 0
         at, victim = np.nonzero(unseen)
         found.append((own[at], theirs[victim]))
     key, victim = (np.concatenate([np.zeros(0, dtype=np.int64), *column]) for column in zip(*found, strict=True))

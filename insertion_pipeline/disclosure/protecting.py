@@ -19,6 +19,8 @@ from insertion_pipeline.disclosure import attacker, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added_up, compositions, frame_of, is_additive
+from insertion_pipeline.disclosure.inference import Moves
+from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import QUICK, Suppression, suppress
 from insertion_pipeline.disclosure.thresholds import (
@@ -189,12 +191,13 @@ def _hidden(
         hidden = suppression.hidden
         table = _published(values, _statuses(verdicts, hidden))
         with in_memory() as connection:
-            needs, claimed = _told(system, suppression)
+            needs, claimed, moves = _told(system, suppression)
             earlier = [
                 attacker.Earlier(one.as_shown(table), fallen) for one, fallen in zip(past, system.fallen, strict=True)
             ]
-            audit = attacker.audit(connection, table, knowledge, needs, claimed, earlier=earlier)
+            audit = attacker.audit(connection, table, knowledge, needs, claimed, moves, earlier=earlier)
         exposed = {*_cells(audit.breaches, system), *_cells(audit.narrow, system)}
+        exposed |= _betrayed(audit, system, suppression)
         found = {cell: LEAST_WIDTH for cell in exposed if protected.widths[cell] == 0}
         for cell in set(_cells(audit.narrow_in_whole, system)) - exposed:
             if protected.widths[cell] < widths[cell] + _MOST_FOR_WHOLE:
@@ -214,15 +217,24 @@ def _widened(widths: Numbers, wider: Mapping[int, float]) -> Numbers:
     return widened
 
 
-def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator[Numbers]]:
+def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator[Numbers], Moves]:
     """What the attacker is told: how wide the intervals of cells must be, and solutions for it to put to the test."""
     cells = system.system
     concerned = (cells.widths > 0) | ~cells.visible(suppression.hidden)
     keys = [key for key, cell in system.cells.items() if concerned[cell]]
     at = np.array([system.cells[key] for key in keys], dtype=np.int64)
     columns = [list(column) for column in zip(*keys, strict=True)] or [[]] * len(attacker.KEY)
-    needs = pa.table([*columns, cells.widths[at]], schema=attacker.NEEDS_SCHEMA)
-    return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions())
+    several = ~cells.alone[at]
+    insider, number = Insiders.of(cells).of_each_cell(cells)[at], cells.values[at]
+    of_insiders = np.minimum(cells.widths, INSIDER_WIDTH)[at]
+    known = [pa.array(column, mask=several) for column in (insider, number)]
+    needs = pa.table([*columns, cells.widths[at], *known, of_insiders], schema=attacker.NEEDS_SCHEMA)
+    row = np.full(cells.cell_count, -1, dtype=np.int64)
+    row[at] = np.arange(len(at))
+    small = suppression.room.movements
+    told = row[small.cell] >= 0
+    moves = Moves(cells.values[at], small.movement[told], row[small.cell[told]], small.by[told])
+    return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions()), moves
 
 
 def _on_the_menu(values: pa.Table, verdicts: Verdicts, was_shown: Booleans) -> tuple[Booleans, list[dict[str, str]]]:
@@ -307,6 +319,11 @@ def _cells(found: pa.Table, system: AddedUp) -> list[int]:
     return [system.cells[key] for key in zip(*columns, strict=True)]
 
 
+def _betrayed(audit: attacker.Audit, system: AddedUp, suppression: Suppression) -> set[int]:
+    """The cells that some insider finds though hiding more could keep them from him."""
+    return {*_cells(audit.betrayed, system)} - {*suppression.given_away.tolist()}
+
+
 def _block(system: AddedUp, cells: Sequence[int]) -> str:
     words = {cell: key for key, cell in system.cells.items()}
     quantity, month, territory, breakdown, _ = words[cells[0]]
@@ -341,7 +358,8 @@ def _certificate(
         "not_claimed": [
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
-            "an insider who is alone in a hidden cell of 1 is not an attacker considered",
+            "insiders are considered one by one, each knowing what he stands alone behind and what sums make equal to it",
+            "what must be shown (zeros) may tell an insider a number by itself: nothing is hidden for it",
             "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",
         ],
         "parameters": dict(PARAMETERS),
@@ -368,6 +386,10 @@ def _certificate(
             "whole_numbers": {
                 "sensitive_counts_under_width": len(audit.narrow_in_whole),
                 "not_decided": audit.undecided_in_whole,
+            },
+            "insiders": {  # how many there are would tell how many hidden numbers are 1
+                "cells_found_where_hiding_helps": len(_betrayed(audit, system, suppression)),
+                "not_decided": audit.undecided_by_insiders,
             },
             "rounds": rounds,
         },

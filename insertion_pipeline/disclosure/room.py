@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from insertion_pipeline.disclosure.circuits import Movements
 from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers
 from insertion_pipeline.disclosure.system import System, connected
 
@@ -71,6 +72,8 @@ class Spread:
         self.low, self.high = np.zeros(system.cell_count), np.zeros(system.cell_count)
         self.least = 0.0
         self._points: list[tuple[Integers, Numbers]] = []
+        #: Small movements, apart from the points: solutions that only few cells differ in from the truth.
+        self.movements = Movements.none()
         self.needs: Numbers = np.where(True if among is None else among, system.widths, 0.0)
 
     def concern(self, system: System, box: Box) -> None:
@@ -93,6 +96,7 @@ class Spread:
         """The solutions of `other` too."""
         for cells, point in other._points:
             self.add(cells, point)
+        self.movements = self.movements.and_(other.movements)
 
     def solutions(self) -> Iterator[Numbers]:
         """Every point again, as movements of all cells: points that move different cells are one solution."""
@@ -143,14 +147,15 @@ class Box:
         return (self.most > _SLIGHTLY) | (self.least < -_SLIGHTLY)
 
 
-def search(system: System, box: Box, spread: Spread, *, each: int) -> Cuts:
+def search(system: System, box: Box, spread: Spread, *, each: int, points: int = _POINTS) -> Cuts:
     """Find room for the cells that `spread` has narrow, adding to it; cuts for some that have too little.
 
-    Asks until `each` cells of every part that nothing movable links have failed; very large parts are left out.
+    Tries `points` at most, then asks until `each` cells of every part that nothing movable links have failed; very
+    large parts are left out.
     """
     spread.concern(system, box)
     for batch in _batches(system, box, spread):
-        batch.try_points()
+        batch.try_points(points)
     return Cuts.together([batch.ask(each) for batch in _batches(system, box, spread)] if each else [])
 
 
@@ -164,6 +169,8 @@ def parts(system: System, hidden_rows: Booleans) -> Integers:
 def _batches(system: System, box: Box, spread: Spread) -> list[_Batch]:
     """The parts that nothing movable links and that hold a cell asked about, some parts to a batch."""
     asked = spread.narrow
+    if not asked.any():
+        return []
     taken = box.moves | asked  # the lines of a cell that cannot move tell what would have to be hidden
     used = taken[system.line_cell] & ~system.implied[system.line]
     count = system.cell_count
@@ -243,11 +250,11 @@ class _Batch:
     def _wanting(self) -> Booleans:
         return self._spread.narrow[self._cells[self._sensitive]]
 
-    def try_points(self) -> None:
-        """Points that move as many cells as possible, up or down by turns that never change from run to run."""
+    def try_points(self, count: int) -> None:
+        """So many points that move as many cells as possible, up or down by turns that never change from run to run."""
         names = self._cells[self._sensitive]
         before = len(names)
-        for turn in range(_POINTS):
+        for turn in range(count):
             wanting = self._wanting()
             if not wanting.any():
                 return
