@@ -525,7 +525,7 @@ def show_verification(verification: Verification) -> None:
 
 def show_protection(certificate: Mapping[str, Any], out: Path) -> None:
     """What was hidden of a table of counts, and what an attacker still finds."""
-    attacker, cost = certificate["attacker"], certificate["cost"]
+    attacker, times = certificate["attacker"], certificate["cost"]["times_the_proven_lower_bound"]
     console.print(
         f"{plural(certificate['cells'], 'cellule')} : {number(certificate['primary'])} sensibles,"
         f" {number(certificate['secondary'])} masquées pour les protéger, {number(certificate['published'])} publiées."
@@ -533,7 +533,11 @@ def show_protection(certificate: Mapping[str, Any], out: Path) -> None:
     console.print(
         f"Attaque : {number(attacker['exactly_known'])} retrouvées,"
         f" {number(attacker['sensitive_cells_under_width'])} connues de trop près."
-        f" Coût {cost['paid']:.1f}, au moins {cost['proven_lower_bound']:.1f}."
+        + (
+            ""
+            if times is None
+            else f" Coût : {f'{times:.2f}'.replace('.', ',')} fois ce que toute protection coûte au moins."
+        )
     )
     console.print(Text(f"Table : {out}"))
 

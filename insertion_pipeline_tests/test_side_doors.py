@@ -137,6 +137,18 @@ def test_what_is_hidden_is_what_the_other_tests_look_for(published: tuple[Releas
     assert len(published[1].table("revisions")) == len(REVISED)
 
 
+def test_a_certificate_is_the_same_whatever_the_hidden_numbers_are(registry: Registry) -> None:
+    """Two tables that show the same: what their certificates said apart would be told of what is hidden."""
+    other = {
+        (KNOWN, "FR-DEP-08"): 1, (KNOWN, "FR-DEP-52"): 71_935, (HOURS, "FR-DEP-08"): 8_639.5,
+        (HOURS, "FR-DEP-52"): 64_809.5,
+    }  # fmt: skip
+    one, another = (protect(values_of(rows(registry, revised)), registry) for revised in ({}, other))
+    assert one.table.equals(another.table)
+    assert one.certificate == another.certificate
+    assert one.certificate["secondary_rows"] == 3
+
+
 def test_no_file_of_a_release_holds_a_hidden_number(published: tuple[Release, Release]) -> None:
     forms = re.compile(rf"(?<![\d.,])({'|'.join(re.escape(form) for one in HIDDEN for form in written(one))})(?![\d])")
     read = 0

@@ -28,7 +28,7 @@ from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, ful
 from insertion_pipeline.disclosure.inference import Betrayals
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
-from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, suppress
+from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, paid_for, suppress
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SUPPRESSED
 from insertion_pipeline.lake import in_memory
 
@@ -76,10 +76,16 @@ class Specification(BaseModel):
 
 @dataclass(frozen=True)
 class SafeCounts:
-    """The cells with `status` `published` or `suppressed`, values only where published; and the certificate."""
+    """The cells with `status` `published` or `suppressed`, values only where published; and the certificate.
+
+    `paid` for what is hidden beside the sensitive cells, and the proven `bound` of it, are for whoever holds the table:
+    they are made of hidden numbers.
+    """
 
     table: pa.Table
     certificate: Mapping[str, Any]
+    paid: float
+    bound: float
 
 
 def read_specification(path: Path) -> Specification:
@@ -146,8 +152,9 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     if len(betrayed):
         raise CannotProtectTable(_named(codes, int(betrayed[0])))
     table = _published(cells, values, hidden, specification)
-    certificate = _certificate(specification, values, widths, hidden, suppression, inferred, betrayals, system.costs)
-    return SafeCounts(table, certificate)
+    paid = float(system.costs[hidden & ~(widths > 0) & ~unknown].sum())
+    certificate = _certificate(specification, values, widths, hidden, suppression, inferred, betrayals, paid)
+    return SafeCounts(table, certificate, paid, suppression.bound)
 
 
 def _dimension(name: str, given: DimensionSpecification | None, cells: pa.Table, folder: Path) -> Dimension:
@@ -286,7 +293,7 @@ def _certificate(
     suppression: Suppression,
     inferred: Inferred,
     betrayals: Betrayals,
-    costs: Numbers,
+    paid: float,
 ) -> dict[str, Any]:
     """What was hidden and what was checked, in words and numbers that give nothing away."""
     primary = widths > 0
@@ -298,11 +305,7 @@ def _certificate(
         "primary": int(primary.sum()),
         "secondary": int(secondary.sum()),
         "published": int((~hidden & ~np.isnan(values)).sum()),
-        "cost": {
-            "unit": "sum of the square roots of the values hidden beside the sensitive ones",
-            "paid": round(float(costs[secondary].sum()), 3),
-            "proven_lower_bound": round(suppression.bound, 3),
-        },
+        "cost": paid_for(paid, suppression.bound),
         "attacker": {
             "equations_with_unknowns": inferred.equations,
             "hidden_cells": len(inferred.rows),

@@ -22,7 +22,7 @@ from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added
 from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
-from insertion_pipeline.disclosure.suppression import QUICK, Suppression, suppress
+from insertion_pipeline.disclosure.suppression import QUICK, Suppression, paid_for, suppress
 from insertion_pipeline.disclosure.thresholds import (
     ABSENT,
     PUBLISHED,
@@ -358,8 +358,10 @@ def _certificate(
         "not_claimed": [
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
-            "insiders are considered one by one, each knowing what he stands alone behind and what sums make equal to it",
+            "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
             "what must be shown (zeros) may tell an insider a number by itself: nothing is hidden for it",
+            "who runs the method again on what he supposes was hidden is not considered",
+            "nor who holds the counts of this certificate against a handful of hidden rows",
             "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",
         ],
         "parameters": dict(PARAMETERS),
@@ -371,11 +373,7 @@ def _certificate(
         "sensitive_cells": int((system.system.widths > 0).sum()),
         "equations": system.system.line_count,
         "open_sums": len(system.open_sums),
-        "cost": {
-            "unit": "sum of the square roots of the values hidden beside the sensitive ones",
-            "paid": round(suppression.cost, 3),
-            "proven_lower_bound": round(suppression.bound, 3),
-        },
+        "cost": paid_for(suppression.cost, suppression.bound),
         "audit": {
             "equations_with_unknowns": audit.equations,
             "hidden_cells": len(audit.cells),

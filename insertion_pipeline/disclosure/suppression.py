@@ -12,8 +12,9 @@ the others (`insiders`); last, whatever of it was not needed after all is shown 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -78,6 +79,19 @@ class Suppression:
     bound: float
     room: Spread
     given_away: Integers
+
+
+def paid_for(cost: float, bound: float) -> dict[str, Any]:
+    """The cost as a certificate tells it: against its bound, and no more closely than by hundredths, rounded up.
+
+    The cost itself is made of the numbers that were hidden: of one or two of them it would tell which they are. No
+    ratio where nothing had to be paid.
+    """
+    ratio = math.ceil(round(100.0 * cost / bound, 6)) / 100.0 if bound > 0 else None
+    return {
+        "unit": "sum of the square roots of the values hidden beside the sensitive ones",
+        "times_the_proven_lower_bound": ratio,
+    }
 
 
 def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0) -> Suppression:

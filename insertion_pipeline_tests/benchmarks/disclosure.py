@@ -216,14 +216,14 @@ def measure(name: str, seeds: int) -> None:
         for seed in range(seeds):
             cells = table(shape, seed)
             began = time.process_time()
-            certificate = protect_counts(cells, asked, Path(folder)).certificate
-            seconds, cost = time.process_time() - began, certificate["cost"]
-            paid, bound = paid + cost["paid"], bound + cost["proven_lower_bound"]
+            safe = protect_counts(cells, asked, Path(folder))
+            seconds, certificate = time.process_time() - began, safe.certificate
+            paid, bound = paid + safe.paid, bound + safe.bound
             peer = eliminated(shape, cells) if len(cells) <= _LARGEST_FOR_ELIMINATION else None
             _say(
                 f"{name} {seed}: {certificate['cells']} cells, {certificate['primary']} small,"
-                f" {certificate['secondary']} hidden beside them, cost {cost['paid']:.1f},"
-                f" {cost['paid'] / max(cost['proven_lower_bound'], 1e-9):.4f} x the bound, {seconds:.1f} s of processor"
+                f" {certificate['secondary']} hidden beside them, cost {safe.paid:.1f},"
+                f" {safe.paid / max(safe.bound, 1e-9):.4f} x the bound, {seconds:.1f} s of processor"
                 + (
                     f"; elimination: {peer.secondary} hidden, cost {peer.cost:.1f}, {peer.exact} small cells exact,"
                     f" {peer.narrow} within less than {_THRESHOLD}"
