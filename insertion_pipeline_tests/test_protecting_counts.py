@@ -186,6 +186,47 @@ def test_the_cost_stands_beside_a_proven_bound(safe: SafeCounts) -> None:
     assert safe.certificate["attacker"]["whole_numbers"]["under_width"] == 0
 
 
+@pytest.mark.parametrize(
+    "leaves_by_row",
+    [[[3, 8, 20], [11, 4, 6], [7, 30, 9]], [[2, 40, 6], [5, 3, 17], [12, 6, 4]], [[4, 5, 0], [6, 9, 2], [30, 8, 50]]],
+)
+def test_no_protection_costs_less_than_the_proven_bound(leaves_by_row: list[list[int]], tmp_path: Path) -> None:
+    """Every way of hiding something, cheapest first, against the bound: the first that protects costs no less."""
+    inner = np.array(leaves_by_row, dtype=np.float64)
+    whole = np.vstack([np.hstack([inner, inner.sum(axis=1, keepdims=True)]), [*inner.sum(axis=0), inner.sum()]])
+    values, number = whole.ravel(), np.arange(16).reshape(4, 4)
+    codes = ["a", "b", "c", "TOTAL"]
+    cells = pa.table({"x": np.repeat(codes, 4).tolist(), "y": codes * 4, "value": values.astype(np.int64)})
+    asked = specification(tmp_path, {name: dict.fromkeys("abc", "TOTAL") for name in "xy"})
+    cost = protect_counts(cells, asked, tmp_path).certificate["cost"]
+    lines = [*number.tolist(), *number.T.tolist()]
+    sensitive = [cell for cell in range(16) if 0 < values[cell] < 5]
+    free = [cell for cell in range(16) if values[cell] >= 5]
+    patterns = (chosen for size in range(len(free) + 1) for chosen in itertools.combinations(free, size))
+    dearer = sorted((float(np.sqrt(values[[*chosen]]).sum()), chosen) for chosen in patterns)
+    cheapest = next(paid for paid, chosen in dearer if _protects({*sensitive, *chosen}, sensitive, lines, values))
+    assert 0 < cost["proven_lower_bound"] <= cheapest + 1e-3
+    assert cheapest - 1e-3 <= cost["paid"] <= 1.005 * cheapest
+
+
+def _protects(hidden: set[int], sensitive: list[int], lines: list[list[int]], values: np.ndarray) -> bool:
+    """Whether every sensitive cell has room of 5, hidden cells being at least 1."""
+    at = sorted(hidden)
+    if any(len(hidden.intersection(line)) == 1 for line in lines):
+        return False  # of no use, or not enough
+    equations = [[0.0 if cell not in line else -1.0 if cell == line[-1] else 1.0 for cell in at] for line in lines]
+    right = np.array(equations) @ values[at]
+    for cell in sensitive:
+        direction = np.array([float(other == cell) for other in at])
+        low, high = (
+            found.fun if found.success else -np.inf
+            for found in (linprog(sign * direction, A_eq=equations, b_eq=right, bounds=(1, None)) for sign in (1, -1))
+        )
+        if -high - low < 5 - 1e-6:
+            return False
+    return True
+
+
 def test_a_menu_hides_what_the_missing_crosses_would_give_away(truth: pa.Table, tmp_path: Path) -> None:
     rows = [
         row for row in truth.to_pylist() if not row["territory"].startswith("C") or "TOTAL" in (row["age"], row["sex"])

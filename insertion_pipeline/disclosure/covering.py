@@ -103,9 +103,10 @@ def _expanded(
 class Covering:
     """The conditions found so far, and the cheapest rows that fulfil them."""
 
-    def __init__(self, system: System, hidden_rows: Booleans) -> None:
+    def __init__(self, system: System, hidden_rows: Booleans, *, in_company: bool = False) -> None:
         self._system = system
         self._cuts = line_conditions(system, hidden_rows)
+        self._in_company = in_company
         self._rows_of_cell = np.bincount(system.shown_cell, minlength=system.cell_count)
         self._only_row = np.full(system.cell_count, -1, dtype=np.int64)
         self._only_row[system.shown_cell] = system.shown_row
@@ -192,15 +193,16 @@ class Covering:
         if len(lost):
             raise Impossible(np.unique(cuts.target[lost]).tolist())
         ties = self._ties(hidden_rows, np.unique(cell))
+        company = self._company(unknown)
         count = len(cuts.need)
         matrix = Entries(
-            np.concatenate([condition, ties.row + count]),
-            np.concatenate([self._column(cell), ties.column]),
-            np.concatenate([coefficient, ties.value]),
-            count + ties.rows,
+            np.concatenate([condition, ties.row + count, company.row + count + ties.rows]),
+            np.concatenate([self._column(cell), ties.column, company.column]),
+            np.concatenate([coefficient, ties.value, company.value]),
+            count + ties.rows + company.rows,
             system.row_count + system.cell_count,
         )
-        return _Program(matrix, np.concatenate([left, np.zeros(ties.rows)]))
+        return _Program(matrix, np.concatenate([left, np.zeros(ties.rows + company.rows)]))
 
     def _column(self, cells: Integers) -> Integers:
         alone = self._rows_of_cell[cells] == 1
@@ -230,6 +232,28 @@ class Covering:
         rows, derivations = np.ones(len(shown)), np.ones(len(derived))
         value = np.concatenate([rows, -rows, derivations, derivations, -derivations])
         return Entries(row, column, value, len(shown) + len(derived), system.row_count + system.cell_count)
+
+    def _company(self, unknown: Booleans) -> Entries:
+        """No cell is hidden alone in a line: it would follow from the others, and could be shown as well.
+
+        Of lines where nothing is unknown yet, and of cells that one row shows, which shows nothing else: hiding that
+        row for the sake of another cell is not in question. The cheapest protection fulfils it, hence the bound holds.
+        """
+        system = self._system
+        row_shows = np.bincount(system.shown_row, minlength=system.row_count)
+        is_simple = (self._rows_of_cell == 1) & (row_shows[self._only_row] == 1)
+        is_simple[system.derived_from[system.derived_from[:, 0] >= 0].ravel()] = False
+        asking = np.bincount(system.line[unknown[system.line_cell]], minlength=system.line_count) == 0
+        asking &= self._in_company
+        kept = np.flatnonzero(asking[system.line] & ~system.always_visible()[system.line_cell])
+        line, cell = system.line[kept], system.line_cell[kept]
+        starts = np.searchsorted(line, np.arange(system.line_count + 1))
+        hermit = np.flatnonzero(is_simple[cell])
+        length = np.diff(starts)[line[hermit]]
+        row = np.repeat(np.arange(len(hermit)), length)
+        entry = np.arange(len(row)) + np.repeat(starts[line[hermit]] - np.cumsum(length) + length, length)
+        value = np.where(entry == hermit[row], -1.0, 1.0)
+        return Entries(row, self._column(cell[entry]), value, len(hermit), system.row_count + system.cell_count)
 
     def _costs(self, columns: Integers) -> Numbers:
         rows = self._system.row_count

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from insertion_pipeline.disclosure.covering import Covering, Impossible
+from insertion_pipeline.disclosure.covering import Cover, Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
 from insertion_pipeline.disclosure.nearby import helped_nearby, in_large_parts
@@ -42,8 +42,10 @@ class Effort:
     gap: float  # relative, of each integer program
     nodes: int  # of the tree of each integer program
     together: int  # entries of parts that are solved in one program; 1 = each part by itself
+    in_company: bool  # whether the conditions say that no cell is hidden alone in a line
     relaxed_rounds: int  # how often cuts are sought for what would be hidden if parts of a cell could be
-    rounds: int  # how often the conditions are solved anew with the cuts that the last solution gave
+    settling: int  # how often the conditions are solved with the cuts of their last solution, before it is completed
+    rounds: int  # how often a solution is completed, the conditions knowing what the last one came upon
     growing_rounds: int  # how often cuts only add to what is hidden, before ways round are sought
     each: int  # cuts for each part of the system in a round
     alone: int  # so many wanting cells are helped one by one; more are helped half at a time
@@ -52,16 +54,19 @@ class Effort:
 
 #: A month of a small network is protected while its indicators are published.
 QUICK: Final = Effort(
-    gap=0.05, nodes=1, together=500, relaxed_rounds=0, rounds=1, growing_rounds=0, each=0, alone=4, trials=0
-)
+    gap=0.05, nodes=1, together=500, in_company=False, relaxed_rounds=0, settling=1,
+    rounds=1, growing_rounds=0, each=0, alone=4, trials=0,
+)  # fmt: skip
 #: A large table that is protected once.
 LARGE: Final = Effort(
-    gap=0.005, nodes=50, together=1, relaxed_rounds=0, rounds=1, growing_rounds=2, each=20, alone=40, trials=60
-)
+    gap=0.005, nodes=50, together=1, in_company=True, relaxed_rounds=0, settling=6,
+    rounds=2, growing_rounds=4, each=200, alone=40, trials=20,
+)  # fmt: skip
 #: A table that is protected once, and whose cost is compared with the bound.
 THOROUGH: Final = Effort(
-    gap=0.005, nodes=50, together=1, relaxed_rounds=50, rounds=4, growing_rounds=0, each=30, alone=40, trials=400
-)
+    gap=0.005, nodes=50, together=1, in_company=True, relaxed_rounds=50, settling=1,
+    rounds=4, growing_rounds=0, each=30, alone=40, trials=400,
+)  # fmt: skip
 #: A table with few sensitive cells.
 PATIENT: Final = replace(THOROUGH, rounds=12)
 
@@ -103,19 +108,20 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
     can_hide = np.zeros(system.cell_count, dtype=bool)
     can_hide[system.shown_cell] = True
     base = hidden_rows | system.rows_showing(np.flatnonzero((system.widths > 0) & can_hide))
-    covering, insiders = Covering(system, base), Insiders.of(system)
+    covering, insiders = Covering(system, base, in_company=effort.in_company), Insiders.of(system)
     covering.add(conditions(system, insiders, base))
     bound, prices = _relaxed(system, covering, base, effort)
     found = [
-        _protected(system, covering, insiders, base, base, Spread(system), price, effort, least) for price in prices
+        _protected(system, covering, insiders, base, base, Spread(system), price, effort, least, bound)
+        for price in prices
     ]
     for _ in range(effort.rounds):
-        cover = covering.cheapest(base, effort.gap, effort.nodes, effort.together)
-        bound = max(bound, cover.bound)
-        spread = Spread(system)
         conditions_met = covering.count
-        covering.add(search(system, Box.hiding(system, cover.hidden), spread, each=effort.each))
-        found.append(_protected(system, covering, insiders, base, cover.hidden, spread, system.costs, effort, least))
+        cover, spread = _settled(system, covering, base, effort)
+        bound = max(bound, cover.bound)
+        found.append(
+            _protected(system, covering, insiders, base, cover.hidden, spread, system.costs, effort, least, bound)
+        )
         paid = min(_cost(system, one.hidden & ~base) for one in found)
         if covering.count == conditions_met or paid <= bound * (1.0 + effort.gap):
             break
@@ -148,6 +154,17 @@ def _relaxed(system: System, covering: Covering, base: Booleans, effort: Effort)
     return least, prices
 
 
+def _settled(system: System, covering: Covering, base: Booleans, effort: Effort) -> tuple[Cover, Spread]:
+    """The cheapest rows that fulfil the conditions, which grow by what those rows lack; and the room that they give."""
+    for _ in range(effort.settling):
+        cover, spread = covering.cheapest(base, effort.gap, effort.nodes, effort.together), Spread(system)
+        cuts = search(system, Box.hiding(system, cover.hidden), spread, each=effort.each)
+        covering.add(cuts)
+        if not len(cuts.need):
+            break
+    return cover, spread
+
+
 def _protected(
     system: System,
     covering: Covering,
@@ -158,8 +175,12 @@ def _protected(
     prices: Numbers,
     effort: Effort,
     least: float,
+    bound: float,
 ) -> _Protection:
-    """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen."""
+    """`hidden` and what gives every cell its room, less what is not needed for it; and `spread`, where it is seen.
+
+    `bound`: what it costs at least; rows that are not needed are no longer looked for where little is paid beyond that.
+    """
     stuck = np.zeros(system.cell_count, dtype=bool)  # cells that nothing helped when they were tried by themselves
     large = in_large_parts(system)
     tried = np.zeros(system.cell_count, dtype=np.int64)  # how often a cell of a large part found no way round
@@ -177,7 +198,7 @@ def _protected(
             safe = guarded(system, insiders, hidden, spread, prices)
             covering.add(safe.cuts)
             if (safe.hidden == hidden).all():
-                thinned = _thinned(system, insiders, base, hidden, safe.lost, spread, effort)
+                thinned = _thinned(system, insiders, base, hidden, safe.lost, spread, effort, bound)
                 return _Protection(thinned, spread, safe.lost)
             hidden = safe.hidden
             continue
@@ -216,6 +237,7 @@ def _thinned(
     given_away: Integers,
     seen: Spread,
     effort: Effort,
+    bound: float,
 ) -> Booleans:
     """`hidden` less the dearest rows that turn out not to be needed, tried one at a time in each part of the system."""
     hidden = hidden.copy()
@@ -227,7 +249,7 @@ def _thinned(
     solutions = Spread(system)
     solutions.join(seen)
     for _ in range(effort.trials):
-        if not len(candidates):
+        if not len(candidates) or _cost(system, hidden & ~base) <= bound * (1.0 + effort.gap):
             break
         part = of_cell[first_cell[candidates]]
         _, first = np.unique(part, return_index=True)
