@@ -92,15 +92,14 @@ _STARTS = """,
 
 _KEY_SIZES = """
 CREATE OR REPLACE TEMP TABLE key_sizes AS
-WITH trusted AS (
-    SELECT key, count(*) AS trusted FROM trusted_keys GROUP BY key
-), doubtful AS (
-    SELECT min(rule) AS rule, key, count(*) AS doubtful FROM doubtful_keys GROUP BY key
+WITH held AS (
+    SELECT rule, key, 1 AS doubtful FROM doubtful_keys UNION ALL SELECT rule, key, 0 FROM trusted_keys
+), counted AS (
+    SELECT min(rule) AS rule, key, count(*) AS nodes, sum(doubtful)::BIGINT AS doubtful FROM held GROUP BY key
+    HAVING nodes > 1
 )
-SELECT rule, key, doubtful + coalesce(trusted, 0) AS nodes,
-    doubtful * coalesce(trusted, 0) + doubtful * (doubtful - 1) // 2 AS pairs
-FROM doubtful LEFT JOIN trusted USING (key)
-WHERE doubtful > 1 OR trusted IS NOT NULL
+SELECT rule, key, nodes, doubtful * (nodes - doubtful) + doubtful * (doubtful - 1) // 2 AS pairs
+FROM counted
 """
 
 # Each key votes by bits: that of its rule where it is crowded, more than one where it is not. Two bits make a pair.

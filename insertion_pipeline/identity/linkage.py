@@ -29,6 +29,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from insertion_pipeline.identity import constraints, scoring
 from insertion_pipeline.identity.blocking import PAIRS_PER_KEY, CrowdedKey, block
@@ -157,9 +158,11 @@ def persons_in(linked: pa.Table) -> int:
 
 
 def _records_of(records: pa.Table, space: str) -> pa.Table:
-    """The records of a space, each column in one piece."""
+    """The records of a space, each column in one piece. Arrow filters a column by one thread: two at a time."""
     is_theirs = pc.equal(records["person_space"], space)
-    return pa.table([column.filter(is_theirs).combine_chunks() for column in records.columns], schema=records.schema)
+    with ThreadPoolExecutor(2) as pool:
+        columns = pool.map(lambda column: column.filter(is_theirs).combine_chunks(), records.columns)
+        return pa.table(list(columns), schema=records.schema)
 
 
 def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
@@ -170,7 +173,10 @@ def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
         is_theirs = pc.equal(records["person_space"], space).to_numpy()[order]
         places[is_theirs] = before + np.arange(len(part), dtype=np.int64)
         before += len(part)
-    return pa.concat_tables(found).combine_chunks().take(pa.array(places))
+    table, takes = pa.concat_tables(found), pa.array(places)
+    with ThreadPoolExecutor(2) as pool:
+        columns = pool.map(lambda column: column.combine_chunks().take(takes), table.columns)
+        return pa.table(list(columns), schema=LINK_SCHEMA)
 
 
 def canonical(records: pa.Table) -> pa.Table:
@@ -214,11 +220,12 @@ def link_space(
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
     with _workspace(lake) if engine is None else nullcontext(engine) as connection:
-        ids = records["record_id"].combine_chunks()
-        record_ids = ids.take(pa.array(in_order(ids)))
-        constraints.register(connection, constraints.ranked(decisions, record_ids))
         cells = cells_of(records)
-        del records, ids  # their traits are in `nodes` soon
+        del records  # their traits are in `nodes` soon
+        ids = cells["record_id"]
+        record_ids = ids if is_ascending(ids) else ids.take(pa.array(in_order(ids)))
+        constraints.register(connection, constraints.ranked(decisions, record_ids))
+        del ids
         standard = standardise(connection, cells, space, remembered)
         pa.default_memory_pool().release_unused()
         fillers = _number_pass(connection)
@@ -226,9 +233,7 @@ def link_space(
         crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
         thresholds = _score(connection, model, train=train, weighing=weighing)
         _cluster(connection, thresholds)
-        ranks = np.arange(len(record_ids))
-        connection.register("record_ids", pa.table({"record": ranks, "record_id": record_ids}))
-        persons = _persons(connection, space, thresholds)
+        persons = _persons(connection, record_ids, space, thresholds)
         counts = {**_counts(connection), "standardised": standard.fresh}
         return Linkage(persons, _pairs(connection), counts, (*crowded, *fillers), standard.remembered)
 
@@ -616,37 +621,66 @@ LEFT JOIN parted ON parted.cluster_l = least(placed.cluster_l, placed.cluster_r)
     AND parted.cluster_r = greatest(placed.cluster_l, placed.cluster_r)
 """
 
-_PERSONS = """
+#: How a record came to its person, the first that holds.
+_METHODS = {
+    "decision": "is_decided",
+    "number": "is_joined_by_number",
+    "identifier": "weight >= $identifier",
+    "scored": "weight IS NOT NULL",
+    "identical": "records > 1",
+    "alone": "true",
+}
+# One row per record, in no order: sorting millions costs more than to put each in its place.
+_DESCRIBED = f"""
 WITH reviewed AS (
     SELECT unnest([node_l, node_r]) FROM pairs WHERE state NOT IN ('linked', 'vetoed') AND reason <> 'decision'
         AND reason <> 'number_of_another'
-), names AS (
-    SELECT cluster, 'p' || left(sha256($space || ' ' || record_id), 32) AS person_id
-    FROM (SELECT DISTINCT cluster FROM members) JOIN record_ids ON record = cluster
 ), described AS (
-    SELECT node, person_id,
-        CASE
-            WHEN is_decided THEN 'decision'
-            WHEN is_joined_by_number THEN 'number'
-            WHEN weight >= $identifier THEN 'identifier'
-            WHEN weight IS NOT NULL THEN 'scored'
-            WHEN records > 1 THEN 'identical'
-            ELSE 'alone'
-        END AS match_method,
+    SELECT node, cluster,
+        CASE {" ".join(f"WHEN {condition} THEN {code}" for code, condition in enumerate(_METHODS.values()))}
+            END::TINYINT AS match_method,
         CASE WHEN weight < $identifier THEN weight END AS match_weight,
         is_demoted OR node IN (FROM reviewed) AS needs_review
-    FROM members JOIN names USING (cluster) JOIN (SELECT node, records FROM nodes) USING (node)
+    FROM members JOIN (SELECT node, records FROM nodes) USING (node)
 )
-SELECT record_id, person_id, match_method, match_weight, needs_review
-FROM record_nodes JOIN described USING (node) JOIN record_ids USING (record)
-ORDER BY record
+SELECT record, cluster, match_method, match_weight, needs_review FROM record_nodes JOIN described USING (node)
 """
+_NAMES_OF_PERSONS = "SELECT record, 'p' || left(sha256($space || ' ' || record_id), 32) AS person_id FROM first_records"
 
 
-def _persons(connection: duckdb.DuckDBPyConnection, space: str, thresholds: Thresholds) -> pa.Table:
+def _persons(
+    connection: duckdb.DuckDBPyConnection, record_ids: pa.Array, space: str, thresholds: Thresholds
+) -> pa.Table:
+    """One row per record (`LINK_SCHEMA`), in the order of `record_ids`, which stay registered for `_pairs`."""
     connection.execute(_MEMBERS.replace("$join", str(thresholds.join)).replace("$review", str(thresholds.review)))
-    relation = connection.sql(_PERSONS, params={"space": space, "identifier": _IDENTIFIER_WEIGHT})
-    return relation.to_arrow_table().cast(LINK_SCHEMA)
+    described = connection.sql(_DESCRIBED, params={"identifier": _IDENTIFIER_WEIGHT}).to_arrow_table().combine_chunks()
+    described = described.take(pa.array(_places(described["record"])))
+    clusters, ranks = described["cluster"].to_numpy(), np.arange(len(record_ids))
+    firsts = np.flatnonzero(clusters == ranks)
+    connection.register("first_records", pa.table({"record": firsts, "record_id": record_ids.take(pa.array(firsts))}))
+    named = connection.sql(_NAMES_OF_PERSONS, params={"space": space}).to_arrow_table().combine_chunks()
+    connection.unregister("first_records")
+    name_of = np.empty(len(record_ids), dtype=np.int64)
+    name_of[named["record"].to_numpy()] = np.arange(len(named))
+    connection.register("record_ids", pa.table({"record": ranks, "record_id": record_ids}))
+    methods = pa.DictionaryArray.from_arrays(described["match_method"].combine_chunks(), list(_METHODS))
+    return pa.table(
+        [
+            record_ids,
+            named["person_id"].combine_chunks().take(pa.array(name_of[clusters])),
+            methods.cast(pa.string()),
+            described["match_weight"],
+            described["needs_review"],
+        ],
+        schema=LINK_SCHEMA,
+    )
+
+
+def _places(ranks: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Where each rank from 0 on stands in a column that holds them all once."""
+    places = np.empty(len(ranks), dtype=np.int64)
+    places[ranks.to_numpy()] = np.arange(len(ranks))
+    return places
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from string import ascii_uppercase
@@ -300,8 +301,11 @@ def rules() -> str:
 
 
 def cells_of(records: pa.Table) -> dict[str, pa.Array]:
-    """The columns of `records`, each in one piece."""
-    return {name: records[name].combine_chunks() for name in records.column_names}
+    """The columns of `records`, each in one piece: copied only where it comes in several."""
+    return {
+        name: column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        for name, column in zip(records.column_names, records.columns, strict=True)
+    }
 
 
 def standardise(
@@ -377,15 +381,23 @@ def _coded(
 ) -> dict[str, pa.Array]:
     """What many records share, once per distinct text, and what hardly two share, as it is written. Takes what it
     reads out of `cells`."""
-    year, month, day = _standard(connection, cells.pop("birth_date"), _DATES)
+    places: dict[str, tuple[str, dict[str, str] | None]] = {
+        "birth_place_code": (_CODES, None),
+        "birth_place_name": (_PLACES, None),
+        "residence_code": (_CODES, None),
+        "postal_code": (_POSTAL_CODES, {"space": space}),
+    }
+    births, sexes, *located = _encoded([cells.pop(name) for name in ("birth_date", "sex", *places)])
+    year, month, day = (told.take(births.indices) for told in _told(connection, births.dictionary, _DATES))
+    (sex,) = _told(connection, sexes.dictionary, _SEXES)
     return {
         "address": addresses["address"].combine_chunks().take(address_written),
-        "sex": _standard(connection, cells.pop("sex"), _SEXES)[0],
+        "sex": sex.take(sexes.indices),
         "year": year, "month": month, "day": day,
-        "birth_place_code": _standard(connection, cells.pop("birth_place_code"), _CODES)[0],
-        "birth_place_name": _standard(connection, cells.pop("birth_place_name"), _PLACES)[0],
-        "residence_code": _standard(connection, cells.pop("residence_code"), _CODES)[0],
-        "postal_code": _standard(connection, cells.pop("postal_code"), _POSTAL_CODES, {"space": space})[0],
+        **{
+            name: pa.DictionaryArray.from_arrays(column.indices, _told(connection, column.dictionary, *query)[0])
+            for column, (name, query) in zip(located, places.items(), strict=True)
+        },
         "number_written": cells.pop("nir" if space == "fr" else "niss"),
         **{
             name: cells.pop(name)
@@ -455,14 +467,11 @@ def _names(
 ) -> tuple[dict[str, pa.Array], pa.Table]:
     """The columns of names as codes: of the name as written, and of each spelling that is compared for equality. And
     what is told of each name, by its code."""
-    encoded = pa.concat_arrays(columns).dictionary_encode()
-    length = len(columns[0])
-    birth, used, given = (encoded.indices[start : start + length] for start in (0, length, 2 * length))
-    roles = {
-        "is_surname": _named(encoded.dictionary, birth, used),
-        "is_given": _named(encoded.dictionary, given),
-    }
-    names = _each(connection, encoded.dictionary, _tell_names, known, roles)
+    encoded = pa.chunked_array(_encoded(columns)).unify_dictionaries()
+    written = encoded.chunk(0).dictionary
+    birth, used, given = (column.indices for column in encoded.chunks)
+    roles = {"is_surname": _named(written, birth, used), "is_given": _named(written, given)}
+    names = _each(connection, written, _tell_names, known, roles)
     compact, first = names["compact"].combine_chunks(), names["first"].combine_chunks()
     spelt = pa.concat_arrays([compact, first]).dictionary_encode()
     _keep(connection, _NAMED, names)
@@ -552,19 +561,25 @@ def _keep(connection: duckdb.DuckDBPyConnection, query: str, told: pa.Table) -> 
 
 def _sounds(connection: duckdb.DuckDBPyConnection, names: pa.Array) -> pa.Array:
     """How each word of names sounds, null where it says too little. `names`: a list of words each, or null."""
-    (sounds,) = _standard(connection, names.values, _SOUNDS)
-    return pa.ListArray.from_arrays(names.offsets, sounds, mask=names.is_null())
+    words = names.values.dictionary_encode()
+    (sounds,) = _told(connection, words.dictionary, _SOUNDS)
+    return pa.ListArray.from_arrays(names.offsets, sounds.take(words.indices), mask=names.is_null())
 
 
-def _standard(
-    connection: duckdb.DuckDBPyConnection, column: pa.Array, query: str, parameters: dict[str, str] | None = None
+def _encoded(columns: Sequence[pa.Array]) -> list[pa.DictionaryArray]:
+    """Each column as codes of its distinct texts, two columns at a time: Arrow reads one by a single thread."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(pa.Array.dictionary_encode, columns))
+
+
+def _told(
+    connection: duckdb.DuckDBPyConnection, texts: pa.Array, query: str, parameters: dict[str, str] | None = None
 ) -> list[pa.Array]:
-    """The columns that `query` gives for each distinct text of `column` (`written`), spread over the column again."""
-    encoded = column.dictionary_encode()
-    _register_written(connection, encoded.dictionary)
+    """The columns that `query` gives for each of the texts (`written`)."""
+    _register_written(connection, texts)
     found = connection.sql(query, params=parameters).to_arrow_table()
     connection.unregister("written")
-    return [one.combine_chunks().take(encoded.indices) for one in found.columns]
+    return [one.combine_chunks() for one in found.columns]
 
 
 def _register_written(connection: duckdb.DuckDBPyConnection, texts: pa.Array, **about: pa.Array) -> None:
