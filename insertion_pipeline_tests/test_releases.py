@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from insertion_pipeline import program
 from insertion_pipeline.cli import app
 from insertion_pipeline.disclosure import SafeTable, protect
 from insertion_pipeline.identity.quality import MEASURED_PATH
@@ -356,7 +357,7 @@ def test_what_linkage_was_measured_at_is_part_of_a_releases_name(
     measured = tmp_path / MEASURED_PATH.relative_to(package)  # error lines depend on it
     measured.parent.mkdir(parents=True)
     measured.write_bytes(MEASURED_PATH.read_bytes())
-    monkeypatch.setattr(releasing, "_PACKAGE", tmp_path)
-    before = releasing.code_version.__wrapped__()
+    monkeypatch.setattr(program, "_PACKAGE", tmp_path)
+    before = program.code_version.__wrapped__()
     measured.write_bytes(MEASURED_PATH.read_bytes() + b" ")
-    assert releasing.code_version.__wrapped__() != before
+    assert program.code_version.__wrapped__() != before

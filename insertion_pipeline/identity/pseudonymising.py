@@ -16,15 +16,15 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline import making
 from insertion_pipeline.contracts.storage import arrow_type
 from insertion_pipeline.identity import records
+from insertion_pipeline.identity.depending import Reading
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.resolving import (
-    SPACES,
     Resolution,
     months_by_version,
-    persons_file,
-    residences_file,
+    open_identities,
 )
 from insertion_pipeline.lake import Lake, ParquetFile
 from insertion_pipeline.month import Month
@@ -99,11 +99,13 @@ def pseudonymise_months(
     source: str,
     months: Sequence[Month],
     *,
+    read: Sequence[Month] = (),
     rows: Rows = records.conformed_rows,
 ) -> Mapping[Month, Mapping[str, int]]:
     """Write the pseudonymised tables of a source, a file per table and month; returns their numbers of rows.
 
-    One row per conformed row, in the order of partner, delivery and line. Months before the first contract have none.
+    `read`: months that are read with them and not written. One row per conformed row, in the order of partner, delivery
+    and line. Months before the first contract have none.
     Raises `ValueError` for a month that the resolution did not draw on: nobody would be known there.
     """
     if unknown := sorted(set(months) - set(resolution.months)):
@@ -111,15 +113,40 @@ def pseudonymise_months(
     declared = registry.source(source)
     written: dict[Month, dict[str, int]] = {}
     with lake.connect(sealed_spill=True) as connection:
-        _open_identities(connection, lake)
-        for together in months_by_version(declared, sorted(set(months))):
+        open_identities(connection, lake)
+        for together in months_by_version(declared, sorted({*months, *read})):
+            if not set(together) & set(months):
+                continue
             for table in declared.version_for(together[-1]).resources:
                 _name_persons(connection, lake, registry, declared, table, together, rows)
-                for month in together:
+                for month in sorted(set(together) & set(months)):
                     content = connection.sql(_of_month(table, month)).to_arrow_table().cast(schema(table))
                     lake.write_parquet(pseudonymised_file(lake, source, table.name, month).path, content)
                     written.setdefault(month, {})[table.name] = content.num_rows
     return written
+
+
+def have_pseudonymised(
+    lake: Lake, registry: Registry, resolution: Resolution, source: str, months: Sequence[Month]
+) -> Mapping[Month, Mapping[str, int]]:
+    """`pseudonymise_months` for those months whose tables were made of other deliveries or persons than today's."""
+    reading = Reading.of(lake, registry, registry.source(source), resolution.months)
+    made_of = {month: making.digest_of(reading.made_of(registry, month, resolution.known)) for month in months}
+    recalled = {month: making.recall(lake, _note(source, month), made_of[month]) for month in months}
+    told: dict[Month, Mapping[str, int]] = {month: made.counted for month, made in recalled.items() if made is not None}
+    stale = [month for month in months if month not in told]
+    if not stale:
+        return told
+    read = sorted({other for month in stale for other in reading.together[month]})
+    written = pseudonymise_months(lake, registry, resolution, source, stale, read=read)
+    for month, counted in written.items():
+        files = [pseudonymised_file(lake, source, table, month).path for table in counted]
+        making.remember(lake, _note(source, month), made_of[month], files, counted)
+    return told | dict(written)
+
+
+def _note(source: str, month: Month) -> str:
+    return f"pseudonymised/{source}/{month}"
 
 
 def withdraw(lake: Lake, registry: Registry, source: str, month: Month) -> None:
@@ -127,15 +154,6 @@ def withdraw(lake: Lake, registry: Registry, source: str, month: Month) -> None:
     tables = {table.name for version in registry.source(source).versions for table in version.resources}
     for name in tables:
         pseudonymised_file(lake, source, name, month).path.unlink(missing_ok=True)
-
-
-def _open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Create the views `persons` and `residences` over both spaces' sealed tables."""
-    for name, files in (
-        ("persons", [persons_file(lake, space) for space in SPACES]),
-        ("residences", [residences_file(lake, space) for space in SPACES]),
-    ):
-        connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {lake.scan(connection, files)}")
 
 
 def _name_persons(

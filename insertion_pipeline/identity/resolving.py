@@ -23,7 +23,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.identity import decisions, linkage, quality, records, remembering, thresholds
+from insertion_pipeline.identity import decisions, depending, linkage, quality, records, remembering, thresholds
+from insertion_pipeline.identity.depending import Dependencies
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
@@ -78,11 +79,14 @@ class SpaceQuality:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What `resolve` wrote: the months that it drew on, counts per person space, and what operators watch."""
+    """What `resolve` wrote: the months that it drew on, counts per person space, what operators watch, and digests of
+    what it says of whom (`depending`).
+    """
 
     months: tuple[Month, ...]
     spaces: Mapping[Space, SpaceQuality]
     watched: Mapping[str, int | float] = field(default_factory=dict)
+    known: Dependencies = field(default_factory=Dependencies)
 
     @property
     def persons(self) -> int:
@@ -131,18 +135,30 @@ def resolve(
         gather(connection, lake, registry, chosen, rows)
         communes = registry.nomenclature("communes").table
         connections = {space: beside_it.enter_context(beside(connection)) for space in SPACES}
+        telling = beside_it.enter_context(beside(connection))
 
         def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality | None]:
             return _resolve_space(connections[space], lake, communes, space, str(chosen[-1]))
 
         with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
             results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
+        open_identities(telling, lake)
+        known = depending.dependencies(telling, lake, registry, chosen)
     spaces = {space: counts for space, (counts, _) in results.items()}
     told = [report for _, report in results.values() if report is not None]
     quality.keep(lake, told)
     write_page(lake, told, MeasuredQuality.load())
     watched = {name: value for report in told for name, value in report.metadata().items()}
-    return Resolution(chosen, spaces, watched)
+    return Resolution(chosen, spaces, watched, known)
+
+
+def open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Create the views `persons` and `residences` over both spaces' sealed tables."""
+    for name, files in (
+        ("persons", [persons_file(lake, space) for space in SPACES]),
+        ("residences", [residences_file(lake, space) for space in SPACES]),
+    ):
+        connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {lake.scan(connection, files)}")
 
 
 def withdraw(lake: Lake, space: Space, record_ids: Sequence[str], person_ids: Sequence[str]) -> int:

@@ -10,14 +10,16 @@ facts of earlier months instead, which are smaller: they are built once every mo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline import making
 from insertion_pipeline.indicators.catalogue import (
     EARLIER,
     MONTHS_BACK,
@@ -27,7 +29,7 @@ from insertion_pipeline.indicators.catalogue import (
     with_dependencies,
 )
 from insertion_pipeline.ingestion import deliveries
-from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.lake import Lake, ParquetFile, remembered_sha256_of
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import ContractTable, Indicator, Registry
 
@@ -47,25 +49,36 @@ PERSON_BANDS = """
 
 
 def compute_facts(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
-    """Write `lake/facts/<fact>/<month>.parquet` for every fact of one month; returns their numbers of rows.
+    """Have `lake/facts/<fact>/<month>.parquet` for every fact of one month; returns their numbers of rows.
 
-    Facts that follow persons over the months are left to `compute_histories`.
+    One whose query and rows are those that it was made of stays (`making`). Facts that follow persons over the months
+    are left to `compute_histories`.
     """
-    with _connected(lake) as connection:
+    tables = {rows.name: rows for rows in pseudonymised_rows(lake, registry, month)}
+    accounts = delivered_accounts(lake, registry, month)
+
+    def lay_out(connection: duckdb.DuckDBPyConnection) -> None:
         open_pseudonymised(connection, lake, registry, month)
-        connection.register("delivered_accounts", delivered_accounts(lake, registry, month))
-        return _write(connection, lake, registry, month, {one for one in facts().values() if not one.is_history})
+        connection.register("delivered_accounts", accounts)
+
+    read = {name: _digests(rows.files) for name, rows in tables.items()}
+    read["delivered_accounts"] = accounts.to_pylist()
+    return _have(lake, registry, month, {one for one in facts().values() if not one.is_history}, read, lay_out)
 
 
 def compute_histories(lake: Lake, registry: Registry, month: Month) -> Mapping[str, int]:
-    """Write the facts that follow persons over the months up to `month`, from the facts of those months."""
-    with _connected(lake) as connection:
-        for name, files in facts_followed(lake, month).items():
+    """Have the facts that follow persons over the months up to `month`, from the facts of those months."""
+    followed = facts_followed(lake, month)
+
+    def lay_out(connection: duckdb.DuckDBPyConnection) -> None:
+        for name, files in followed.items():
             is_there = bool(files)
             # without any earlier month, the fact's columns still come from the month's own file
             rows = lake.scan(connection, files or [fact_path(lake, name.removesuffix(EARLIER), month)])
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows} WHERE {str(is_there).lower()}")
-        return _write(connection, lake, registry, month, {one for one in facts().values() if one.is_history})
+
+    read = {name: _digests(files) for name, files in followed.items()}
+    return _have(lake, registry, month, {one for one in facts().values() if one.is_history}, read, lay_out)
 
 
 def facts_followed(lake: Lake, month: Month) -> Mapping[str, Sequence[ParquetFile]]:
@@ -86,25 +99,63 @@ def earlier_files(lake: Lake, fact: str, month: Month) -> Sequence[ParquetFile]:
     return [file for file in files if file.path.exists()]
 
 
+def _have(
+    lake: Lake,
+    registry: Registry,
+    month: Month,
+    wanted: Iterable[Fact],
+    read: Mapping[str, Any],
+    lay_out: Callable[[duckdb.DuckDBPyConnection], None],
+) -> Mapping[str, int]:
+    """Build in order those facts whose inputs have changed, each to its file.
+
+    `read`: the digests of what facts read, by name; `lay_out` makes it readable, when there is something to build. A
+    fact that is large, or was there already, is read from its file by those that come after.
+    """
+    known, rows = dict(read), dict[str, int]()
+    with ExitStack() as at_work:
+        connection: duckdb.DuckDBPyConnection | None = None
+        for fact in in_order(wanted):
+            path, name = fact_path(lake, fact.name, month), f"facts/{fact.name}/{month}"
+            inputs = {table: known.get(table) for table in sorted(fact.reads)}
+            made_of = making.digest_of(fact.sql, str(month), registry.digest, inputs)
+            made = making.recall(lake, name, made_of)
+            if made is None:
+                if connection is None:
+                    connection = at_work.enter_context(_connected(lake))
+                    lay_out(connection)
+                    register_context(connection, registry, month)
+                    for earlier in rows:
+                        _read_again(connection, lake, earlier, month)
+                counted = lake.write_query(connection, fact.sql, path.path)
+                made = making.remember(lake, name, made_of, [path.path], {"rows": counted})
+                _read_again(connection, lake, fact.name, month, is_kept=counted <= _ROWS_KEPT_IN_MEMORY)
+            elif connection is not None:
+                _read_again(connection, lake, fact.name, month)
+            rows[fact.name] = int(made.counted["rows"])
+            known[fact.name] = list(made.files.values())
+    return rows
+
+
+def _read_again(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, fact: str, month: Month, *, is_kept: bool = False
+) -> None:
+    """Make a fact readable by its name from its file; one that is kept, from memory."""
+    kind = "TEMP TABLE" if is_kept else "VIEW"
+    rows = lake.scan(connection, [fact_path(lake, fact, month)])
+    connection.execute(f"CREATE {kind} {fact} AS SELECT * FROM {rows}")
+
+
+def _digests(files: Iterable[ParquetFile]) -> list[str]:
+    """What files hold: their names, which tell their months, and their digests."""
+    return [f"{file.path.name} {remembered_sha256_of(file.path)}" for file in files]
+
+
 @contextmanager
 def _connected(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     with lake.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
         yield connection
-
-
-def _write(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, month: Month, wanted: Iterable[Fact]
-) -> Mapping[str, int]:
-    """Build facts in order, each to its file; a large one is read again from there by those that come after."""
-    register_context(connection, registry, month)
-    rows: dict[str, int] = {}
-    for fact in in_order(wanted):
-        path = fact_path(lake, fact.name, month)
-        rows[fact.name] = lake.write_query(connection, fact.sql, path.path)
-        kind = "VIEW" if rows[fact.name] > _ROWS_KEPT_IN_MEMORY else "TEMP TABLE"
-        connection.execute(f"CREATE {kind} {fact.name} AS SELECT * FROM {lake.scan(connection, [path])}")
-    return rows
 
 
 def fact_path(lake: Lake, fact: str, month: Month) -> ParquetFile:

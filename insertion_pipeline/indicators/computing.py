@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from insertion_pipeline import making
 from insertion_pipeline.indicators import coverage, territories
 from insertion_pipeline.indicators.building import fact_path
 from insertion_pipeline.indicators.catalogue import (
@@ -28,7 +29,7 @@ from insertion_pipeline.indicators.catalogue import (
     compile_catalogue,
     facts,
 )
-from insertion_pipeline.lake import Lake, ParquetFile
+from insertion_pipeline.lake import Lake, ParquetFile, remembered_sha256_of
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Breakdown, Registry
 
@@ -113,32 +114,63 @@ class Passes(Protocol):
 def compute_values(
     lake: Lake, registry: Registry, month: Month, *, as_of: Month | None = None, passes: Passes | None = None
 ) -> pa.Table:
-    """Compute every indicator of `month` from the facts of the lake; write and return `lake/values/<month>.parquet`.
+    """Every indicator of `month` from the facts of the lake, in `lake/values/<month>.parquet` too.
 
-    `as_of` is the last month known when the value is computed (default: `month` itself): it decides its maturity.
+    `as_of` is the last month known when the value is computed (default: `month` itself): it decides its maturity. Where
+    the facts are those that the values were made of (`making`), only that is told anew.
     `passes` groups the rows of facts elsewhere than in DuckDB.
     Writes `lake/coverage/<month>.parquet` beside it. Raises `InvalidDataSources` when the catalogue is refused and
     `ValuesDoNotAddUp` when an additive breakdown does not.
     """
     from insertion_pipeline.indicators.additivity import refuse_what_does_not_add_up
 
-    catalogue = compile_catalogue(registry, measured_misses(lake))
-    with lake.connect() as connection:
-        for name in facts():
-            rows = lake.scan(connection, [fact_path(lake, name, month)])
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
-        grid = coverage.coverage_grid(lake, registry, month)
-        lake.write_parquet(coverage_path(lake, month).path, grid, durable=False)
-        earlier = [
-            coverage.coverage_grid(lake, registry, month.plus(-back))
-            for back in range(1, max(one.indicator.complete_months for one in catalogue))
-        ]
-        values = values_of(
-            connection, registry, catalogue, month, grid, as_of=as_of, earlier_grids=earlier, passes=passes
-        )
-        refuse_what_does_not_add_up(connection, values, catalogue)
-    lake.write_parquet(values_path(lake, month).path, values)
+    misses, known = measured_misses(lake), as_of or month
+    catalogue = compile_catalogue(registry, misses)
+    grid = coverage.coverage_grid(lake, registry, month)
+    lake.write_parquet(coverage_path(lake, month).path, grid, durable=False)
+    earlier = [
+        coverage.coverage_grid(lake, registry, month.plus(-back))
+        for back in range(1, max(one.indicator.complete_months for one in catalogue))
+    ]
+    made_of = making.digest_of(
+        str(month),
+        registry.digest,
+        [remembered_sha256_of(fact_path(lake, name, month).path) for name in facts()],
+        [grid.to_pylist() for grid in (grid, *earlier)],
+        sorted([*pair, share] for pair, share in misses.items()),
+    )
+    name, path = f"values/{month}", values_path(lake, month).path
+    made = making.recall(lake, name, made_of)
+    if made is not None:
+        values = lake.read_parquet(values_path(lake, month))
+        if made.counted["as_of"] == str(known):
+            return values
+        values = _as_known(values, registry, catalogue, month, known)
+    else:
+        with lake.connect() as connection:
+            for fact in facts():
+                rows = lake.scan(connection, [fact_path(lake, fact, month)])
+                connection.execute(f"CREATE VIEW {fact} AS SELECT * FROM {rows}")
+            values = values_of(
+                connection, registry, catalogue, month, grid, as_of=known, earlier_grids=earlier, passes=passes
+            )
+            refuse_what_does_not_add_up(connection, values, catalogue)
+    lake.write_parquet(path, values)
+    making.remember(lake, name, made_of, [path], {"as_of": str(known)})
     return values
+
+
+def _as_known(
+    values: pa.Table, registry: Registry, catalogue: Iterable[CompiledIndicator], month: Month, as_of: Month
+) -> pa.Table:
+    """The values of a month as a later month knows them: the same numbers, further settled."""
+    settled = {
+        one.indicator.code: maturity(registry, one.indicator.sources, month, as_of) for one in catalogue
+    }  # fmt: skip
+    codes = values["indicator_code"].combine_chunks().dictionary_encode()
+    words = pa.array([settled[code] for code in codes.dictionary.to_pylist()], pa.string())
+    told = {"as_of": pa.repeat(str(as_of), len(values)), "maturity": pc.take(words, codes.indices)}
+    return pa.table({name: told.get(name, values[name]) for name in VALUES_SCHEMA.names}).cast(VALUES_SCHEMA)
 
 
 def measured_misses(lake: Lake) -> Mapping[tuple[str, str], float]:

@@ -331,6 +331,13 @@ def ensure_conformed(lake: Lake, registry: Registry, source: Source | str, month
     return counting
 
 
+def tables_kept(lake: Lake, receipt: Receipt) -> Mapping[str, str]:
+    """The digests of a delivery's tables, as they were written; none where it has no rows, or they are to be made."""
+    folder = conformed_folder(lake, receipt.source, receipt.sha256, receipt.partner, receipt.month)
+    summary = _summary(folder)
+    return {} if summary is None else dict(summary["files"])
+
+
 def stored_rows(lake: Lake, registry: Registry, receipt: Receipt) -> dict[str, int]:
     """How many accepted rows of each table of an applied delivery are accounted for, opened with its key.
 

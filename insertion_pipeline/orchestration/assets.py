@@ -143,11 +143,11 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
 def _pseudonymise(
     lake: Lake, registry: Registry, resolution: Resolution, source: Source, months: Sequence[Month]
 ) -> Mapping[Month, Mapping[str, int]]:
-    """Write a source's pseudonymised tables, and take back those of months in which no delivery counts."""
+    """Have a source's pseudonymised tables, and take back those of months in which no delivery counts."""
     told = [month for month in months if deliveries.effective(lake, source, month)]
     for month in set(months) - set(told):
         pseudonymising.withdraw(lake, registry, source.name, month)
-    written = pseudonymising.pseudonymise_months(lake, registry, resolution, source.name, told)
+    written = pseudonymising.have_pseudonymised(lake, registry, resolution, source.name, told)
     return {month: written.get(month, {}) for month in months}
 
 

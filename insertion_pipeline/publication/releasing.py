@@ -25,7 +25,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import insertion_pipeline
 from insertion_pipeline.disclosure import SafeTable
 from insertion_pipeline.disclosure.equations import UNCUT
 from insertion_pipeline.disclosure.protecting import PARAMETERS
@@ -37,6 +36,7 @@ from insertion_pipeline.ingestion import tombstones
 from insertion_pipeline.ingestion.deliveries import delivery_digests
 from insertion_pipeline.lake import Lake, SystemClock, canonical_json, in_memory, sha256_of, write_json
 from insertion_pipeline.month import Month
+from insertion_pipeline.program import code_version
 from insertion_pipeline.publication import (
     approving,
     cataloguing,
@@ -56,7 +56,6 @@ CERTIFICATE: Final = "certificate.json"
 DATABASE: Final = "insertion.duckdb"
 #: A release holds all months of the last three years.
 MONTHS: Final = 36
-_PACKAGE: Final = Path(insertion_pipeline.__file__).parent
 
 
 class UnknownRelease(Exception):
@@ -65,17 +64,6 @@ class UnknownRelease(Exception):
 
 class CannotCombine(Exception):
     """These releases may not be brought together (exit code 3). The message is French."""
-
-
-@functools.cache
-def code_version() -> str:
-    """The version of the package, and the digest of its own source files."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"{insertion_pipeline.__version__}+{digest.hexdigest()[:16]}"
 
 
 def name_of(inputs: Mapping[str, Any]) -> str:

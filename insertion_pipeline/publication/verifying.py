@@ -26,13 +26,13 @@ from insertion_pipeline.disclosure.pieces import PIECES_SCHEMA
 from insertion_pipeline.indicators.trends import trends
 from insertion_pipeline.lake import Lake, in_memory, reading_database, sha256_of
 from insertion_pipeline.month import Month
+from insertion_pipeline.program import code_version
 from insertion_pipeline.publication import approving, revising, sdmx, signing, writing
 from insertion_pipeline.publication.releasing import (
     CERTIFICATE,
     DATABASE,
     MANIFEST,
     Release,
-    code_version,
     name_of,
     write_files,
 )

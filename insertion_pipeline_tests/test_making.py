@@ -1,0 +1,123 @@
+"""What is derived is made again where what it was made of has changed, and nowhere else."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from insertion_pipeline import making
+from insertion_pipeline.identity import pseudonymising, resolving
+from insertion_pipeline.identity.resolving import Resolution
+from insertion_pipeline.indicators import building, computing
+from insertion_pipeline.lake import Lake, ParquetFile, sha256_of
+from insertion_pipeline.registry import Registry
+from insertion_pipeline_tests.department_home import HER_ROWS, OCTOBER, OTHER_ROWS, SEPTEMBER, Home, listing
+
+MONTHS = (SEPTEMBER, OCTOBER)
+HER_CORRECTED_ROW = HER_ROWS[0].replace("rsa_clos", "rsa_droit_ouvert_versable")
+
+
+def make(home: Home, resolution: Resolution) -> None:
+    """What a run makes of the list of a department once its persons are known, up to the facts."""
+    pseudonymising.have_pseudonymised(home.lake, home.registry, resolution, "department_list", MONTHS)
+    for compute in (building.compute_facts, building.compute_histories):
+        for month in MONTHS:
+            compute(home.lake, home.registry, month)
+
+
+def tables(home: Home) -> dict[str, Path]:
+    """Every derived table of a home, by its path."""
+    folders = (home.lake.open_area / area for area in ("pseudonymised", "facts"))
+    found = (path for folder in folders for path in sorted(folder.rglob("*.parquet")))
+    return {path.relative_to(home.lake.open_area).as_posix(): path for path in found}
+
+
+def written_since(home: Home, before: dict[str, int]) -> set[str]:
+    return {name for name, path in tables(home).items() if before.get(name) != path.stat().st_mtime_ns}
+
+
+def times(home: Home) -> dict[str, int]:
+    return {name: path.stat().st_mtime_ns for name, path in tables(home).items()}
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A home of two months after a correction of the second; what a run wrote that had nothing new, and that one."""
+
+    home: Home
+    resolution: Resolution
+    written_idly: set[str]
+    written: set[str]
+
+
+@pytest.fixture(scope="module")
+def corrected(three_persons: Path, tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Corrected:
+    folder = tmp_path_factory.mktemp("corrected")
+    home = Home(Path(shutil.copytree(three_persons / "home", folder / "home")), registry)
+    home.deliver(listing(folder / "september.csv", *HER_ROWS, *OTHER_ROWS), SEPTEMBER)
+    resolution = resolving.resolve(home.lake, home.registry, MONTHS)
+    make(home, resolution)
+    before = times(home)
+    make(home, resolution)
+    idle, before = written_since(home, before), times(home)
+    home.deliver(listing(folder / "october.csv", HER_CORRECTED_ROW, *OTHER_ROWS), OCTOBER)
+    resolution = resolving.resolve(home.lake, home.registry, MONTHS)
+    make(home, resolution)
+    return Corrected(home, resolution, idle, written_since(home, before))
+
+
+def test_a_run_with_nothing_new_writes_no_table(corrected: Corrected) -> None:
+    assert corrected.written_idly == set()
+
+
+def test_a_correction_makes_again_only_what_reads_it(corrected: Corrected) -> None:
+    home, written = corrected.home, corrected.written
+    assert written & {name for name in tables(home) if "2026-09" in name} == set()  # nothing looks ahead
+    assert "pseudonymised/department_list/beneficiaires/2026-10.parquet" in written
+    reading = {name for name, fact in building.facts().items() if "department_list__beneficiaires" in fact.reads}
+    made = {name.split("/")[1] for name in written if name.startswith("facts/")}
+    assert reading <= made
+    assert "ale_person_months" not in made
+
+
+def test_what_stayed_and_what_was_made_is_what_a_rebuild_makes(corrected: Corrected) -> None:
+    home = corrected.home
+    kept = {name: rows_of(home.lake, path) for name, path in tables(home).items()}
+    making.forget_all(home.lake)
+    before = times(home)
+    make(home, corrected.resolution)
+    assert written_since(home, before) == set(kept)
+    assert {name: rows_of(home.lake, path) for name, path in tables(home).items()} == kept
+
+
+def rows_of(lake: Lake, path: Path) -> list[str]:
+    return sorted(str(row) for row in lake.read_parquet(ParquetFile(path)).to_pylist())
+
+
+def test_a_table_that_was_altered_or_is_gone_is_made_again(lake: Lake) -> None:
+    path = lake.open_area / "facts" / "some.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"rows")
+    made = making.remember(lake, "facts/some", "all that went in", [path], {"rows": 4})
+    assert making.recall(lake, "facts/some", "all that went in") == made
+    assert (made.counted, made.files) == ({"rows": 4}, {"lake/facts/some.parquet": sha256_of(path)})
+    assert making.recall(lake, "facts/some", "something else") is None
+    path.write_bytes(b"rots")
+    assert making.recall(lake, "facts/some", "all that went in") is None
+    path.unlink()
+    assert making.recall(lake, "facts/some", "all that went in") is None
+
+
+def test_what_a_later_month_knows_changes_the_words_and_not_the_numbers(
+    corrected: Corrected,
+) -> None:
+    home = corrected.home
+    told = computing.compute_values(home.lake, home.registry, OCTOBER)
+    settled = computing.compute_values(home.lake, home.registry, OCTOBER, as_of=OCTOBER.plus(12))
+    making.forget_all(home.lake)
+    assert settled.equals(computing.compute_values(home.lake, home.registry, OCTOBER, as_of=OCTOBER.plus(12)))
+    assert set(settled["as_of"].to_pylist()) == {"2027-10"}
+    assert told.drop(["as_of", "maturity"]).equals(settled.drop(["as_of", "maturity"]))
