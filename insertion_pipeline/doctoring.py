@@ -5,6 +5,7 @@ Belongs here: looking. Does not belong here: mending, and anything about one del
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import stat
@@ -57,6 +58,8 @@ def examine(settings: Settings) -> list[Examined]:
         *_keys(settings),
         *_ledger(settings),
         *_runs(settings),
+        *_dagster(settings),
+        *_portal(settings),
         *_alerts(settings),
         *_space(settings),
     ]
@@ -172,6 +175,48 @@ def _runs(settings: Settings) -> Iterator[Examined]:
     state = f"{newest.began[:16].replace('T', ' ')} UTC, {newest.seconds:.0f} s, {newest.peak_memory_mb or '?'} Mo"
     remedy = "" if is_well else f"« insertion runs {newest.run_id[:8]} » dit quelle étape, Dagster dit pourquoi."
     yield Examined("Dernier run", is_well, state if is_well else f"en échec, {state}", remedy)
+
+
+def _dagster(settings: Settings) -> Iterator[Examined]:
+    """Whether Dagster's databases are those of the Dagster that is installed. What they say is not repeated."""
+    from insertion_pipeline.orchestration.schema import outdated_databases  # loads Dagster: a second
+
+    point, folder = "Bases de Dagster", Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster")
+    try:
+        outdated = outdated_databases(folder)
+    except Exception as error:  # noqa: BLE001 (each database has its own)
+        remedy = f"Vérifiez le serveur que nomme {folder / 'dagster.yaml'}."
+        yield Examined(point, False, f"ne répondent pas ({type(error).__name__})", remedy)
+        return
+    if outdated is None:
+        yield Examined(point, True, "aucune encore")
+        return
+    state = f"d'une version antérieure : {', '.join(outdated)}" if outdated else "à jour"
+    remedy = f"Arrêtez Dagster, puis « DAGSTER_HOME={folder} dagster instance migrate »." if outdated else ""
+    yield Examined(point, not outdated, state, remedy)
+
+
+def _portal(settings: Settings) -> Iterator[Examined]:
+    """Whether the portal's database has what this program writes there. Its address has a secret: it is not told."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from insertion_pipeline.portal.settings import PortalSettings
+    from insertion_pipeline.portal.store import missing_columns, path_beside
+
+    point, declared, beside = "Base du portail", PortalSettings().database_url, path_beside(settings.home)
+    if declared is None and not beside.exists():
+        yield Examined(point, True, "aucune encore")
+        return
+    kind = "SQLite" if declared is None else "PostgreSQL"
+    try:
+        missing = missing_columns(f"sqlite:///{beside}" if declared is None else declared.get_secret_value())
+    except SQLAlchemyError as error:
+        remedy = "Vérifiez le serveur et INSERTION_PORTAL_DATABASE_URL." if declared else "Remettez-en une copie."
+        yield Examined(point, False, f"{kind} ne répond pas ({type(error).__name__})", remedy)
+        return
+    earlier = "Une version antérieure l'a faite : lancez celle-là, ou remettez une copie de cette version."
+    state = f"il manque {', '.join(missing)}" if missing else "à jour"
+    yield Examined(point, not missing, f"{kind}, {state}", earlier if missing else "")
 
 
 def _alerts(settings: Settings) -> Iterator[Examined]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typer.testing import CliRunner
 from insertion_pipeline.cli import app, hoisted
 from insertion_pipeline.ingestion import content, judging
 from insertion_pipeline.lake import Lake
+from insertion_pipeline.portal.store import Store
 from insertion_pipeline.registry import Registry
 
 
@@ -381,6 +384,27 @@ def test_the_doctor_says_what_to_do(insertion: Door, structure_file: Path) -> No
     (wrong,) = [point for point in ended.answer if not point["is_well"]]
     assert wrong["point"] == "Clés"
     assert wrong["remedy"].startswith("chmod 600")
+
+
+def test_the_doctor_sees_databases_that_an_earlier_version_made(insertion: Door) -> None:
+    seen = points(insertion)
+    assert {seen[name]["state"] for name in ("Bases de Dagster", "Base du portail")} == {"aucune encore"}
+    folder, portal = insertion.home / "dagster", insertion.home / "portal" / "portal.sqlite"
+    folder.mkdir(parents=True)
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    Store.beside(insertion.home).close()
+    seen = points(insertion)
+    assert (seen["Bases de Dagster"]["state"], seen["Base du portail"]["state"]) == ("à jour", "SQLite, à jour")
+    for path, change in (
+        (folder / "history" / "runs.db", "UPDATE alembic_version SET version_num = '567bc23fd1ac'"),
+        (portal, "ALTER TABLE accounts DROP COLUMN absent_until"),
+    ):
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(change)
+    seen = points(insertion)
+    assert seen["Bases de Dagster"]["state"] == "d'une version antérieure : runs"
+    assert seen["Bases de Dagster"]["remedy"].endswith("dagster instance migrate ».")
+    assert seen["Base du portail"]["state"] == "SQLite, il manque accounts.absent_until"
 
 
 def test_the_doctor_sees_an_alert_that_nobody_would_get(insertion: Door, monkeypatch: pytest.MonkeyPatch) -> None:

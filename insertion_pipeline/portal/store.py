@@ -180,6 +180,31 @@ _POSTGRESQL_APPEND_ONLY = (
 _LOCK_OF_THE_PORTAL = 0x1_45E4
 
 
+def path_beside(home: Path) -> Path:
+    """Where the SQLite database of a home lies."""
+    return home / "portal" / "portal.sqlite"
+
+
+def missing_columns(url: str) -> list[str]:
+    """Columns that this program wants of tables that are there, as `table.column`: an earlier one made them.
+
+    A table that is not there is made at the next start. Raises `SQLAlchemyError` where the database does not answer.
+    """
+    engine = sql.create_engine(url)
+    try:
+        looked_at = sql.inspect(engine)
+        tables = [name for name in looked_at.get_table_names() if name in metadata.tables]
+        there = {name: {column["name"] for column in looked_at.get_columns(name)} for name in tables}
+    finally:
+        engine.dispose()
+    return sorted(
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.columns
+        if column.name not in there.get(table.name, {column.name})
+    )
+
+
 class Store:
     """The database. `reading` and `writing` are transactions: whole or not at all."""
 
@@ -210,7 +235,7 @@ class Store:
     @classmethod
     def beside(cls, home: Path) -> Store:
         """The SQLite database of a home, readable by its owner alone."""
-        path = home / "portal" / "portal.sqlite"
+        path = path_beside(home)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
         return cls.opened(f"sqlite:///{path}")
