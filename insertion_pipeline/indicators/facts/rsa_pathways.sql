@@ -2,20 +2,37 @@
 -- One row per person and paying council: of several orientations, the latest one decided; of several contracts, the
 -- latest one signed. Only a decided orientation counts; « SPE » is the body's own column of `orientation_bodies`.
 -- « entry_delay »: from the RSA application (DREES) ; « contract_delay »: from the notification to the signature.
+-- Nearly everybody stands once, and her row says all: only the others are grouped, ranked and joined again.
 -- grain: space, person, paying_council
 WITH rows_of_month AS (
     SELECT
         parcours._space AS space,
         coalesce(units.territory_code, 'FR') AS paying_council,
-        parcours.*
+        parcours.*,
+        parcours.orientation_date <= period.last_day AND coalesce(parcours.orientation_status, 'DECIDE') = 'DECIDE'
+            AS is_decided,
+        coalesce(parcours.cer_signed_on, parcours.cer_start_date) <= period.last_day AS is_signed
     FROM department_pathways__parcours AS parcours
     CROSS JOIN period
     LEFT JOIN reporting_units AS units ON units.unit = parcours._partner
     WHERE parcours._month = period.month AND parcours.person IS NOT NULL
 ),
+several AS (  -- a pseudonym's beginning is short to compare; whoever shares one with another is ranked for nothing
+    SELECT substr(person, 1, 12) AS beginning
+    FROM department_pathways__parcours
+    CROSS JOIN period
+    WHERE _month = period.month AND person IS NOT NULL
+    GROUP BY substr(person, 1, 12)
+    HAVING count(*) > 1
+),
+rows_of_several AS (
+    SELECT rows_of_month.*
+    FROM rows_of_month
+    SEMI JOIN several ON several.beginning = substr(rows_of_month.person, 1, 12)
+),
 persons AS (
     SELECT
-        rows_of_month.space, rows_of_month.person, rows_of_month.paying_council,
+        space, person, paying_council,
         max(sex) AS sex,
         max(age_band) AS age_band,
         max(person_residence) AS residence,
@@ -23,60 +40,50 @@ persons AS (
         max(rights_opening_date) AS entered_on,
         bool_or(is_subject_to_rights_and_duties) AS has_duties,
         max(rsa_state) AS rights_state
-    FROM rows_of_month
-    GROUP BY rows_of_month.space, rows_of_month.person, rows_of_month.paying_council
-),
-decided AS (
-    SELECT rows_of_month.*
-    FROM rows_of_month
-    CROSS JOIN period
-    WHERE orientation_date <= period.last_day AND coalesce(orientation_status, 'DECIDE') = 'DECIDE'
-),
-signed AS (
-    SELECT rows_of_month.*
-    FROM rows_of_month
-    CROSS JOIN period
-    WHERE coalesce(cer_signed_on, cer_start_date) <= period.last_day
-),
-several AS (  -- whoever stands once needs no ranking
-    SELECT space, person FROM rows_of_month GROUP BY space, person HAVING count(*) > 1
+    FROM rows_of_several
+    GROUP BY space, person, paying_council
 ),
 orientations AS (
-    SELECT decided.*, 1 AS recency FROM decided ANTI JOIN several USING (space, person)
-    UNION ALL
     SELECT
-        decided.*,
+        rows_of_several.*,
         row_number() OVER (
-            PARTITION BY decided.space, decided.person, decided.paying_council
+            PARTITION BY space, person, paying_council
             ORDER BY orientation_date DESC, orientation_rank DESC NULLS LAST, orientation_type, orientation_body,
                 cer_signed_on DESC NULLS LAST, _delivery DESC
         ) AS recency
-    FROM decided
-    SEMI JOIN several USING (space, person)
+    FROM rows_of_several
+    WHERE is_decided
 ),
 first_orientations AS (  -- the first since she last applied: one of an earlier stay is not
     SELECT decided.space, decided.person, decided.paying_council, min(decided.orientation_date) AS oriented_on
-    FROM decided
+    FROM rows_of_several AS decided
     JOIN persons USING (space, person, paying_council)
-    WHERE coalesce(decided.orientation_date >= persons.applied_on, TRUE)
+    WHERE decided.is_decided AND coalesce(decided.orientation_date >= persons.applied_on, TRUE)
     GROUP BY decided.space, decided.person, decided.paying_council
 ),
 contracts AS (
-    SELECT signed.*, 1 AS recency FROM signed ANTI JOIN several USING (space, person)
-    UNION ALL
     SELECT
-        signed.*,
+        rows_of_several.*,
         row_number() OVER (
-            PARTITION BY signed.space, signed.person, signed.paying_council
+            PARTITION BY space, person, paying_council
             ORDER BY cer_signed_on DESC NULLS LAST, cer_start_date DESC NULLS LAST, cer_end_date DESC NULLS FIRST,
                 cer_kind, _delivery DESC
         ) AS recency
-    FROM signed
-    SEMI JOIN several USING (space, person)
+    FROM rows_of_several
+    WHERE is_signed
 ),
-dated AS (
+known AS (
     SELECT
-        persons.*,
+        persons.space,
+        persons.person,
+        persons.paying_council,
+        persons.sex,
+        persons.age_band,
+        persons.residence,
+        persons.applied_on,
+        persons.entered_on,
+        persons.has_duties,
+        persons.rights_state,
         first_orientations.oriented_on AS first_oriented_on,
         orientations.orientation_type,
         orientations.orientation_date AS oriented_on,
@@ -86,8 +93,6 @@ dated AS (
         orientations.reorientation_date AS reoriented_on,
         orientations.previous_orientation_body,
         orientations.pathway_end_date AS support_ends_on,
-        bodies.is_public_employment_service = '1' AS is_with_employment_service,
-        before.is_public_employment_service = '1' AS was_with_employment_service,
         contracts.cer_kind AS contract_kind,
         coalesce(contracts.cer_signed_on, contracts.cer_start_date) AS contracted_on,
         coalesce(contracts.cer_start_date, contracts.cer_signed_on) AS contract_begins_on,
@@ -102,8 +107,42 @@ dated AS (
     LEFT JOIN contracts
         ON contracts.space = persons.space AND contracts.person = persons.person
         AND contracts.paying_council = persons.paying_council AND contracts.recency = 1
-    LEFT JOIN orientation_bodies AS bodies ON bodies.code = orientations.orientation_body
-    LEFT JOIN orientation_bodies AS before ON before.code = orientations.previous_orientation_body
+    UNION ALL
+    SELECT  -- whoever stands once needs no ranking: her row says it all
+        space,
+        person,
+        paying_council,
+        sex,
+        age_band,
+        person_residence,
+        rsa_application_date,
+        rights_opening_date,
+        is_subject_to_rights_and_duties,
+        rsa_state,
+        CASE WHEN is_decided AND coalesce(orientation_date >= rsa_application_date, TRUE) THEN orientation_date END,
+        CASE WHEN is_decided THEN orientation_type END,
+        CASE WHEN is_decided THEN orientation_date END,
+        CASE WHEN is_decided THEN coalesce(orientation_notified_on, orientation_date) END,
+        CASE WHEN is_decided THEN orientation_body END,
+        CASE WHEN is_decided THEN referent_pseudonym END,
+        CASE WHEN is_decided THEN reorientation_date END,
+        CASE WHEN is_decided THEN previous_orientation_body END,
+        CASE WHEN is_decided THEN pathway_end_date END,
+        CASE WHEN is_signed THEN cer_kind END,
+        CASE WHEN is_signed THEN coalesce(cer_signed_on, cer_start_date) END,
+        CASE WHEN is_signed THEN coalesce(cer_start_date, cer_signed_on) END,
+        CASE WHEN is_signed THEN cer_end_date END
+    FROM rows_of_month
+    ANTI JOIN several ON several.beginning = substr(rows_of_month.person, 1, 12)
+),
+dated AS (
+    SELECT
+        known.*,
+        bodies.is_public_employment_service = '1' AS is_with_employment_service,
+        before.is_public_employment_service = '1' AS was_with_employment_service
+    FROM known
+    LEFT JOIN orientation_bodies AS bodies ON bodies.code = known.orientation_body
+    LEFT JOIN orientation_bodies AS before ON before.code = known.previous_orientation_body
 )
 SELECT
     period.month,

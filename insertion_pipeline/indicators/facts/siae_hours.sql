@@ -5,15 +5,15 @@
 -- over months: fluxiae__etat_mensuel_indiv, siae_monthly__salaries
 -- grain: space, person, structure, annex, work_month
 WITH several AS (  -- few employees have several statements of a month: only they are ranked
-    SELECT _space, emi_pph_id, emi_sme_annee, emi_sme_mois
+    SELECT emi_pph_id, emi_sme_annee, emi_sme_mois
     FROM fluxiae__etat_mensuel_indiv
-    GROUP BY _space, emi_pph_id, emi_sme_annee, emi_sme_mois
+    GROUP BY emi_pph_id, emi_sme_annee, emi_sme_mois
     HAVING count(*) > 1
 ),
 statements AS (
     SELECT statement.*, 1 AS recency
     FROM fluxiae__etat_mensuel_indiv AS statement
-    ANTI JOIN several USING (_space, emi_pph_id, emi_sme_annee, emi_sme_mois)
+    ANTI JOIN several USING (emi_pph_id, emi_sme_annee, emi_sme_mois)
     UNION ALL
     SELECT
         statement.*,
@@ -28,41 +28,92 @@ statements AS (
                 statement._delivery DESC
         ) AS recency
     FROM fluxiae__etat_mensuel_indiv AS statement
-    SEMI JOIN several USING (_space, emi_pph_id, emi_sme_annee, emi_sme_mois)
+    SEMI JOIN several USING (emi_pph_id, emi_sme_annee, emi_sme_mois)
+),
+together AS (  -- nearly every employee has one statement of an annex and month: only the others are added up; whose
+    -- pseudonyms begin alike go with them, and are told apart there
+    SELECT coalesce(substr(person, 1, 12), '') AS beginning, emi_afi_id, _month
+    FROM fluxiae__etat_mensuel_indiv
+    GROUP BY coalesce(substr(person, 1, 12), ''), emi_afi_id, _month
+    HAVING count(*) > 1
+),
+of_annexes AS (
+    SELECT
+        alone._space AS space,
+        alone.person,
+        alone.emi_afi_id AS annex_id,
+        alone._month AS work_month,
+        alone.sex,
+        alone.age_band,
+        alone.person_residence AS residence,
+        CAST(CAST(coalesce(alone.emi_nb_heures_travail, 0) AS DECIMAL(18, 6)) AS DECIMAL(38, 6)) AS hours_worked,
+        coalesce(alone.emi_salarie_tjs_accomp, FALSE) AS is_still_accompanied,
+        contracts.rsa,
+        contracts.unemployment_before,
+        contracts.priority_area,
+        contracts.education_band,
+        contracts.has_disability_recognition
+    FROM statements AS alone
+    ANTI JOIN together
+        ON together.beginning = coalesce(substr(alone.person, 1, 12), '') AND together.emi_afi_id = alone.emi_afi_id
+        AND together._month = alone._month
+    LEFT JOIN siae_contracts AS contracts
+        ON contracts.space = alone._space AND contracts.contract_id = alone.emi_ctr_id
+    WHERE alone.recency = 1
+    UNION ALL
+    SELECT
+        added._space,
+        added.person,
+        added.emi_afi_id,
+        added._month,
+        max(added.sex),
+        max(added.age_band),
+        max(added.person_residence),
+        sum(CAST(coalesce(added.emi_nb_heures_travail, 0) AS DECIMAL(18, 6))),
+        bool_or(coalesce(added.emi_salarie_tjs_accomp, FALSE)),
+        max(contracts.rsa),
+        max(contracts.unemployment_before),
+        max(contracts.priority_area),
+        max(contracts.education_band),
+        bool_or(contracts.has_disability_recognition)
+    FROM statements AS added
+    SEMI JOIN together
+        ON together.beginning = coalesce(substr(added.person, 1, 12), '') AND together.emi_afi_id = added.emi_afi_id
+        AND together._month = added._month
+    LEFT JOIN siae_contracts AS contracts
+        ON contracts.space = added._space AND contracts.contract_id = added.emi_ctr_id
+    WHERE added.recency = 1
+    GROUP BY added._space, added.person, added.emi_afi_id, added._month
 ),
 from_fluxiae AS (
     SELECT
-        statements._space AS space,
-        statements.person,
+        of_annexes.space,
+        of_annexes.person,
         annex.structure,
         annex.structure_territory,
         CAST(annex.annex_id AS VARCHAR) AS annex,
         annex.measure,
         annex.kind,
-        statements._month AS work_month,
-        max(statements.sex) AS sex,
-        max(statements.age_band) AS age_band,
-        max(statements.person_residence) AS residence,
-        sum(CAST(coalesce(statements.emi_nb_heures_travail, 0) AS DECIMAL(18, 6))) AS hours_worked,
-        max(annex.reference_hours) AS reference_hours,
-        bool_or(coalesce(statements.emi_salarie_tjs_accomp, FALSE)) AS is_still_accompanied,
-        max(contracts.rsa) AS rsa,
-        max(contracts.unemployment_before) AS unemployment_before,
-        max(contracts.priority_area) AS priority_area,
-        max(contracts.education_band) AS education_band,
-        bool_or(contracts.has_disability_recognition) AS has_disability_recognition,
+        of_annexes.work_month,
+        of_annexes.sex,
+        of_annexes.age_band,
+        of_annexes.residence,
+        of_annexes.hours_worked,
+        annex.reference_hours,
+        of_annexes.is_still_accompanied,
+        of_annexes.rsa,
+        of_annexes.unemployment_before,
+        of_annexes.priority_area,
+        of_annexes.education_band,
+        of_annexes.has_disability_recognition,
         'fluxiae' AS source
-    FROM statements
-    JOIN siae_annexes AS annex ON annex.space = statements._space AND annex.annex_id = statements.emi_afi_id
-    LEFT JOIN siae_contracts AS contracts
-        ON contracts.space = statements._space AND contracts.contract_id = statements.emi_ctr_id
-    WHERE statements.recency = 1
-    GROUP BY
-        statements._space, statements.person, annex.structure, annex.structure_territory, annex.annex_id,
-        annex.measure, annex.kind, statements._month
+    FROM of_annexes
+    JOIN siae_annexes AS annex ON annex.space = of_annexes.space AND annex.annex_id = of_annexes.annex_id
 ),
-stated_by_fluxiae AS (
-    SELECT DISTINCT structure, work_month FROM from_fluxiae
+stated_by_fluxiae AS (  -- of several versions of a statement one counts: any of them says that there is one
+    SELECT DISTINCT annex.structure, stated.work_month
+    FROM (SELECT DISTINCT _space, emi_afi_id, _month AS work_month FROM fluxiae__etat_mensuel_indiv) AS stated
+    JOIN siae_annexes AS annex ON annex.space = stated._space AND annex.annex_id = stated.emi_afi_id
 ),
 annexes_by_number AS (
     SELECT
