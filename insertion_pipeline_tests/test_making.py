@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from insertion_pipeline import making
@@ -13,6 +15,7 @@ from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.resolving import Resolution
 from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.lake import Lake, ParquetFile, sha256_of
+from insertion_pipeline.orchestration.checks import totals_that_fail
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.department_home import HER_ROWS, OCTOBER, OTHER_ROWS, SEPTEMBER, Home, listing
 
@@ -121,3 +124,16 @@ def test_what_a_later_month_knows_changes_the_words_and_not_the_numbers(
     assert settled.equals(computing.compute_values(home.lake, home.registry, OCTOBER, as_of=OCTOBER.plus(12)))
     assert set(settled["as_of"].to_pylist()) == {"2027-10"}
     assert told.drop(["as_of", "maturity"]).equals(settled.drop(["as_of", "maturity"]))
+
+
+def test_totals_are_looked_at_again_where_the_values_are_others(corrected: Corrected) -> None:
+    home = corrected.home
+    values = computing.compute_values(home.lake, home.registry, OCTOBER)
+    assert [totals_that_fail(home.lake, home.registry, OCTOBER) for _ in range(2)] == [[], []]
+    is_country = pc.equal(values["territory_level"], "country")
+    inflated = pc.add(values["numerator"], pc.cast(pc.multiply(pc.cast(is_country, pa.int64()), 1000), pa.float64()))
+    at = values.schema.get_field_index("numerator")
+    home.lake.write_parquet(
+        computing.values_path(home.lake, OCTOBER).path, values.set_column(at, "numerator", inflated)
+    )
+    assert totals_that_fail(home.lake, home.registry, OCTOBER) != []
