@@ -12,6 +12,7 @@ whole system. This is column generation, stopped at the first movement that hold
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,14 +34,28 @@ _ENCOURAGEMENT: Final = 0.2
 #: So many cells are taken in at once for each equation with a dual.
 _PER_LINE: Final = 2
 _ROUNDS: Final = 60
+#: In parts of more cells than this, a program of all of them takes as long as helping one cell for so many by itself.
+_SIZEABLE: Final = 8_000
+_WORTH: Final = 40
 
 
-def in_large_parts(system: System) -> Booleans:
-    """Which cells stand in parts that are too large for one program, however little of them is hidden yet."""
+def better_nearby(system: System) -> Callable[[Integers], Booleans]:
+    """Which of some wanting cells are sooner helped one by one than in a program of all that they are linked to.
+
+    All in parts that are too large for one program, however little of them is hidden yet; in sizeable parts, those that
+    are few for the size of the part.
+    """
     used = ~system.always_visible()[system.line_cell] & ~system.implied[system.line]
     count = system.cell_count
-    label = connected(count + system.line_count, system.line_cell[used], system.line[used] + count)[:count]
-    return np.asarray(np.bincount(label, minlength=count)[label] > room.LARGEST, dtype=bool)
+    part = connected(count + system.line_count, system.line_cell[used], system.line[used] + count)[:count]
+    size = np.bincount(part, minlength=count)[part]
+
+    def better(cells: Integers) -> Booleans:
+        together = np.bincount(part[cells], minlength=count)[part[cells]]
+        few = (size[cells] > _SIZEABLE) & (together * _WORTH < size[cells])
+        return np.asarray((size[cells] > room.LARGEST) | few, dtype=bool)
+
+    return better
 
 
 def helped_nearby(

@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline.disclosure import attacker, thresholds, vintages
+from insertion_pipeline.disclosure import attacker, menus, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
-from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added_up, compositions, frame_of, is_additive
+from insertion_pipeline.disclosure.equations import AddedUp, Frame, added_up, compositions, frame_of, is_additive
 from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
+from insertion_pipeline.disclosure.menus import menu_of
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import QUICK, Suppression, paid_for, suppress
 from insertion_pipeline.disclosure.thresholds import (
-    ABSENT,
     PUBLISHED,
     SHOWN,
     SUPPRESSED,
@@ -45,17 +45,12 @@ COLUMNS: Final = (
 )  # fmt: skip
 #: Rows stand in this order, whatever order they came in.
 ORDER: Final = ("month", "indicator_code", "breakdown", "modality", "country", "territory_level", "territory_code")
-#: Levels whose uncut figures are published however many of them are small.
-HEADLINE_LEVELS: Final = ("department", "council", "province", "region", "country")
 #: How wide the interval of a hidden value must be that is not sensitive, but that the attacker would find exactly.
 LEAST_WIDTH: Final = 1.0
 #: By how much more than it needs the interval of a count is widened at most, where whole numbers narrow it.
 _MOST_FOR_WHOLE: Final = 2.0
 #: How wide the interval of a sensitive sum (hours, ETP, euros) must be, as a share of the sum.
 SUM_WIDTH_SHARE: Final = 0.10
-#: A part of the table is left out when so many of its values, and a larger share of them than this, are too small.
-SPARSE_VALUES: Final = 10
-SPARSE_SHARE: Final = 0.5
 #: What the result depends on beside the values: part of the certificate, and of a release's identity.
 PARAMETERS: Final[Mapping[str, Any]] = {
     "threshold": thresholds.DEFAULT_THRESHOLD,
@@ -65,8 +60,9 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "minimum_denominator": thresholds.MINIMUM_DENOMINATOR,
     "minimum_quantile": thresholds.MINIMUM_QUANTILE,
     "sum_width_share": SUM_WIDTH_SHARE,
-    "sparse_share": SPARSE_SHARE,
-    "sparse_values": SPARSE_VALUES,
+    "sparse_share": menus.SPARSE_SHARE,
+    "sparse_values": menus.SPARSE_VALUES,
+    "values_together": menus.TOGETHER,
     "zeros_published": True,
 }
 _MAKER: Final = object()
@@ -118,12 +114,13 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     values = values.sort_by([(name, "ascending") for name in ORDER])
     verdicts = thresholds.judge(values, registry)
     past = vintages.beside(values, earlier)
-    on_the_menu, withheld = _on_the_menu(values, verdicts, vintages.ever_shown(past, len(values)))
-    on_the_menu &= ~vintages.ever_left_out(past, len(values))
+    menu = menu_of(values, verdicts, registry, vintages.ever_shown(past, len(values)))
+    on_the_menu = menu.rows & ~vintages.ever_left_out(past, len(values))
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
     table, knowledge, certificate = _protected(values, verdicts, registry, past)
-    return SafeTable(table, knowledge, {**certificate, "withheld": withheld}, maker=_MAKER)
+    left_out = {"withheld": menu.sparse, "withheld_as_too_many": menu.crowded}
+    return SafeTable(table, knowledge, {**certificate, **left_out}, maker=_MAKER)
 
 
 def _protected(
@@ -235,35 +232,6 @@ def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator
     told = row[small.cell] >= 0
     moves = Moves(cells.values[at], small.movement[told], row[small.cell[told]], small.by[told])
     return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions()), moves
-
-
-def _on_the_menu(values: pa.Table, verdicts: Verdicts, was_shown: Booleans) -> tuple[Booleans, list[dict[str, str]]]:
-    """Which rows are worth publishing, and the parts of the table that are not published at all.
-
-    A part is an indicator at one level of a country, uncut or by one breakdown. Where more than half of its values, ten
-    at least, are too small, the part is left out: it would say little but which places are not empty, and that alone
-    would cost the figures of departments and countries. Uncut figures of large territories are never left out, nor is
-    a part of which an earlier release showed a row.
-    """
-    names = ("indicator_code", "country", "territory_level", "breakdown")
-    columns = [pc.dictionary_encode(values[name].combine_chunks()) for name in names]
-    sizes = [max(len(column.dictionary), 1) for column in columns]
-    packed = np.ravel_multi_index([column.indices.to_numpy(zero_copy_only=False) for column in columns], sizes)
-    parts, part = np.unique(packed, return_inverse=True)
-    present = np.bincount(part, weights=~np.isin(verdicts.statuses, ABSENT), minlength=len(parts))
-    small = np.bincount(part, weights=verdicts.statuses == SUPPRESSED, minlength=len(parts))
-    keys = [
-        {name: column.dictionary[int(at)].as_py() for name, column, at in zip(names, columns, place, strict=True)}
-        for place in zip(*np.unravel_index(parts, sizes), strict=True)
-    ]
-    is_headline = np.array(
-        [key["territory_level"] in HEADLINE_LEVELS and key["breakdown"] == UNCUT for key in keys], dtype=bool
-    )
-    kept = is_headline | (np.bincount(part, weights=was_shown, minlength=len(parts)) > 0)
-    left_out = (small >= SPARSE_VALUES) & (small > SPARSE_SHARE * present) & ~kept
-    withheld = [key for key, out in zip(keys, left_out, strict=True) if out]
-    withheld.sort(key=lambda key: tuple(key.values()))
-    return np.asarray(~left_out[part], dtype=bool), withheld
 
 
 def _published(values: pa.Table, statuses: Texts) -> pa.Table:

@@ -21,7 +21,7 @@ import numpy as np
 from insertion_pipeline.disclosure.covering import Cover, Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
-from insertion_pipeline.disclosure.nearby import helped_nearby, in_large_parts
+from insertion_pipeline.disclosure.nearby import better_nearby, helped_nearby
 from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
@@ -31,7 +31,7 @@ _STALLED: Final = 1e-4
 _ROUNDS: Final = 200
 #: So many turns of helping several at once may help nobody, before they are helped one by one.
 _PATIENCE: Final = 3
-#: How many cells around a target in a large part are taken in at most, the first time that it is tried, the second …
+#: How many cells around a target are taken in at most (`nearby`), the first time that it is tried, the second …
 _AROUND: Final = (500, 2_000, 8_000)
 
 
@@ -182,8 +182,8 @@ def _protected(
     `bound`: what it costs at least; rows that are not needed are no longer looked for where little is paid beyond that.
     """
     stuck = np.zeros(system.cell_count, dtype=bool)  # cells that nothing helped when they were tried by themselves
-    large = in_large_parts(system)
-    tried = np.zeros(system.cell_count, dtype=np.int64)  # how often a cell of a large part found no way round
+    is_better_nearby = better_nearby(system)
+    tried = np.zeros(system.cell_count, dtype=np.int64)  # how often a cell found no way round nearby
     fruitless = 0  # turns in which helping several at once helped nobody
     for turn in range(_ROUNDS):
         by_cuts = turn < effort.growing_rounds
@@ -209,7 +209,7 @@ def _protected(
         hopeful = wanting[~stuck[wanting]]
         if not len(hopeful):
             break
-        if len(scattered := hopeful[large[hopeful] & (tried[hopeful] < len(_AROUND))]):
+        if len(scattered := hopeful[is_better_nearby(hopeful) & (tried[hopeful] < len(_AROUND))]):
             around = np.array(_AROUND)[tried[scattered]]
             hidden = helped_nearby(system, hidden, spread, scattered, prices, around)
             tried[scattered[spread.narrow[scattered]]] += 1
