@@ -10,6 +10,7 @@ from insertion_pipeline.disclosure import (
     NotProtected,
     SafeTable,
     attacker,
+    menus,
     protect,
     room,
     small_cells,
@@ -393,6 +394,33 @@ def test_where_every_commune_is_tiny_communes_are_left_out_and_country_figures_s
     assert safe.certificate["withheld"] == [
         {"indicator_code": "known", "country": "FR", "territory_level": "commune", "breakdown": "total"}
     ]
+
+
+def test_where_too_much_hangs_together_the_sparsest_part_goes_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Communes (one of four too small) go before the cut of the department by sex; its uncut figure never does."""
+    monkeypatch.setattr(menus, "TOGETHER", 4)
+    cut = [
+        value("known", "FR-DEP-08", "department", count, breakdown="sex", modality=sex)
+        for sex, count in (("F", 60), ("M", 63))
+    ]
+    communes = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
+    apart = [value("hours", code, "commune", 900.5, contributors=50) for code in COMMUNES]
+    rows = [*communes, *cut, value("known", "FR-DEP-08", "department", 123), *apart]
+    safe = protect(values_of(rows), small_registry())
+    assert safe.certificate["withheld"] == []
+    assert safe.certificate["withheld_as_too_many"] == [
+        {"indicator_code": "known", "country": "FR", "territory_level": "commune", "breakdown": "total"}
+    ]
+    shown = {(row["indicator_code"], row["territory_level"], row["modality"]) for row in safe.table.to_pylist()}
+    assert shown == {("known", "department", name) for name in ("F", "M", "TOTAL")} | {("hours", "commune", "TOTAL")}
+
+
+def test_what_was_shown_before_is_never_left_out_for_being_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    communes = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (8, 20, 40, 60), strict=True)]
+    before = protect(values_of(communes), small_registry())
+    monkeypatch.setattr(menus, "TOGETHER", 2)
+    assert len(protect(values_of(communes), small_registry()).table) == 0
+    assert len(protect(values_of(communes), small_registry(), [before.table]).table) == len(COMMUNES)
 
 
 def test_an_empty_table_is_safe() -> None:

@@ -283,8 +283,11 @@ def _certificates_together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     statuses: Counter[str] = Counter()
     for one in parts.values():
         statuses.update(one["statuses"])
-    withheld = [part for one in parts.values() for part in one["withheld"]]
-    return {"combined": dict(parts), "statuses": dict(sorted(statuses.items())), "withheld": withheld}
+    left_out = {
+        name: [part for one in parts.values() for part in one.get(name, ())]
+        for name in ("withheld", "withheld_as_too_many")
+    }
+    return {"combined": dict(parts), "statuses": dict(sorted(statuses.items())), **left_out}
 
 
 def _tables(

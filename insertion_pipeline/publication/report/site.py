@@ -449,6 +449,7 @@ class _Site:
                 for code in ("published", "suppressed", "PS", "NR", "NC", "ND")
             ],
             "withheld": len(self._certificate["withheld"]),
+            "too_many": len(self._certificate.get("withheld_as_too_many", ())),
             "maturities": [
                 {"month": month, "kinds": sorted(maturities[month].items())} for month in reversed(self._months)
             ],
