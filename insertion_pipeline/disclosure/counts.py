@@ -25,10 +25,11 @@ from insertion_pipeline.disclosure import cube_attacker
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.cube_attacker import Hierarchy, Inferred
 from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, full_cells, system_of
-from insertion_pipeline.disclosure.inference import Betrayals
+from insertion_pipeline.disclosure.inference import Betrayals, Moves
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, paid_for, suppress
+from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import PUBLISHED, SUPPRESSED
 from insertion_pipeline.lake import in_memory
 
@@ -145,9 +146,7 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     narrow = _narrow(inferred, widths)
     if narrow.any():
         raise CannotProtectTable(_named(codes, int(inferred.rows[narrow][0])))
-    rows = inferred.rows
-    who, of_insiders = Insiders.of(system).of_each_cell(system)[rows], np.minimum(widths, INSIDER_WIDTH)[rows]
-    betrayals = inferred.betrayals(who, values[rows], of_insiders)
+    betrayals = _betrayals(inferred, system, suppression)
     betrayed = np.setdiff1d(betrayals.unknown, suppression.given_away)
     if len(betrayed):
         raise CannotProtectTable(_named(codes, int(betrayed[0])))
@@ -263,6 +262,19 @@ def _attack(
             need=0.0,
             needs=pa.array(np.maximum(widths, 0.01)),
         )
+
+
+def _betrayals(inferred: Inferred, system: System, suppression: Suppression) -> Betrayals:
+    """What insiders find, who are told solutions that were seen on the way to put to the test."""
+    rows = inferred.rows
+    who, needs = Insiders.of(system).of_each_cell(system)[rows], np.minimum(system.widths, INSIDER_WIDTH)[rows]
+    at = np.full(system.cell_count, -1, dtype=np.int64)
+    at[rows] = np.arange(len(rows))
+    movements = suppression.room.movements
+    told = at[movements.cell] >= 0
+    moves = Moves(system.values[rows], movements.movement[told], at[movements.cell[told]], movements.by[told])
+    claimed = ((system.values + moved)[rows] for moved in suppression.room.solutions())
+    return inferred.betrayals(who, system.values[rows], needs, claimed, moves)
 
 
 def _narrow(inferred: Inferred, widths: Numbers) -> Booleans:

@@ -6,14 +6,14 @@ anything; nothing of `cubes` is used, so that a mistake there is not repeated he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from insertion_pipeline.disclosure.inference import Betrayals, Intervals, Unknowns
+from insertion_pipeline.disclosure.inference import Betrayals, Intervals, Moves, Unknowns
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -41,19 +41,36 @@ class Inferred:
     unknowns: Unknowns
     position: np.ndarray[tuple[int], np.dtype[np.int64]]  # of each hidden cell among the unknowns
 
-    def betrayals(self, who: Integers, alone: Numbers, needs: Numbers) -> Betrayals:
+    def betrayals(
+        self,
+        who: Integers,
+        alone: Numbers,
+        needs: Numbers,
+        claimed: Iterable[Numbers] = (),
+        moves: Moves | None = None,
+    ) -> Betrayals:
         """What insiders find, as rows of the table.
 
         Per hidden cell: `who` stands alone behind it (-1: nobody), the number that he knows, and how wide its interval
-        must stay for the others.
+        must stay for the others. `claimed` and `moves`: values of the hidden cells that are said to be solutions; those
+        that solve nothing help nobody.
         """
         count = self.unknowns.count
         whose, known, wanted = np.full(count, -1, dtype=np.int64), np.full(count, np.nan), np.zeros(count)
         whose[self.position], known[self.position], wanted[self.position] = who, alone, needs
-        found = self.unknowns.betrayals(whose, known, wanted)
+        points = (self._placed(point) for point in claimed)
+        if moves is not None:
+            moves = replace(moves, around=self._placed(moves.around), unknown=self.position[moves.unknown])
+        found = self.unknowns.betrayals(whose, known, wanted, points, moves)
         row = np.full(self.unknowns.count, -1, dtype=np.int64)
         row[self.position] = self.rows
         return replace(found, insider=row[found.insider], unknown=row[found.unknown])
+
+    def _placed(self, point: Numbers) -> Numbers:
+        """Values of the hidden cells as values of the unknowns; nothing is said of the others."""
+        placed = np.full(self.unknowns.count, np.nan)
+        placed[self.position] = point
+        return placed
 
 
 def attack(

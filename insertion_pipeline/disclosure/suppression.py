@@ -26,8 +26,6 @@ from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 
-#: Cuts of parts of cells are sought until they raise the bound by less than this.
-_STALLED: Final = 1e-4
 _ROUNDS: Final = 200
 #: So many turns of helping several at once may help nobody, before they are helped one by one.
 _PATIENCE: Final = 3
