@@ -124,7 +124,8 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
         if covering.count == conditions_met or paid <= bound * (1.0 + effort.gap):
             break
     best = min(found, key=lambda one: _cost(system, one.hidden))
-    return Suppression(best.hidden, _cost(system, best.hidden & ~base), bound, best.room, best.given_away)
+    cost = _cost(system, best.hidden & ~base)
+    return Suppression(best.hidden, cost, min(bound, cost), best.room, best.given_away)  # but for rounding it is less
 
 
 @dataclass(frozen=True)
