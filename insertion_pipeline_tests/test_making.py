@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from insertion_pipeline import making
 from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.resolving import Resolution
 from insertion_pipeline.indicators import building, computing
+from insertion_pipeline.ingestion import counterchecking
+from insertion_pipeline.ingestion.counterchecking import countercheck
+from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, ParquetFile, sha256_of
 from insertion_pipeline.orchestration.checks import totals_that_fail
 from insertion_pipeline.registry import Registry
@@ -137,3 +141,24 @@ def test_totals_are_looked_at_again_where_the_values_are_others(corrected: Corre
         computing.values_path(home.lake, OCTOBER).path, values.set_column(at, "numerator", inflated)
     )
     assert totals_that_fail(home.lake, home.registry, OCTOBER) != []
+
+
+def test_a_delivery_that_passed_the_second_engine_is_not_shown_to_it_again(
+    department: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+
+    def failures(schema: object, rows: pa.Table) -> Counter[tuple[str, str]]:
+        shown.append(rows.num_rows)
+        return Counter({("rsa_right", "isin"): 1} if len(shown) == 1 else {})
+
+    def asked() -> tuple[int, int]:
+        source = department.registry.source("department_list")
+        told = countercheck(department.lake, department.registry, source, receipts(department.lake))
+        return told.rows, told.failures.total()
+
+    monkeypatch.setattr(counterchecking, "_failures", failures)
+    assert [asked(), asked(), asked()] == [(3, 1), (3, 0), (3, 0)]
+    assert shown == [3, 3]  # what failed was looked at again, what passed was not
+    department.deliver(listing(tmp_path / "september.csv", *HER_ROWS, *OTHER_ROWS), SEPTEMBER)
+    assert (asked(), shown) == ((6, 0), [3, 3, 3])
