@@ -25,6 +25,16 @@ WITH reasons AS (
         ON category._space = motive._space AND category.rcs_id = motive.rcs_id AND category._month = motive._month
     WHERE motive._month = period.month
 ),
+concerned AS (  -- contracts that may have ended in the twelve months, for a reason that somebody tells: few of all
+    SELECT contracts.space, contracts.contract_id
+    FROM siae_contracts AS contracts
+    CROSS JOIN period
+    LEFT JOIN (
+        SELECT DISTINCT _space, emi_ctr_id FROM fluxiae__etat_mensuel_indiv WHERE emi_motif_sortie_id IS NOT NULL
+    ) AS told ON told._space = contracts.space AND told.emi_ctr_id = contracts.contract_id
+    WHERE (contracts.exit_reason_id IS NOT NULL OR told.emi_ctr_id IS NOT NULL)
+        AND coalesce(contracts.left_on BETWEEN period.rolling_year_start AND period.last_day, TRUE)
+),
 contract_statements AS (  -- the annex of a contract, and the reason that the structure states month by month
     SELECT
         _space AS space,
@@ -38,7 +48,8 @@ contract_statements AS (  -- the annex of a contract, and the reason that the st
                 emi_motif_sortie_id IS NULL, _month DESC, emi_sme_version DESC NULLS LAST, emi_afi_id DESC,
                 emi_motif_sortie_id, _delivery DESC
         ) AS recency
-    FROM fluxiae__etat_mensuel_indiv
+    FROM fluxiae__etat_mensuel_indiv AS statement
+    SEMI JOIN concerned ON concerned.space = statement._space AND concerned.contract_id = statement.emi_ctr_id
 ),
 last_contracts AS (
     SELECT space, person, structure_id, measure, max(last_hired_on) AS hired_on
