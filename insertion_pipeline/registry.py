@@ -420,8 +420,8 @@ class Indicator(_Declared):
     )
     balance: tuple[str, ...] = Field(
         default=(),
-        description="What its numerator is the sum of over time: `code`, `-code` taken off, `code@1` one month before,"
-        " `code@year` every month of the year so far.",
+        description="What its numerator is the sum of, over time too: `code`, `-code` taken off, `code.denominator`,"
+        " `code@1` one month before, `code@year` every month of the year so far.",
     )
     threshold: int = Field(default=5, ge=1)
     minimum_denominator: int = Field(default=30, ge=1)

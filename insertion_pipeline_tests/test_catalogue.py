@@ -130,6 +130,8 @@ def with_one(registry: Registry, code: str, changes: Mapping[str, Any]) -> Regis
         ({"error_between": ("ft_spie", "ft_spie"), "error": "count(*)"}, "error_between names two sources"),
         ({"minimum_families": 5}, "minimum_families: 5 of 4 families"), ({"parameters": {"ghost": 3}}, "in no formula"),
         ({"parts": ("nobody",)}, "parts: 'nobody'"), ({"balance": ("nobody@1",)}, "balance: 'nobody@1'"),
+        ({"kind": "count", "denominator": None, "balance": ("reseau_part_accompagnees.denominator",)},
+         "a denominator that is not there"),
         ({"parts": ("reseau_part_accompagnees[sex=Z]",)}, "neither an indicator nor a modality"),
         ({"complete_months": 40}, "fact 'network_person_months' looks at 24 at most"),
         ({"numerator": "max(person)"}, "'person' stands for one person"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +20,7 @@ from insertion_pipeline.disclosure import (
 )
 from insertion_pipeline.disclosure.circuits import smallest
 from insertion_pipeline.disclosure.inference import Moves
+from insertion_pipeline.disclosure.insiders import Insiders
 from insertion_pipeline.disclosure.protecting import COLUMNS
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.lake import in_memory
@@ -473,6 +476,43 @@ def test_the_attacker_sees_what_somebody_alone_behind_a_hidden_number_is_told() 
         assert len(audit.narrow) == len(audit.breaches) == 0
         found[shown] = audit.betrayed["territory_code"].to_pylist()
     assert found == {None: [], COMMUNES[2]: [COMMUNES[1]]}  # the move, which solves nothing, was not believed
+
+
+def test_what_others_count_of_a_rate_is_its_complement_in_protector_and_attacker() -> None:
+    """103 known, 100 of them without what the rate counts: an indicator of its own would tell the 3."""
+    counts = {"FR-DEP-08": (3, 103), "FR-DEP-52": (40, 100), "FR-DEP-54": (50, 120), "FR-REG-44": (93, 323)}
+    rows = []
+    for place, (over, under) in counts.items():
+        level = "region" if "REG" in place else "department"
+        rows += [value("known", place, level, under), value("share", place, level, over, under)]
+        rows += [value("known", place, level, under - over, indicator_code="without")]
+    safe = {}
+    for balance in ((), ("share.denominator", "-share")):
+        without = FAMILY.indicators[0].model_copy(update={"code": "without", "balance": balance})
+        family = FAMILY.model_copy(update={"indicators": (*FAMILY.indicators, without)})
+        safe[balance] = protect(values_of(rows), replace(small_registry(), indicator_families=(family,)))
+    faulty, linked = safe.values()
+    with in_memory() as connection:
+        told = attacker.audit(connection, faulty.table, linked.knowledge).breaches.to_pylist()
+        still = attacker.audit(connection, linked.table, linked.knowledge).breaches.to_pylist()
+    assert ("share.numerator", "FR-DEP-08", 3.0) in [
+        (one["quantity"], one["territory_code"], one["solution"]) for one in told
+    ]
+    assert still == []
+
+
+def test_two_differences_of_the_same_numbers_have_the_same_person_behind_them() -> None:
+    """The others of a rate, and an indicator that counts the others: 1 and 1, of 8 less 7."""
+    nothing = np.zeros(0, dtype=np.int64)
+    system = System(
+        values=np.array([8.0, 7, 1, 1, 1]), floors=np.ones(5), widths=np.ones(5), derived_from=np.full((5, 2), -1),
+        alone=np.array([False, False, True, True, True]), known=np.zeros(5, dtype=bool), costs=np.zeros(0),
+        must_show=np.zeros(0, dtype=bool), shown_row=nothing, shown_cell=nothing, line=np.repeat(np.arange(2), 3),
+        line_cell=np.array([0, 1, 2, 0, 1, 3]), line_sign=np.array([-1.0, 1, 1, 1, -1, -1]),
+        implied=np.zeros(2, dtype=bool),
+    )  # fmt: skip
+    one, same, another = Insiders.of(system).who.tolist()
+    assert one == same != another
 
 
 def test_the_smallest_movements_keep_every_sum_and_let_nothing_fall_too_low() -> None:

@@ -54,7 +54,7 @@ VALUE: Final = "value"
 RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
 _PART: Final = re.compile(
-    r"(?P<minus>-?)(?P<code>\w+)(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
+    r"(?P<minus>-?)(?P<code>\w+)(?:\.(?P<term>denominator))?(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
 )
 _SAME_MONTH, _WHOLE_YEAR = "0", "year"
 
@@ -186,9 +186,10 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
     grid = np.full((len(terms), len(places)), np.nan)
     present = ~np.isin(verdicts.statuses, ABSENT) & (texts(values, "kind") != "quantile")
     counts_units = np.zeros(len(terms), dtype=bool)
-    for offset, term in enumerate((_NUMERATOR, _DENOMINATOR)):
+    of_units = (verdicts.counts, verdicts.counts | verdicts.is_mean_of_units)
+    for offset, (term, is_counted) in enumerate(zip((_NUMERATOR, _DENOMINATOR), of_units, strict=True)):
         grid[cell[present] * 2 + offset, place[present]] = numbers(values, term)[present]
-        counts_units[cell[verdicts.counts] * 2 + offset] = True
+        counts_units[cell[is_counted] * 2 + offset] = True
     root = np.arange(len(terms))
     for later in range(len(terms)):
         own = np.flatnonzero(~np.isnan(grid[later]))
@@ -200,39 +201,42 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
 
 def compositions(registry: Registry, quantities: Mapping[tuple[str, str], str]) -> pa.Table:
     """Which quantities sum to which, by the word of the catalogue: one row per part (`COMPOSITIONS_SCHEMA`)."""
-    numerators = {code: quantity for (code, term), quantity in quantities.items() if term == _NUMERATOR}
     declared = sorted(registry.indicators.items())
     return composed(
-        {code: one.parts for code, one in declared}, {code: one.balance for code, one in declared}, numerators
+        {code: one.parts for code, one in declared}, {code: one.balance for code, one in declared}, quantities
     )
 
 
 def composed(
-    parts: Mapping[str, Sequence[str]], balances: Mapping[str, Sequence[str]], numerators: Mapping[str, str]
+    parts: Mapping[str, Sequence[str]],
+    balances: Mapping[str, Sequence[str]],
+    quantities: Mapping[tuple[str, str], str],
 ) -> pa.Table:
     """One row per part of each indicator all of whose parts have a quantity (`COMPOSITIONS_SCHEMA`).
 
     A part is the code of an indicator, or `code[breakdown=modality]`: disjoint combinations and their unions. In a
-    balance it may be taken off (`-code`) and be of another month: `code@1` one month before, `code@year` all of the
-    year so far.
+    balance it may be a denominator (`code.denominator`), be taken off (`-code`) and be of another month: `code@1` one
+    month before, `code@year` all of the year so far. `quantities`: by code and term.
     """
     rows = []
     for name, lists in (("parts", parts), ("balance", balances)):
         for code, named in lists.items():
             split = [_PART.fullmatch(one) for one in named]
-            if not split or code not in numerators or not all(one and one["code"] in numerators for one in split):
+            whole = quantities.get((code, _NUMERATOR))
+            terms = [quantities.get((one["code"], one["term"] or _NUMERATOR)) if one else None for one in split]
+            if not split or whole is None or None in terms:
                 continue
             rows += [
                 {
-                    "whole_quantity": numerators[code],
-                    "part_quantity": numerators[one["code"]],
+                    "whole_quantity": whole,
+                    "part_quantity": term,
                     "part_breakdown": one["breakdown"] or "",
                     "part_modality": one["modality"] or "",
                     "sign": -1.0 if one["minus"] else 1.0,
                     "months_before": one["before"] or _SAME_MONTH,
                     "along": f"{name} of {code}",
                 }
-                for one in split
+                for one, term in zip(split, terms, strict=True)
                 if one
             ]
     return pa.Table.from_pylist(rows, schema=COMPOSITIONS_SCHEMA)

@@ -46,13 +46,22 @@ class Insiders:
 
     @classmethod
     def of(cls, system: System) -> Insiders:
-        """The insiders of a system: a sum of one part that is not zero has the same one behind whole and part."""
+        """The insiders of a system, one behind all cells that sums make one number.
+
+        A sum of one part that is not zero is that part; two differences of the same two numbers are one.
+        """
         present = (system.values != 0)[system.line_cell]
         count = np.bincount(system.line[present], minlength=system.line_count)
-        entries = np.flatnonzero(present & (count == 2)[system.line])
-        one, other = entries.reshape(-1, 2).T
+        one, other = np.flatnonzero(present & (count == 2)[system.line]).reshape(-1, 2).T
         same = system.line_sign[one] * system.line_sign[other] < 0
-        who = connected(system.cell_count, system.line_cell[one[same]], system.line_cell[other[same]])
+        first, second = system.line_cell[one[same]], system.line_cell[other[same]]
+        who = connected(system.cell_count, first, second)
+        terms = np.flatnonzero(present & (count == 3)[system.line]).reshape(-1, 3)
+        cell, others = _differences(system, terms, who)
+        again = np.flatnonzero((others[1:] == others[:-1]).all(axis=1))
+        who = connected(
+            system.cell_count, np.concatenate([first, cell[again]]), np.concatenate([second, cell[again + 1]])
+        )
         cells = np.flatnonzero(system.alone)
         return cls(cells.astype(np.int64), who[cells])
 
@@ -61,6 +70,20 @@ class Insiders:
         who = np.full(system.cell_count, -1, dtype=np.int64)
         who[self.cell] = self.who
         return who
+
+
+def _differences(system: System, terms: Integers, who: Integers) -> tuple[Integers, Integers]:
+    """Each of three `terms` as what the two others make it: the cell, and those two with their signs, in order."""
+    found = []
+    for turn in range(3):
+        own, *rest = (terms[:, (turn + step) % 3] for step in range(3))
+        signed = [
+            who[system.line_cell[term]] * 2 + (system.line_sign[term] * system.line_sign[own] > 0) for term in rest
+        ]
+        found.append((system.line_cell[own], np.sort(np.stack(signed, axis=1), axis=1)))
+    cell, others = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    order = np.lexsort((cell, others[:, 1], others[:, 0]))
+    return cell[order], others[order]
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,6 @@ def _hidden(
             ]
             audit = attacker.audit(connection, table, knowledge, needs, claimed, moves, earlier=earlier)
         exposed = {*_cells(audit.breaches, system), *_cells(audit.narrow, system)}
-        exposed |= _betrayed(audit, system, suppression)
         found = {cell: LEAST_WIDTH for cell in exposed if protected.widths[cell] == 0}
         for cell in set(_cells(audit.narrow_in_whole, system)) - exposed:
             if protected.widths[cell] < widths[cell] + _MOST_FOR_WHOLE:

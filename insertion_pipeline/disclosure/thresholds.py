@@ -65,6 +65,7 @@ class Verdicts:
     complement_is_sensitive: Booleans
     has_complement: Booleans  # denominator - numerator counts the others: rates of persons and of structures
     counts: Booleans  # the numerator counts persons or structures: a hidden one is at least 1 where it stands alone
+    is_mean_of_units: Booleans  # the denominator counts persons or structures, the numerator does not
     of_one: Booleans  # one person or structure is all that the numerator counts, or sums
 
     def filter(self, rows: Booleans) -> Verdicts:
@@ -108,6 +109,7 @@ def judge(values: pa.Table, registry: Registry) -> Verdicts:
         complement_is_sensitive=sensitive_complement & present,
         has_complement=is_rate & present,
         counts=counts,
+        is_mean_of_units=is_mean & (unit != "%"),
         of_one=np.where(counts, numerator, contributors) == 1,
     )
 

@@ -350,6 +350,8 @@ def _check_terms(indicator: Indicator, registry: Registry) -> None:
         named = _BALANCED.fullmatch(text)
         if named is None or named["code"] not in registry.indicators:
             raise _Refused(f"balance: {text!r} names no indicator")
+        if named["below"] and registry.indicators[named["code"]].denominator is None:
+            raise _Refused(f"balance: {text!r} names a denominator that is not there")
 
 
 def _is_part(text: str, registry: Registry) -> bool:
@@ -364,7 +366,7 @@ def _is_part(text: str, registry: Registry) -> bool:
 #: What an indicator says in SQL.
 _FORMULAS = ("where", "numerator", "denominator", "contributors", "error")
 _PART = re.compile(r"(?P<code>[a-z0-9_]+)(\[(?P<breakdown>[a-z0-9_]+)=(?P<modality>[^\]]+)\])?")
-_BALANCED = re.compile(r"-?(?P<code>[a-z0-9_]+)(@(\d+|year))?")
+_BALANCED = re.compile(r"-?(?P<code>[a-z0-9_]+)(?P<below>\.denominator)?(@(\d+|year))?")
 
 
 def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: Fact) -> CompiledIndicator:

@@ -328,7 +328,12 @@ def _pieces(told: pa.Table | None, months: list[str]) -> pa.Table:
 
 
 def _compositions(indicators: list[dict[str, Any]]) -> pa.Table:
-    quantities = {row["code"]: row["numerator_quantity"] for row in indicators if row["numerator_quantity"]}
+    quantities = {
+        (row["code"], term): row[f"{term}_quantity"]
+        for row in indicators
+        for term in ("numerator", "denominator")
+        if row[f"{term}_quantity"]
+    }
     parts, balances = (
         {row["code"]: (row.get(name) or "").split() for row in sorted(indicators, key=lambda row: row["code"])}
         for name in ("parts", "balance")
