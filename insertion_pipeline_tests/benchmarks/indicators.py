@@ -3,9 +3,8 @@
     python -m insertion_pipeline_tests.benchmarks.indicators --persons 8000000 --months 1
 
 Writes pseudonymised tables of a country straight into a lake (no file is read, nobody is linked: other benchmarks do
-that), then computes each month's facts and values in a process of its own, so that its peak memory is its own. Beside
-it, in the same run: the engine's bare cost of grouping as many rows by commune and four breakdowns with exact distinct
-counts.
+that), then computes each month's facts and values in a process of its own, so that its peak memory is its own; with
+`--together` all of them in one process and in their order, as a backfill in a single run does.
 """
 
 from __future__ import annotations
@@ -249,6 +248,7 @@ def compute_month(home: Path, data_sources: Path, month: Month, memory_limit_mb:
         "rows": rows, "values": values.num_rows,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "load": os.getloadavg()[0],
     }) + "\n")  # fmt: skip
+    sys.stdout.flush()
 
 
 def _cpu() -> float:
@@ -262,11 +262,13 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=1)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--memory-mb", type=int, default=4096)
-    parser.add_argument("--compute", metavar="MONTH")
+    parser.add_argument("--together", action="store_true", help="all months in one process, as one run does")
+    parser.add_argument("--compute", metavar="MONTH", nargs="+")
     options = parser.parse_args()
     if options.compute:
         home = options.home
-        compute_month(home, home / "data_sources", Month.parse(options.compute), options.memory_mb)
+        for month in options.compute:
+            compute_month(home, home / "data_sources", Month.parse(month), options.memory_mb)
         return
     home = options.home or Path(tempfile.mkdtemp(prefix="national-"))
     data_sources = home / "data_sources"
@@ -274,9 +276,10 @@ def main() -> None:
         registry = load_registry(REPOSITORY / "data_sources")
         write_country(registry, data_sources, LAST.plus(-options.months))
         write_network(Lake.open(home), load_registry(data_sources), options.persons, options.months)
-    for back in reversed(range(options.months)):
+    months = [str(LAST.plus(-back)) for back in reversed(range(options.months))]
+    for computed in [months] if options.together else [[month] for month in months]:
         command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--home", str(home)]
-        command += ["--compute", str(LAST.plus(-back)), "--memory-mb", str(options.memory_mb)]
+        command += ["--memory-mb", str(options.memory_mb), "--compute", *computed]
         subprocess.run(command, check=True)
 
 
