@@ -13,6 +13,7 @@ The layers, from the top. A module imports only from layers below its own; `make
     identity                              persons and pseudonyms
     ingestion                             landing, reading, conforming
     contracts                             a source rendered: SQL rules, pandera schema, templates, French messages
+    making · program                      what was made of what, by which program: made again only where that changed
     lake · registry · sealing · remote · expressions · headings · month · settings · logs
 """
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from insertion_pipeline.lake import Lake, canonical_json, remembered_sha256_of, replacing
 from insertion_pipeline.program import code_version
+
+#: What computes beside this program: another version may give other bytes, or mend a wrong number.
+_ENGINES: Final = tuple(f"{name} {metadata.version(name)}" for name in ("duckdb", "pyarrow", "pandera"))
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Made:
 
 
 def digest_of(*parts: Any) -> str:
-    """One digest of everything that something is made of, this program included: values that JSON can hold."""
-    return hashlib.sha256(canonical_json([code_version(), *parts])).hexdigest()
+    """One digest of all that something is made of, this program and its engines included: values that JSON can hold."""
+    return hashlib.sha256(canonical_json([code_version(), *_ENGINES, *parts])).hexdigest()
 
 
 def recall(lake: Lake, name: str, made_of: str) -> Made | None:
@@ -59,11 +62,6 @@ def remember(
     with replacing(_note(lake, name), durable=False) as partial:  # one that is lost or cut short is made again
         partial.write_bytes(canonical_json(note) + b"\n")
     return made
-
-
-def forget_all(lake: Lake) -> None:
-    """Throw every note away: the next run makes everything again."""
-    shutil.rmtree(lake.open_area / "made", ignore_errors=True)
 
 
 def _note(lake: Lake, name: str) -> Path:

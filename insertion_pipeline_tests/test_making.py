@@ -15,11 +15,11 @@ from insertion_pipeline import making
 from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.resolving import Resolution
 from insertion_pipeline.indicators import building, computing
+from insertion_pipeline.indicators.additivity import totals_that_fail
 from insertion_pipeline.ingestion import counterchecking
 from insertion_pipeline.ingestion.counterchecking import countercheck
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, ParquetFile, sha256_of
-from insertion_pipeline.orchestration.checks import totals_that_fail
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.department_home import HER_ROWS, OCTOBER, OTHER_ROWS, SEPTEMBER, Home, listing
 
@@ -50,6 +50,10 @@ def times(home: Home) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in tables(home).items()}
 
 
+def forget_all_notes(home: Home) -> None:
+    shutil.rmtree(home.lake.open_area / "made")
+
+
 @dataclass(frozen=True)
 class Corrected:
     """A home of two months after a correction of the second; what a run wrote that had nothing new, and that one."""
@@ -64,7 +68,7 @@ class Corrected:
 def corrected(three_persons: Path, tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Corrected:
     folder = tmp_path_factory.mktemp("corrected")
     home = Home(Path(shutil.copytree(three_persons / "home", folder / "home")), registry)
-    home.deliver(listing(folder / "september.csv", *HER_ROWS, *OTHER_ROWS), SEPTEMBER)
+    home.deliver(listing(folder / "september.csv", *OTHER_ROWS, *HER_ROWS), SEPTEMBER)  # not the bytes of October
     resolution = resolving.resolve(home.lake, home.registry, MONTHS)
     make(home, resolution)
     before = times(home)
@@ -93,7 +97,7 @@ def test_a_correction_makes_again_only_what_reads_it(corrected: Corrected) -> No
 def test_what_stayed_and_what_was_made_is_what_a_rebuild_makes(corrected: Corrected) -> None:
     home = corrected.home
     kept = {name: rows_of(home.lake, path) for name, path in tables(home).items()}
-    making.forget_all(home.lake)
+    forget_all_notes(home)
     before = times(home)
     make(home, corrected.resolution)
     assert written_since(home, before) == set(kept)
@@ -124,7 +128,7 @@ def test_what_a_later_month_knows_changes_the_words_and_not_the_numbers(
     home = corrected.home
     told = computing.compute_values(home.lake, home.registry, OCTOBER)
     settled = computing.compute_values(home.lake, home.registry, OCTOBER, as_of=OCTOBER.plus(12))
-    making.forget_all(home.lake)
+    forget_all_notes(home)
     assert settled.equals(computing.compute_values(home.lake, home.registry, OCTOBER, as_of=OCTOBER.plus(12)))
     assert set(settled["as_of"].to_pylist()) == {"2027-10"}
     assert told.drop(["as_of", "maturity"]).equals(settled.drop(["as_of", "maturity"]))

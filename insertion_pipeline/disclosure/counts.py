@@ -317,7 +317,7 @@ def _certificate(
         "primary": int(primary.sum()),
         "secondary": int(secondary.sum()),
         "published": int((~hidden & ~np.isnan(values)).sum()),
-        "cost": paid_for(paid, suppression.bound),
+        "cost": paid_for(paid, suppression.bound, int(secondary.sum())),
         "attacker": {
             "equations_with_unknowns": inferred.equations,
             "hidden_cells": len(inferred.rows),

@@ -4,8 +4,8 @@ Belongs here: the conditions that any protection fulfils, line by line; the chea
 a proven lower bound of their cost. Does not belong here: whether that is enough (`room`), the search (`suppression`).
 
 A condition says: the coefficients of the cells that are hidden sum to a need at least. Each line gives some for the
-sensitive cells in it; the cuts of `room` are more of the same kind. All are necessary, so the bound holds for any way
-of protecting the table.
+sensitive cells in it; the cuts of `room` are more of the same kind. All of those are necessary. That nothing is hidden
+alone is a condition of the cheapest protection only. The bound holds for any way of protecting the table.
 """
 
 from __future__ import annotations
@@ -240,11 +240,13 @@ class Covering:
         row for the sake of another cell is not in question. The cheapest protection fulfils it, hence the bound holds.
         """
         system = self._system
+        if not self._in_company or not system.row_count:
+            nowhere = np.zeros(0, dtype=np.int64)
+            return Entries(nowhere, nowhere, np.zeros(0), 0, system.row_count + system.cell_count)
         row_shows = np.bincount(system.shown_row, minlength=system.row_count)
         is_simple = (self._rows_of_cell == 1) & (row_shows[self._only_row] == 1)
         is_simple[system.derived_from[system.derived_from[:, 0] >= 0].ravel()] = False
         asking = np.bincount(system.line[unknown[system.line_cell]], minlength=system.line_count) == 0
-        asking &= self._in_company
         kept = np.flatnonzero(asking[system.line] & ~system.always_visible()[system.line_cell])
         line, cell = system.line[kept], system.line_cell[kept]
         starts = np.searchsorted(line, np.arange(system.line_count + 1))

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from insertion_pipeline.disclosure.room import Spread
-from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers
+from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers, at_once
 from insertion_pipeline.disclosure.system import System, connected
 
 _SLIGHTLY: Final = 1e-7
@@ -46,9 +46,9 @@ def detoured(system: System, hidden_rows: Booleans, spread: Spread, targets: Int
     batch = np.cumsum(size) // _BATCH
     line_batch = batch[np.searchsorted(labels, label[lines + count])]
     moved = np.zeros(count, dtype=bool)
-    for one in np.unique(batch):
-        own = cells[batch[part] == one]
-        moves = _moves(system, own, lines[line_batch == one], rises[own], price[own])
+    batches = [(cells[batch[part] == one], lines[line_batch == one]) for one in np.unique(batch)]
+    found = at_once(lambda one: _moves(system, *one, rises[one[0]], price[one[0]]), batches)
+    for (own, _), moves in zip(batches, found, strict=True):
         spread.add(own, moves)
         moved[own[np.abs(moves) > _SLIGHTLY]] = True
     return hidden_rows | system.rows_showing(np.flatnonzero(moved & visible))

@@ -54,7 +54,8 @@ VALUE: Final = "value"
 RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
 _PART: Final = re.compile(
-    r"(?P<minus>-?)(?P<code>\w+)(?:\.(?P<term>denominator))?(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
+    r"(?P<minus>-?)(?P<code>\w+)(?:\.(?P<term>denominator))?"
+    r"(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
 )
 _SAME_MONTH, _WHOLE_YEAR = "0", "year"
 

@@ -13,14 +13,15 @@ determined, and that it may lie anywhere between; whoever brings a solution, it 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from insertion_pipeline.disclosure.solving import Entries, LinearProgram, Unsolved, least_cost
+from insertion_pipeline.disclosure.solving import Entries, LinearProgram, Unsolved, at_once, least_cost
 
 _PRIME: Final = (1 << 61) - 1
 #: Hidden sums have decimals: elimination works on whole multiples of this.
@@ -40,6 +41,7 @@ _INSIDERS_ASKED: Final = 1_000
 _FEW_PAIRS: Final = 20
 #: No unknown is looked for beyond this: where nothing bounds it, its interval is as wide as anybody needs.
 _FAR: Final = 1e7
+_DIRECTIONS: Final = (1.0, -1.0)
 
 
 class NoSolution(Exception):
@@ -125,13 +127,15 @@ class Unknowns:
         for point in claimed:
             solves = rest._solves(point[open_], part)
             found.add(np.flatnonzero(solves), point[open_][solves])
-        for unknowns in _batches(part, np.isin(part, part[found.wanting | ~found.seen])):
-            _Batch(rest, unknowns, part, found).look()
-        for unknowns in _batches(part, np.isin(part, part[found.wanting])):
-            _Batch(rest, unknowns, part, found).ask()
-        for unknown in _sampled(np.flatnonzero(found.wanting_in_whole & (found.needs > in_whole))):
-            cells = np.flatnonzero(part == part[unknown])
-            _Batch(rest, cells, part, found).ask_in_whole(int(np.searchsorted(cells, unknown)))
+        unclear = _batches(part, np.isin(part, part[found.wanting | ~found.seen]))
+        at_once(lambda unknowns: _Batch(rest, unknowns, part, found).look(), unclear)
+        narrow = _batches(part, np.isin(part, part[found.wanting]))
+        at_once(lambda unknowns: _Batch(rest, unknowns, part, found).ask(), narrow)
+        sample = _sampled(np.flatnonzero(found.wanting_in_whole & (found.needs > in_whole))).tolist()
+        for unknown, (cells, points) in zip(sample, at_once(partial(rest._in_whole, part), sample), strict=True):
+            for point in points:
+                found.add(cells, point)
+            found.is_exact_in_whole[unknown] = len(points) == len(_DIRECTIONS)
         low[open_], high[open_], is_exact[open_] = found.low, found.high, found.is_exact
         whole_low[open_], whole_high[open_] = found.whole_low, found.whole_high
         is_exact_in_whole = ~open_
@@ -254,11 +258,14 @@ class Unknowns:
         rest = self._without(known)
         open_ = np.isnan(known)
         inner = _Found(needs[open_], rest._parts(), rest.whole)
-        for unknowns in _batches(inner.part, np.ones(rest.count, dtype=bool)):
+
+        def look(unknowns: NDArray[np.int64]) -> None:
             batch = _Batch(rest, unknowns, inner.part, inner)
             batch.look()
             if exactly:
                 batch.ask()
+
+        at_once(look, _batches(inner.part, np.ones(rest.count, dtype=bool)))
         found = _Found(needs, part, self.whole)
         found.low[open_], found.high[open_] = inner.low, inner.high
         found.low[held] = found.high[held] = alone[held]
@@ -281,8 +288,8 @@ class Unknowns:
         of_pair = of_pair.reshape(-1)
         _, first = np.unique(keys[0], return_index=True)
         turn = np.arange(keys.shape[1]) - np.repeat(first, np.diff([*first, keys.shape[1]]))
-        betrayed: list[tuple[int, int]] = []
-        for now in range(min(int(turn.max(initial=-1)) + 1, _INSIDERS_ASKED)):
+
+        def betrayed(now: int) -> list[tuple[int, int]]:
             chosen = np.flatnonzero(turn == now)
             mine = np.isin(of_pair, chosen)
             own = np.isin(part[inside], keys[0, chosen]) & np.isin(number, keys[1, chosen])
@@ -290,8 +297,10 @@ class Unknowns:
             wanted[sought[victim[mine]]] = needs[sought[victim[mine]]]
             found = self._told(inside[own], alone, wanted, part, exactly=True)
             narrow = found.wanting[sought[victim]] & mine
-            betrayed += zip(names[number[at[narrow]]].tolist(), sought[victim[narrow]].tolist(), strict=True)
-        insider, unknown = np.array(betrayed, dtype=np.int64).reshape(-1, 2).T
+            return list(zip(names[number[at[narrow]]].tolist(), sought[victim[narrow]].tolist(), strict=True))
+
+        turns = at_once(betrayed, range(min(int(turn.max(initial=-1)) + 1, _INSIDERS_ASKED)))
+        insider, unknown = np.array([pair for found in turns for pair in found], dtype=np.int64).reshape(-1, 2).T
         return Betrayals(insider, unknown, len(names), int((turn[of_pair] >= _INSIDERS_ASKED).sum()))
 
     def _solves(self, point: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -352,8 +361,17 @@ class Unknowns:
         part = self._parts()
         cells = np.flatnonzero(part == part[unknown])
         found = _Found(np.zeros(self.count), part, self.whole)
-        _Batch(self, cells, part, found).ask_in_whole(int(np.searchsorted(cells, unknown)))
+        for point in self._in_whole(part, unknown)[1]:
+            found.add(cells, point)
         return float(found.whole_low[unknown]), float(found.whole_high[unknown])
+
+    def _in_whole(
+        self, part: NDArray[np.int64], unknown: int
+    ) -> tuple[NDArray[np.int64], Sequence[NDArray[np.float64]]]:
+        """The unknowns of the part of `unknown`, and solutions of least and greatest value of it in whole numbers."""
+        cells = np.flatnonzero(part == part[unknown])
+        batch = _Batch(self, cells, part, _Found(np.zeros(self.count), part, self.whole))
+        return cells, batch.ends_in_whole(int(np.searchsorted(cells, unknown)))
 
     def _parts(self) -> NDArray[np.int64]:
         """The number of the part that equations link each unknown to."""
@@ -452,7 +470,7 @@ def _batches(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Iterator[NDA
 
 
 class _Found:
-    """What points have shown of each unknown so far."""
+    """What points have shown of each unknown so far. Batches of different unknowns may add at the same time."""
 
     def __init__(self, needs: NDArray[np.float64], part: NDArray[np.int64], whole: NDArray[np.bool_]) -> None:
         count = len(needs)
@@ -585,14 +603,14 @@ class _Batch:
             _, first = np.unique(self._part[open_], return_index=True)
             targets = open_[first]
             asked[targets] = True
-            for direction in (1.0, -1.0):
+            for direction in _DIRECTIONS:
                 objective = np.zeros(len(unknowns))
                 objective[targets] = direction
                 found.add(unknowns, program.maximise(objective).point)
             found.is_exact[unknowns[targets]] = True
 
-    def ask_in_whole(self, column: int) -> None:
-        """The least and the greatest value of one unknown where counts are whole numbers; nothing where none are."""
+    def ends_in_whole(self, column: int) -> list[NDArray[np.float64]]:
+        """Solutions of least and greatest value of one unknown where counts are whole numbers, if they are found."""
         both = Entries(
             np.concatenate([self._matrix.row, self._matrix.row + self._matrix.rows]),
             np.tile(self._matrix.column, 2),
@@ -600,16 +618,16 @@ class _Batch:
             2 * self._matrix.rows,
             self._matrix.columns,
         )
-        low = np.concatenate([self._right, -self._right])
-        for direction in (1.0, -1.0):
+        low, points = np.concatenate([self._right, -self._right]), []
+        for direction in _DIRECTIONS:
             cost = np.zeros(len(self._unknowns))
             cost[column] = direction
             try:
                 best = least_cost(both, low, cost, self._floors, self._far, self._whole, gap=0.0, nodes=1000)
             except Unsolved:
-                return
-            self._found.add(self._unknowns, best.point)
-        self._found.is_exact_in_whole[self._unknowns[column]] = True
+                break
+            points.append(best.point)
+        return points
 
     def _first_point(self) -> NDArray[np.float64]:
         program = LinearProgram(self._matrix, self._right, self._right, self._floors, self._far)

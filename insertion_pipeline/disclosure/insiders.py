@@ -11,7 +11,7 @@ change, and only who is left is asked by himself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,7 +20,7 @@ import numpy as np
 from insertion_pipeline.disclosure.circuits import Movements, smallest
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.room import Box, Cuts, Spread, coin, condensed, parts, search
-from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers, at_once
 from insertion_pipeline.disclosure.system import System, connected
 
 #: How far apart two values of a sensitive cell must be that an insider cannot tell from each other.
@@ -33,8 +33,13 @@ _WORTH_TOSSING: Final = 0.75
 _POINTS: Final = 6
 #: So few cells are not held together, but each by itself.
 _FEW: Final = 20
+#: So many insiders are looked at before anything is hidden against them.
+_AHEAD: Final = 8
 _SLIGHTLY: Final = 1e-6
 _ENOUGH: Final = 1_000_000
+
+
+_Turn = tuple[Integers, Integers]  # cells to hold still, cells to ask about
 
 
 @dataclass(frozen=True)
@@ -198,8 +203,7 @@ def guarded(system: System, insiders: Insiders, hidden_rows: Booleans, spread: S
     pairs = doubtful(system, insiders, hidden_rows, spread, among=everything)
     lost: list[int] = []
     cuts: list[Cuts] = []
-    for held, victims in _in_turns(system, insiders, hidden_rows, pairs):
-        seen, found = _held(system, hidden_rows, held, _only(system, victims), each=_ENOUGH)
+    for held, seen, found in _met(system, hidden_rows, list(_in_turns(system, insiders, hidden_rows, pairs))):
         cuts.append(found)
         narrow = np.flatnonzero(seen.narrow)
         if not len(narrow):
@@ -220,10 +224,24 @@ def exposed(system: System, insiders: Insiders, hidden_rows: Booleans, spread: S
     """Which of the sensitive cells `among` some insider could work out."""
     found = np.zeros(system.cell_count, dtype=bool)
     pairs = doubtful(system, insiders, hidden_rows, spread, among=among)
-    for held, victims in _in_turns(system, insiders, hidden_rows, pairs):
-        seen, _ = _held(system, hidden_rows, held, _only(system, victims), each=1)
-        found |= seen.narrow
+    turns = _in_turns(system, insiders, hidden_rows, pairs)
+
+    def narrow(turn: _Turn) -> Booleans:
+        return _held(system, hidden_rows, turn[0], _only(system, turn[1]), each=1)[0].narrow
+
+    for one in at_once(narrow, turns):
+        found |= one
     return found
+
+
+def _met(system: System, hidden_rows: Booleans, turns: Sequence[_Turn]) -> Iterator[tuple[Integers, Spread, Cuts]]:
+    """What each turn meets with these rows hidden, some turns ahead: it stays true while more is hidden."""
+
+    def met(turn: _Turn) -> tuple[Integers, Spread, Cuts]:
+        return turn[0], *_held(system, hidden_rows, turn[0], _only(system, turn[1]), each=_ENOUGH)
+
+    for start in range(0, len(turns), _AHEAD):
+        yield from at_once(met, turns[start : start + _AHEAD])
 
 
 def _held(system: System, hidden_rows: Booleans, held: Integers, asked: Booleans, *, each: int) -> tuple[Spread, Cuts]:
@@ -245,9 +263,7 @@ def _only(system: System, cells: Integers) -> Booleans:
     return chosen
 
 
-def _in_turns(
-    system: System, insiders: Insiders, hidden_rows: Booleans, pairs: Pairs
-) -> Iterator[tuple[Integers, Integers]]:
+def _in_turns(system: System, insiders: Insiders, hidden_rows: Booleans, pairs: Pairs) -> Iterator[_Turn]:
     """Cells to hold still and cells to ask about then: one insider of every part at a time."""
     keys, number = np.unique(pairs.part * system.cell_count + pairs.who, return_inverse=True)
     of_insider = parts(system, hidden_rows)[insiders.cell] * system.cell_count + insiders.who

@@ -9,12 +9,13 @@ that alone would cost the figures of departments and countries. *Crowded* ones: 
 each other are protected together, and where more values than `TOGETHER` hang so, the parts in which the largest share
 of what is not zero is too small go first, until no more are left. What nobody can prove safe is not shown.
 
-Uncut figures of large territories are never left out, nor is a part of which an earlier release showed a row.
+Uncut figures of large territories are never left out, nor is a part of which an earlier release showed a row, nor one
+that what is published would give back while the terms beside it may not be left out. Otherwise they go with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ SPARSE_SHARE: Final = 0.5
 #: So many values other than zero are protected together at most: the pieces of territories that cross each other come
 #: on top, and the programs of a part of the system hold some 25 000 cells (`room.LARGEST`).
 TOGETHER: Final = 10_000
+_Place = tuple[str, str, str]
 _KEYS: Final = ("indicator_code", "country", "territory_level", "breakdown")
 
 
@@ -57,7 +59,11 @@ def menu_of(values: pa.Table, verdicts: Verdicts, registry: Registry, was_shown:
         dense = ~sparse[parts.part]
         of_indicator = _hanging_together(values.filter(pa.array(dense)), verdicts.filter(dense), registry)
         crowded = _crowded(parts, ~sparse, of_indicator)
-    return Menu(~(sparse | crowded)[parts.part], parts.named(sparse), parts.named(crowded))
+    left_out = sparse | crowded
+    if left_out.any():
+        quantities = quantities_of(values, verdicts)
+        left_out = _told_by_sums(parts, left_out, quantities, compositions(registry, quantities).to_pylist())
+    return Menu(~left_out[parts.part], parts.named(left_out & ~crowded), parts.named(left_out & crowded))
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,91 @@ def _crowded(parts: _Parts, served: Booleans, of_indicator: Mapping[str, int]) -
                 left_out[at] = True
                 held -= parts.filled[at]
     return left_out
+
+
+def _told_by_sums(
+    parts: _Parts, left_out: Booleans, quantities: Mapping[tuple[str, str], str], composed: Sequence[Mapping[str, Any]]
+) -> Booleans:
+    """`left_out`, and what would give some of it back: terms that stand with it against a whole that is shown.
+
+    A whole of which all terms are shown may be left out: it is as large as they are. Where a term may not be left out
+    (`kept`), those beside it are published after all, and protected with it.
+    """
+    carriers: dict[tuple[_Place, str], list[int]] = {}
+    equations = _equations_of(composed)
+    for at, key in enumerate(parts.keys):
+        place = key["country"], key["territory_level"], key["breakdown"]
+        terms = [quantities.get((key["indicator_code"], term)) for term in ("numerator", "denominator")]
+        for quantity in terms:
+            if quantity is not None:
+                carriers.setdefault((place, quantity), []).append(at)
+        numerator, denominator = terms
+        if left_out[at] and numerator is not None and denominator is not None:
+            equations.append(_Equation({(numerator, ""): -1.0, (denominator, ""): 1.0}, at, place))
+    places = sorted({place for place, _ in carriers})
+    left_out, kept = left_out.copy(), parts.kept.copy()
+    changed = True
+    while changed:
+        changed = False
+        for equation in equations:
+            for place in places if equation.place is None else [equation.place]:
+                missing, beside, is_told = equation.looked_at(place, carriers, left_out)
+                if not (missing and beside and is_told):
+                    continue
+                changed = True
+                if kept[beside].any():
+                    left_out[missing], kept[missing] = False, True
+                else:
+                    left_out[beside] = True
+    return left_out
+
+
+@dataclass(frozen=True)
+class _Equation:
+    """Quantities that sum to zero, each with its sign: by quantity, and breakdown of its own if it has one.
+
+    The terms of a rate do with the rest, which its part alone tells of, at the `place` of that part.
+    """
+
+    signs: Mapping[tuple[str, str], float]
+    rest: int | None = None
+    place: _Place | None = None
+
+    def looked_at(
+        self, place: _Place, carriers: Mapping[tuple[_Place, str], list[int]], left_out: Booleans
+    ) -> tuple[list[int], list[int], bool]:
+        """At a place: parts left out on one side, parts shown beside them, and whether the other side is all shown."""
+        country, level, breakdown = place
+        if breakdown != UNCUT and any(own for _, own in self.signs):
+            return [], [], False  # one modality of another indicator is a term of the whole uncut
+        sides: dict[bool, list[list[int]]] = {True: [], False: []}
+        for (quantity, own), sign in self.signs.items():
+            if found := carriers.get(((country, level, own or breakdown), quantity)):
+                sides[sign > 0].append(found)
+        if self.rest is not None and left_out[self.rest]:
+            shown = [at for found in sides[False] for at in found if not left_out[at]]
+            return [self.rest], shown, bool(sides[True]) and not _some_left_out(sides[True], left_out)
+        for side in (True, False):
+            missing = [at for found in sides[side] if left_out[found].all() for at in found]
+            shown = [at for found in sides[side] for at in found if not left_out[at]]
+            if missing and shown and sides[not side]:
+                return missing, shown, not _some_left_out(sides[not side], left_out)
+        return [], [], False
+
+
+def _some_left_out(quantities: Sequence[Sequence[int]], left_out: Booleans) -> bool:
+    """Whether some of the quantities are shown by no part."""
+    return any(left_out[list(found)].all() for found in quantities)
+
+
+def _equations_of(composed: Sequence[Mapping[str, Any]]) -> list[_Equation]:
+    """One equation per sum that the catalogue declares (`COMPOSITIONS_SCHEMA`)."""
+    found: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for row in composed:
+        whole = row["whole_quantity"]
+        signs = found.setdefault((row["along"], whole), {(whole, ""): 1.0})
+        signs[row["part_quantity"], row["part_breakdown"]] = -row["sign"]
+    return [_Equation(signs) for signs in found.values()]
 
 
 def _hanging_together(values: pa.Table, verdicts: Verdicts, registry: Registry) -> dict[str, int]:

@@ -177,7 +177,7 @@ def _hidden(
     more: they go to `wider` as the attacker finds them. Raises `_Lost`.
     """
     widths = system.system.widths
-    hidden, rounds = (verdicts.statuses == SUPPRESSED) | frozen, 0
+    hidden, rounds, paid, bound = (verdicts.statuses == SUPPRESSED) | frozen, 0, 0.0, 0.0
     while True:
         rounds += 1
         protected = replace(system.system, widths=_widened(widths, wider))
@@ -185,7 +185,8 @@ def _hidden(
             suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH)
         except Impossible as error:
             raise _Lost(error.cells) from error
-        hidden = suppression.hidden
+        hidden, paid = suppression.hidden, paid + suppression.cost
+        bound = bound if rounds > 1 else suppression.bound  # of what is hidden first: later rounds only add to it
         table = _published(values, _statuses(verdicts, hidden))
         with in_memory() as connection:
             needs, claimed, moves = _told(system, suppression)
@@ -200,7 +201,7 @@ def _hidden(
                 found[cell] = float(protected.widths[cell]) + LEAST_WIDTH
             exposed.add(cell)
         if not exposed:
-            return hidden, audit, suppression, rounds
+            return hidden, audit, replace(suppression, cost=paid, bound=bound), rounds
         if not found:
             raise _Lost(sorted(exposed))  # they had room by the protector's own equations
         wider.update(found)
@@ -308,6 +309,7 @@ def _certificate(
     """What was hidden and what was checked, in words and numbers that give nothing away."""
     statuses = texts(table, "status")
     hidden = statuses == SUPPRESSED
+    secondary = int((hidden & (verdicts.statuses != SUPPRESSED)).sum())
     zeros = pc.sum(pc.equal(audit.cells["solution"], 0.0)).as_py() or 0
     return {
         "method": {
@@ -326,7 +328,8 @@ def _certificate(
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
-            "what must be shown (zeros) may tell an insider a number by itself: nothing is hidden for it",
+            "what must be shown (zeros), or was earlier, may tell an insider a number: nothing is hidden for it",
+            "what is counted under `insiders` does not hold a release back",
             "who runs the method again on what he supposes was hidden is not considered",
             "nor who holds the counts of this certificate against a handful of hidden rows",
             "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",
@@ -335,12 +338,12 @@ def _certificate(
         "rows": len(table),
         "statuses": {name: int((statuses == name).sum()) for name in sorted(set(statuses.tolist()))},
         "primary_rows": int(verdicts.is_sensitive.sum()),
-        "secondary_rows": int((hidden & (verdicts.statuses != SUPPRESSED)).sum()),
+        "secondary_rows": secondary,
         "cells": system.system.cell_count,
         "sensitive_cells": int((system.system.widths > 0).sum()),
         "equations": system.system.line_count,
         "open_sums": len(system.open_sums),
-        "cost": paid_for(suppression.cost, suppression.bound),
+        "cost": paid_for(suppression.cost, suppression.bound, secondary),
         "audit": {
             "equations_with_unknowns": audit.equations,
             "hidden_cells": len(audit.cells),

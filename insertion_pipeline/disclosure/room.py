@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from insertion_pipeline.disclosure.circuits import Movements
-from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers
+from insertion_pipeline.disclosure.solving import Booleans, Entries, Integers, LinearProgram, Numbers, at_once
 from insertion_pipeline.disclosure.system import System, connected
 
 #: Programs are solved for parts of the system that nothing hidden links, as many together as make up this many cells.
@@ -154,9 +154,20 @@ def search(system: System, box: Box, spread: Spread, *, each: int, points: int =
     large parts are left out.
     """
     spread.concern(system, box)
-    for batch in _batches(system, box, spread):
-        batch.try_points(points)
-    return Cuts.together([batch.ask(each) for batch in _batches(system, box, spread)] if each else [])
+    tried = _batches(system, box, spread)
+    at_once(lambda batch: batch.try_points(points), tried)
+    _tell(spread, tried)
+    asked = _batches(system, box, spread) if each else []
+    cuts = at_once(lambda batch: batch.ask(each), asked)
+    _tell(spread, asked)
+    return Cuts.together(cuts)
+
+
+def _tell(spread: Spread, batches: list[_Batch]) -> None:
+    """Add what was found batch by batch, always in the same order."""
+    for batch in batches:
+        for point in batch.found:
+            spread.add(batch.cells, point)
 
 
 def parts(system: System, hidden_rows: Booleans) -> Integers:
@@ -194,7 +205,10 @@ def _batches(system: System, box: Box, spread: Spread) -> list[_Batch]:
 
 
 class _Batch:
-    """Parts of the system that nothing movable links, solved together: one program moves cells in all of them."""
+    """Parts of the system that nothing movable links, solved together: one program moves cells in all of them.
+
+    `found`: the points met, as movements of `cells`; the spread that they are to join is read at the start only.
+    """
 
     def __init__(
         self,
@@ -206,7 +220,7 @@ class _Batch:
         box: Box,
         spread: Spread,
     ) -> None:
-        self._system, self._cells, self._part, self._lines = system, cells, part, lines
+        self._system, self.cells, self._part = system, cells, part
         self._line_part = line_part
         at_cell = np.full(system.cell_count, -1, dtype=np.int64)
         at_cell[cells] = np.arange(len(cells))
@@ -221,12 +235,13 @@ class _Batch:
         matrix = Entries(self._entry_line[moving], column[moving], self._entry_sign[moving], len(lines), len(cells))
         self._sensitive = np.flatnonzero(spread.narrow[cells])
         self._need = spread.needs[cells[self._sensitive]]
+        self._low, self._high = spread.low[cells[self._sensitive]], spread.high[cells[self._sensitive]]
+        self.found: list[Numbers] = []
         self.least, self._most = box.least[cells], box.most[cells]
         most = self._most.copy()
         most[self._sensitive] = np.minimum(most[self._sensitive], self._need)
         zero = np.zeros(len(lines))
         self._program = LinearProgram(matrix, zero, zero, self.least, most)
-        self._spread = spread
 
     def ask(self, each: int) -> Cuts:
         """Find room for one cell after the other; cuts for `each` of those in every part that have too little."""
@@ -248,11 +263,16 @@ class _Batch:
         return Cuts.together(cuts)
 
     def _wanting(self) -> Booleans:
-        return self._spread.narrow[self._cells[self._sensitive]]
+        return self._high - self._low < self._need - _SLIGHTLY
+
+    def _add(self, point: Numbers) -> None:
+        self.found.append(point)
+        self._low = np.minimum(self._low, point[self._sensitive])
+        self._high = np.maximum(self._high, point[self._sensitive])
 
     def try_points(self, count: int) -> None:
         """So many points that move as many cells as possible, up or down by turns that never change from run to run."""
-        names = self._cells[self._sensitive]
+        names = self.cells[self._sensitive]
         before = len(names)
         for turn in range(count):
             wanting = self._wanting()
@@ -262,9 +282,9 @@ class _Batch:
                 return
             before = int(wanting.sum())
             upwards = coin(names, turn // 2) ^ bool(turn % 2)
-            objective = np.zeros(len(self._cells))
+            objective = np.zeros(len(self.cells))
             objective[self._sensitive] = np.where(wanting, np.where(upwards, 1.0, -1.0) / self._need, 0.0)
-            self._spread.add(self._cells, self._program.maximise(objective).point)
+            self._add(self._program.maximise(objective).point)
 
     def _ask(self, targets: Integers) -> tuple[Booleans, Cuts]:
         """The exact room of `targets`, one in each part: which have enough, and a cut for each of the others."""
@@ -274,10 +294,10 @@ class _Batch:
         self._program.rebox(columns, self.least[columns], most)
         multipliers: list[Numbers] = []
         for direction in _DIRECTIONS:
-            objective = np.zeros(len(self._cells))
+            objective = np.zeros(len(self.cells))
             objective[columns[targets]] = direction
             best = self._program.maximise(objective)
-            self._spread.add(self._cells, best.point)
+            self._add(best.point)
             multipliers.append(best.duals)
         self._program.rebox(columns, self.least[columns], np.minimum(self._most[columns], self._need))
         narrow = self._wanting()[targets]
@@ -293,7 +313,7 @@ class _Batch:
         condition = condition_of_part[self._line_part[self._entry_line]]
         at = condition >= 0
         key = condition[at] * system.cell_count + self._entry_cell[at]
-        own = np.arange(len(targets)) * system.cell_count + self._cells[self._sensitive[targets]]
+        own = np.arange(len(targets)) * system.cell_count + self.cells[self._sensitive[targets]]
         keys, where = np.unique(np.concatenate([key, own]), return_inverse=True)
         of_condition, cell = keys // system.cell_count, keys % system.cell_count
         need = self._need[targets]
@@ -304,7 +324,7 @@ class _Batch:
             rest = np.bincount(where, weights=weights, minlength=len(keys))
             rest[np.abs(rest) < 1e-9] = 0.0
             total += np.where(rest > 0, need[of_condition], -rest * room_below)
-        return condensed(system, of_condition, cell, total, need, self._cells[self._sensitive[targets]])
+        return condensed(system, of_condition, cell, total, need, self.cells[self._sensitive[targets]])
 
 
 def condensed(

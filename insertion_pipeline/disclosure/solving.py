@@ -1,14 +1,17 @@
 """Linear and integer programs, as HiGHS solves them.
 
-Belongs here: handing numbers to the solver and taking its answer, always the same for the same numbers: one thread, a
-fixed seed, limits in nodes and gaps and never in seconds. Does not belong here: what the numbers mean; protection and
-attack each write their own equations.
+Belongs here: handing numbers to the solver and taking its answer, always the same for the same numbers: one thread for
+each program, a fixed seed, limits in nodes and gaps and never in seconds. Does not belong here: what the numbers mean;
+protection and attack each write their own equations.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,12 @@ _SEED: Final = 1
 _PRIMAL_SIMPLEX: Final = 4
 #: Programs with more columns than this are solved by interior points: the simplex method crawls on them.
 _LARGE: Final = 6_000
+#: So many programs that do not need each other are solved at the same time.
+_AT_ONCE: Final = 2
+
+_BUSY: Final = threading.local()
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 class Unsolved(Exception):
@@ -47,6 +56,22 @@ class Optimum:
     reduced: Numbers  # one per column; empty for an integer program
     value: float
     bound: float
+
+
+def at_once(solve: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> list[_Result]:
+    """What `solve` makes of each of the tasks, in their order; none may touch what another one reads.
+
+    A task that has tasks of its own does them one after the other.
+    """
+
+    def solved(task: _Task) -> _Result:
+        _BUSY.is_within = True
+        return solve(task)
+
+    if getattr(_BUSY, "is_within", False):
+        return [solve(task) for task in tasks]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:  # the solver holds no lock of Python's while it works
+        return list(threads.map(solved, tasks))
 
 
 class LinearProgram:

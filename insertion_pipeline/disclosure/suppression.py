@@ -69,6 +69,10 @@ THOROUGH: Final = Effort(
 PATIENT: Final = replace(THOROUGH, rounds=12)
 
 
+#: The cost of fewer rows could tell what they hold.
+_ENOUGH_TO_TELL: Final = 30
+
+
 @dataclass(frozen=True)
 class Suppression:
     """Which rows are hidden, what those beyond the given ones cost, and what any protection must cost at least.
@@ -84,13 +88,14 @@ class Suppression:
     given_away: Integers
 
 
-def paid_for(cost: float, bound: float) -> dict[str, Any]:
-    """The cost as a certificate tells it: against its bound, and no more closely than by hundredths, rounded up.
+def paid_for(cost: float, bound: float, rows: int) -> dict[str, Any]:
+    """The cost of so many `rows` as a certificate tells it: against its bound, by hundredths, rounded up.
 
-    The cost itself is made of the numbers that were hidden: of one or two of them it would tell which they are. No
-    ratio where nothing had to be paid.
+    The cost itself is made of the numbers that were hidden: of a few of them it would tell which they are, and so would
+    the ratio. None is told of fewer than thirty rows, nor where nothing had to be paid.
     """
-    ratio = math.ceil(round(100.0 * cost / bound, 6)) / 100.0 if bound > 0 else None
+    is_told = bound > 0 and rows >= _ENOUGH_TO_TELL
+    ratio = math.ceil(round(100.0 * cost / bound, 6)) / 100.0 if is_told else None
     return {
         "unit": "sum of the square roots of the values hidden beside the sensitive ones",
         "times_the_proven_lower_bound": ratio,

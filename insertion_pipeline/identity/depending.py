@@ -37,10 +37,11 @@ class Dependencies:
 class Reading:
     """How a source is read over months: with which sources, and which months together.
 
-    `counting`: the deliveries that count, by source and month. Raises nothing: a month without any stands alone.
+    `counting`: the deliveries that count, by source and month; a month without any stands alone.
     """
 
     lake: Lake
+    registry: Registry
     source: Source
     sources: tuple[Source, ...]
     months: tuple[Month, ...]
@@ -54,42 +55,53 @@ class Reading:
         counting = {
             (one.name, month): deliveries.effective(own[one.name], one, month) for one in sources for month in chosen
         }
-        return cls(lake, source, sources, chosen, counting)
+        return cls(lake, registry, source, sources, chosen, counting)
 
     @cached_property
     def together(self) -> Mapping[Month, tuple[Month, ...]]:
         """Per month, those that are read with it, itself included."""
         groups = {month: {month} for month in self.months}
-        spans: dict[int, set[Month]] = {}
+        spans: dict[str, set[Month]] = {}  # by content: rows of the same bytes describe each other
         for (_, month), counting in self.counting.items():
             for receipt in counting:
-                spans.setdefault(receipt.sequence, set()).add(month)
+                spans.setdefault(receipt.sha256, set()).add(month)
         for months in spans.values():
             joined = set().union(*(groups[month] for month in months))
             for month in joined:
                 groups[month] = joined
         return {month: tuple(sorted(group)) for month, group in groups.items()}
 
-    def made_of(self, registry: Registry, month: Month, known: Dependencies) -> Sequence[Any]:
+    @cached_property
+    def tables(self) -> Mapping[int, Mapping[str, str]]:
+        """Per delivery, the digests of its tables as they must be today: without whoever was erased since.
+
+        Raises `CannotRebuild` where tables are missing and cannot be made again.
+        """
+        counting = {receipt.sequence: receipt for group in self.counting.values() for receipt in group}
+        for receipt in counting.values():
+            if any(receipt.rows.values()):
+                deliveries.ensure(self.lake, self.registry, receipt)
+        return {number: deliveries.tables_kept(self.lake, receipt) for number, receipt in counting.items()}
+
+    def made_of(self, month: Month, known: Dependencies) -> Sequence[Any]:
         """All that the pseudonymised tables of a month are made of, as values that JSON can hold."""
         keys = [self.lake.keyring.purpose_key(purpose) for purpose in ("facts", "referents")]
         place = (self.source.name, str(month))
         return [
-            registry.digest,
+            self.registry.digest,
             *place,
             [hmac.digest(key, b"made of", "sha256").hex() for key in keys],
             known.persons.get(place),
             known.residences.get(place),
             [
-                [one.name, str(read), *(self._told(registry, receipt) for receipt in self.counting[one.name, read])]
+                [one.name, str(read), *(self._told(receipt) for receipt in self.counting[one.name, read])]
                 for read in self.together[month]
                 for one in self.sources
             ],
         ]
 
-    def _told(self, registry: Registry, receipt: Receipt) -> Sequence[Any]:
-        tables = deliveries.tables_kept(self.lake, receipt)
-        return [receipt.partner, receipt.sha256, receipt.status, registry.partner(receipt.partner).space, tables]
+    def _told(self, receipt: Receipt) -> Sequence[Any]:
+        return [receipt.partner, receipt.sha256, receipt.status, self.tables[receipt.sequence]]
 
 
 def _described_by(source: Source) -> list[str]:

@@ -108,8 +108,7 @@ def pseudonymise_months(
     and line. Months before the first contract have none.
     Raises `ValueError` for a month that the resolution did not draw on: nobody would be known there.
     """
-    if unknown := sorted(set(months) - set(resolution.months)):
-        raise ValueError(f"{unknown[0]} is not among the resolved months")
+    _require_known(resolution, months)
     declared = registry.source(source)
     written: dict[Month, dict[str, int]] = {}
     with lake.connect(sealed_spill=True) as connection:
@@ -130,8 +129,9 @@ def have_pseudonymised(
     lake: Lake, registry: Registry, resolution: Resolution, source: str, months: Sequence[Month]
 ) -> Mapping[Month, Mapping[str, int]]:
     """`pseudonymise_months` for those months whose tables were made of other deliveries or persons than today's."""
+    _require_known(resolution, months)
     reading = Reading.of(lake, registry, registry.source(source), resolution.months)
-    made_of = {month: making.digest_of(reading.made_of(registry, month, resolution.known)) for month in months}
+    made_of = {month: making.digest_of(reading.made_of(month, resolution.known)) for month in months}
     recalled = {month: making.recall(lake, _note(source, month), made_of[month]) for month in months}
     told: dict[Month, Mapping[str, int]] = {month: made.counted for month, made in recalled.items() if made is not None}
     stale = [month for month in months if month not in told]
@@ -143,6 +143,11 @@ def have_pseudonymised(
         files = [pseudonymised_file(lake, source, table, month).path for table in counted]
         making.remember(lake, _note(source, month), made_of[month], files, counted)
     return told | dict(written)
+
+
+def _require_known(resolution: Resolution, months: Sequence[Month]) -> None:
+    if unknown := sorted(set(months) - set(resolution.months)):
+        raise ValueError(f"{unknown[0]} is not among the resolved months")
 
 
 def _note(source: str, month: Month) -> str:

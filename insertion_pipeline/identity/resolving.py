@@ -16,7 +16,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -85,8 +85,8 @@ class Resolution:
 
     months: tuple[Month, ...]
     spaces: Mapping[Space, SpaceQuality]
-    watched: Mapping[str, int | float] = field(default_factory=dict)
-    known: Dependencies = field(default_factory=Dependencies)
+    watched: Mapping[str, int | float]
+    known: Dependencies
 
     @property
     def persons(self) -> int:

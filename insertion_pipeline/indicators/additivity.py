@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline import making
 from insertion_pipeline.indicators.bounding import what_is_out_of_bounds
 from insertion_pipeline.indicators.catalogue import CompiledIndicator, compile_catalogue
+from insertion_pipeline.indicators.computing import values_path
 from insertion_pipeline.indicators.territories import NESTED, UNKNOWN, rollup
-from insertion_pipeline.lake import in_memory
+from insertion_pipeline.lake import Lake, in_memory, remembered_sha256_of
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry
 
@@ -47,6 +49,17 @@ def refuse_what_does_not_add_up(
     if found:
         places = "; ".join(found[:5])
         raise ValuesDoNotAddUp(f"{len(found)} totals do not hold: {places}")
+
+
+def totals_that_fail(lake: Lake, registry: Registry, month: Month) -> list[str]:
+    """`totals_that_do_not_hold` of the lake's values: looked for once, as long as they and the declarations stay."""
+    file, name = values_path(lake, month), f"totals/{month}"
+    made_of = making.digest_of(registry.digest, remembered_sha256_of(file.path))
+    made = making.recall(lake, name, made_of)
+    if made is None:
+        failing = totals_that_do_not_hold(lake.read_parquet(file), registry, month)
+        made = making.remember(lake, name, made_of, [file.path], {"failing": failing})
+    return list(made.counted["failing"])
 
 
 def totals_that_do_not_hold(values: pa.Table, registry: Registry, month: Month) -> list[str]:

@@ -164,9 +164,7 @@ def _as_known(
     values: pa.Table, registry: Registry, catalogue: Iterable[CompiledIndicator], month: Month, as_of: Month
 ) -> pa.Table:
     """The values of a month as a later month knows them: the same numbers, further settled."""
-    settled = {
-        one.indicator.code: maturity(registry, one.indicator.sources, month, as_of) for one in catalogue
-    }  # fmt: skip
+    settled = {one.indicator.code: maturity(registry, one.indicator.sources, month, as_of) for one in catalogue}
     codes = values["indicator_code"].combine_chunks().dictionary_encode()
     words = pa.array([settled[code] for code in codes.dictionary.to_pylist()], pa.string())
     told = {"as_of": pa.repeat(str(as_of), len(values)), "maturity": pc.take(words, codes.indices)}

@@ -11,14 +11,13 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline import making
 from insertion_pipeline.disclosure import small_cells
-from insertion_pipeline.indicators.additivity import totals_that_do_not_hold
-from insertion_pipeline.indicators.computing import coverage_path, values_path
+from insertion_pipeline.indicators.additivity import totals_that_fail
+from insertion_pipeline.indicators.computing import coverage_path
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.ingestion.accounts import Account
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
-from insertion_pipeline.lake import Lake, remembered_sha256_of
+from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration import order, questions
 from insertion_pipeline.orchestration.assets import (
@@ -34,7 +33,7 @@ from insertion_pipeline.orchestration.resources import Home
 from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.publication import releasing
 from insertion_pipeline.publication.verifying import verify
-from insertion_pipeline.registry import Registry, Source
+from insertion_pipeline.registry import Source
 
 _WARN = dg.AssetCheckSeverity.WARN
 
@@ -144,17 +143,6 @@ def _received(lake: Lake, source: Source, months: Sequence[Month]) -> list[Recei
     """The deliveries accepted for these months, replaced ones included."""
     accepted = (one for one in receipts(lake) if one.source == source.name and one.status == "applied")
     return [one for one in accepted if one.month in months]
-
-
-def totals_that_fail(lake: Lake, registry: Registry, month: Month) -> list[str]:
-    """Where the totals of a month do not hold: looked for once, as long as its values and declarations stay."""
-    file, name = values_path(lake, month), f"totals/{month}"
-    made_of = making.digest_of(registry.digest, remembered_sha256_of(file.path))
-    made = making.recall(lake, name, made_of)
-    if made is None:
-        failing = totals_that_do_not_hold(lake.read_parquet(file), registry, month)
-        made = making.remember(lake, name, made_of, [file.path], {"failing": failing})
-    return list(made.counted["failing"])
 
 
 def value_checks() -> list[dg.AssetChecksDefinition]:
