@@ -16,6 +16,7 @@ from insertion_pipeline.disclosure import (
     protect,
     room,
     small_cells,
+    solving,
     suppression,
 )
 from insertion_pipeline.disclosure.circuits import smallest
@@ -416,6 +417,44 @@ def test_where_too_much_hangs_together_the_sparsest_part_goes_and_nothing_else(m
     ]
     shown = {(row["indicator_code"], row["territory_level"], row["modality"]) for row in safe.table.to_pylist()}
     assert shown == {("known", "department", name) for name in ("F", "M", "TOTAL")} | {("hours", "commune", "TOTAL")}
+
+
+def test_what_would_give_back_a_term_that_is_left_out_goes_with_it() -> None:
+    """Exits less those to passing and to other jobs are the lasting ones, one in each commune."""
+    whole, *parts = (
+        FAMILY.indicators[0].model_copy(
+            update={"code": code, "parts": ("lasting", "passing", "other") if not at else ()}
+        )
+        for at, code in enumerate(("exits", "lasting", "passing", "other"))
+    )
+    registry = Registry(
+        small_registry().folder, {}, {}, (FAMILY.model_copy(update={"indicators": (whole, *parts)}),), ""
+    )
+    communes = [
+        row["code"] for row in small_registry().nomenclature("communes").records() if row["department"] == "08"
+    ][:12]
+    counts = {"exits": 31, "lasting": 1, "passing": 10, "other": 20}
+    rows = [
+        {**value("known", territory, level, count * times), "indicator_code": code}
+        for code, count in counts.items()
+        for territory, level, times in [
+            *((f"FR-COM-{commune}", "commune", 1) for commune in communes), ("FR-DEP-08", "department", 12),
+        ]
+    ]  # fmt: skip
+    safe = protect(values_of(rows), registry)
+    left_out = {(one["indicator_code"], one["territory_level"]) for one in safe.certificate["withheld"]}
+    assert left_out == {(code, "commune") for code in ("lasting", "passing", "other")}
+    shown = {(row["indicator_code"], row["territory_level"], row["status"]) for row in safe.table.to_pylist()}
+    assert shown == {("exits", "commune", "published"), *((code, "department", "published") for code in counts)}
+
+
+def test_programs_two_at_a_time_hide_what_one_after_the_other_do(
+    safe: SafeTable, truth: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solving, "_AT_ONCE", 1)
+    alone = protect(truth, small_registry())
+    assert alone.table.equals(safe.table)
+    assert alone.certificate == safe.certificate
 
 
 def test_what_was_shown_before_is_never_left_out_for_being_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

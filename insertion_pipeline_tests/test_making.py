@@ -16,12 +16,12 @@ from insertion_pipeline.identity import pseudonymising, resolving
 from insertion_pipeline.identity.resolving import Resolution
 from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.indicators.additivity import totals_that_fail
-from insertion_pipeline.ingestion import counterchecking
+from insertion_pipeline.ingestion import counterchecking, tombstones
 from insertion_pipeline.ingestion.counterchecking import countercheck
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, ParquetFile, sha256_of
 from insertion_pipeline.registry import Registry
-from insertion_pipeline_tests.department_home import HER_ROWS, OCTOBER, OTHER_ROWS, SEPTEMBER, Home, listing
+from insertion_pipeline_tests.department_home import HER_ROWS, HERS, OCTOBER, OTHER_ROWS, SEPTEMBER, Home, listing
 
 MONTHS = (SEPTEMBER, OCTOBER)
 HER_CORRECTED_ROW = HER_ROWS[0].replace("rsa_clos", "rsa_droit_ouvert_versable")
@@ -106,6 +106,18 @@ def test_what_stayed_and_what_was_made_is_what_a_rebuild_makes(corrected: Correc
 
 def rows_of(lake: Lake, path: Path) -> list[str]:
     return sorted(str(row) for row in lake.read_parquet(ParquetFile(path)).to_pylist())
+
+
+def test_who_was_erased_elsewhere_is_in_no_table_that_is_recalled(department: Home) -> None:
+    """Her tombstone stands, and nobody went through this home's tables: it was put up by another machine."""
+    resolution = resolving.resolve(department.lake, department.registry, [OCTOBER])
+    told = (department.lake, department.registry, resolution, "department_list", [OCTOBER])
+    pseudonymising.have_pseudonymised(*told)
+    assert department.pseudonymised() == 3
+    hers = {"nir": HERS, "birth_name": "VALBRUNOT", "first_names": "Zéphirine", "birth_date": "1980-04-05"}
+    tombstones.write(department.lake, "fr", "erasure", pa.Table.from_pylist([hers]))
+    pseudonymising.have_pseudonymised(*told)
+    assert department.pseudonymised() == 2
 
 
 def test_a_table_that_was_altered_or_is_gone_is_made_again(lake: Lake) -> None:
