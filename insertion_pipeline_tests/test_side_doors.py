@@ -272,11 +272,9 @@ def test_commands_tell_only_what_the_release_shows(
     assert {one.value for one in releasing.headlines(published[1])} <= known | {None}
 
 
-#: Who may read values before they are protected, beside `indicators`, which makes them: those who run that, check that
-#: they add up, and protect them.
-READERS = {
-    "orchestration/assets.py", "orchestration/checks.py", "orchestration/spark_job.py", "publication/releasing.py",
-}  # fmt: skip
+#: Who may read values before they are protected, beside `indicators`, which makes them and checks that they add up: those
+#: who run that, and protect them.
+READERS = {"orchestration/assets.py", "orchestration/spark_job.py", "publication/releasing.py"}
 
 
 def test_nothing_that_shows_numbers_can_read_unprotected_ones() -> None:
