@@ -331,21 +331,22 @@ def test_what_is_too_large_for_one_program_is_protected_cell_after_cell(monkeypa
     assert protect(values.take(pa.array(range(len(values))[::-1])), small_registry()).table.equals(safe.table)
 
 
+def exits_by_class() -> Registry:
+    """Exits, and three indicators that sum to them."""
+    classes = ("lasting", "passing", "other")
+    indicators = tuple(
+        FAMILY.indicators[0].model_copy(update={"code": code, "parts": classes if code == "exits" else ()})
+        for code in ("exits", *classes)
+    )
+    return Registry(small_registry().folder, {}, {}, (FAMILY.model_copy(update={"indicators": indicators}),), "")
+
+
 def test_indicators_that_sum_to_another_are_protected_together() -> None:
-    whole, *parts = (
-        FAMILY.indicators[0].model_copy(
-            update={"code": code, "parts": ("lasting", "passing", "other") if not at else ()}
-        )
-        for at, code in enumerate(("exits", "lasting", "passing", "other"))
-    )
-    registry = Registry(
-        small_registry().folder, {}, {}, (FAMILY.model_copy(update={"indicators": (whole, *parts)}),), ""
-    )
     counts = {"exits": 45, "lasting": 3, "passing": 12, "other": 30}
     rows = [
         {**value("known", "FR-DEP-08", "department", count), "indicator_code": code} for code, count in counts.items()
     ]
-    table = protect(values_of(rows), registry).table
+    table = protect(values_of(rows), exits_by_class()).table
     shown = {row["indicator_code"]: row["status"] for row in table.to_pylist()}
     assert shown == {"exits": "published", "lasting": "suppressed", "passing": "suppressed", "other": "published"}
 
@@ -421,15 +422,6 @@ def test_where_too_much_hangs_together_the_sparsest_part_goes_and_nothing_else(m
 
 def test_what_would_give_back_a_term_that_is_left_out_goes_with_it() -> None:
     """Exits less those to passing and to other jobs are the lasting ones, one in each commune."""
-    whole, *parts = (
-        FAMILY.indicators[0].model_copy(
-            update={"code": code, "parts": ("lasting", "passing", "other") if not at else ()}
-        )
-        for at, code in enumerate(("exits", "lasting", "passing", "other"))
-    )
-    registry = Registry(
-        small_registry().folder, {}, {}, (FAMILY.model_copy(update={"indicators": (whole, *parts)}),), ""
-    )
     communes = [
         row["code"] for row in small_registry().nomenclature("communes").records() if row["department"] == "08"
     ][:12]
@@ -441,7 +433,7 @@ def test_what_would_give_back_a_term_that_is_left_out_goes_with_it() -> None:
             *((f"FR-COM-{commune}", "commune", 1) for commune in communes), ("FR-DEP-08", "department", 12),
         ]
     ]  # fmt: skip
-    safe = protect(values_of(rows), registry)
+    safe = protect(values_of(rows), exits_by_class())
     left_out = {(one["indicator_code"], one["territory_level"]) for one in safe.certificate["withheld"]}
     assert left_out == {(code, "commune") for code in ("lasting", "passing", "other")}
     shown = {(row["indicator_code"], row["territory_level"], row["status"]) for row in safe.table.to_pylist()}
