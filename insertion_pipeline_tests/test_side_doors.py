@@ -272,8 +272,8 @@ def test_commands_tell_only_what_the_release_shows(
     assert {one.value for one in releasing.headlines(published[1])} <= known | {None}
 
 
-#: Who may read values before they are protected, beside `indicators`, which makes them and checks that they add up: those
-#: who run that, and protect them.
+#: Who may read values before they are protected, beside `indicators`, which makes them and checks that they add up:
+#: those who run that, and protect them.
 READERS = {"orchestration/assets.py", "orchestration/spark_job.py", "publication/releasing.py"}
 
 
