@@ -25,7 +25,7 @@ from insertion_pipeline.disclosure import cube_attacker
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.cube_attacker import Hierarchy, Inferred
 from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, full_cells, system_of
-from insertion_pipeline.disclosure.inference import Betrayals, Moves
+from insertion_pipeline.disclosure.inference import Betrayals
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, paid_for, suppress
@@ -268,13 +268,7 @@ def _betrayals(inferred: Inferred, system: System, suppression: Suppression) -> 
     """What insiders find, who are told solutions that were seen on the way to put to the test."""
     rows = inferred.rows
     who, needs = Insiders.of(system).of_each_cell(system)[rows], np.minimum(system.widths, INSIDER_WIDTH)[rows]
-    at = np.full(system.cell_count, -1, dtype=np.int64)
-    at[rows] = np.arange(len(rows))
-    movements = suppression.room.movements
-    told = at[movements.cell] >= 0
-    moves = Moves(system.values[rows], movements.movement[told], at[movements.cell[told]], movements.by[told])
-    claimed = ((system.values + moved)[rows] for moved in suppression.room.solutions())
-    return inferred.betrayals(who, system.values[rows], needs, claimed, moves)
+    return inferred.betrayals(who, system.values[rows], needs, *suppression.claims(system, rows))
 
 
 def _narrow(inferred: Inferred, widths: Numbers) -> Booleans:

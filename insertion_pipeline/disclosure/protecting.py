@@ -226,12 +226,7 @@ def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator
     of_insiders = np.minimum(cells.widths, INSIDER_WIDTH)[at]
     known = [pa.array(column, mask=several) for column in (insider, number)]
     needs = pa.table([*columns, cells.widths[at], *known, of_insiders], schema=attacker.NEEDS_SCHEMA)
-    row = np.full(cells.cell_count, -1, dtype=np.int64)
-    row[at] = np.arange(len(at))
-    small = suppression.room.movements
-    told = row[small.cell] >= 0
-    moves = Moves(cells.values[at], small.movement[told], row[small.cell[told]], small.by[told])
-    return needs, ((cells.values + moved)[at] for moved in suppression.room.solutions()), moves
+    return needs, *suppression.claims(cells, at)
 
 
 def _published(values: pa.Table, statuses: Texts) -> pa.Table:

@@ -13,6 +13,7 @@ the others (`insiders`); last, whatever of it was not needed after all is shown 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from insertion_pipeline.disclosure.covering import Cover, Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
+from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
 from insertion_pipeline.disclosure.nearby import better_nearby, helped_nearby
 from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
@@ -86,6 +88,15 @@ class Suppression:
     bound: float
     room: Spread
     given_away: Integers
+
+    def claims(self, system: System, cells: Integers) -> tuple[Iterator[Numbers], Moves]:
+        """What was seen to be possible, as numbers of these `cells`, for an attacker to put to the test."""
+        place = np.full(system.cell_count, -1, dtype=np.int64)
+        place[cells] = np.arange(len(cells))
+        small = self.room.movements
+        told = place[small.cell] >= 0
+        moves = Moves(system.values[cells], small.movement[told], place[small.cell[told]], small.by[told])
+        return ((system.values + moved)[cells] for moved in self.room.solutions()), moves
 
 
 def paid_for(cost: float, bound: float, rows: int) -> dict[str, Any]:
