@@ -392,6 +392,35 @@ class Breakdown(_Declared):
     levels: tuple[Level, ...] | None = Field(default=None, description="Levels where the cut is made; null = all.")
 
 
+@dataclass(frozen=True)
+class Summand:
+    """One summand of the sums that an indicator declares: `code`, `code[breakdown=modality]`, `-code.denominator@1`."""
+
+    code: str
+    breakdown: str = ""
+    modality: str = ""
+    is_taken_off: bool = False
+    is_denominator: bool = False
+    before: str = ""  # how many months before the whole, or `year`: every month of the year so far
+
+    @classmethod
+    def read(cls, text: str) -> Summand | None:
+        """The summand that `text` is, or None."""
+        found = _SUMMAND.fullmatch(text)
+        if found is None:
+            return None
+        minus, code, below, breakdown, modality, before = found.groups(default="")
+        return cls(code, breakdown, modality, bool(minus), bool(below), before)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is added as it stands: a numerator of the same month."""
+        return not (self.is_taken_off or self.is_denominator or self.before)
+
+
+_SUMMAND = re.compile(r"(-?)([a-z0-9_]+)(\.denominator)?(?:\[([a-z0-9_]+)=([^\]]+)\])?(?:@(\d+|year))?")
+
+
 class Indicator(_Declared):
     """One number that the network steers by. Numerator and denominator are SQL aggregates over one fact."""
 

@@ -12,7 +12,6 @@ fulfil (a part was not received, or lies outside the table) binds nobody: it is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +26,7 @@ from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.disclosure.thresholds import ABSENT, Texts, Verdicts, numbers, texts
 from insertion_pipeline.disclosure.vintages import Bond, Doubt, Vintage
-from insertion_pipeline.registry import Registry
+from insertion_pipeline.registry import Registry, Summand
 
 #: Breakdown and modality of a row that is not cut.
 UNCUT: Final = "total"
@@ -53,10 +52,6 @@ COMPOSITIONS_SCHEMA = pa.schema(
 VALUE: Final = "value"
 RATE: Final = "rate"
 _NUMERATOR, _DENOMINATOR = "numerator", "denominator"
-_PART: Final = re.compile(
-    r"(?P<minus>-?)(?P<code>\w+)(?:\.(?P<term>denominator))?"
-    r"(?:\[(?P<breakdown>\w+)=(?P<modality>[^\]]+)\])?(?:@(?P<before>\d+|year))?"
-)
 _SAME_MONTH, _WHOLE_YEAR = "0", "year"
 
 
@@ -222,25 +217,27 @@ def composed(
     rows = []
     for name, lists in (("parts", parts), ("balance", balances)):
         for code, named in lists.items():
-            split = [_PART.fullmatch(one) for one in named]
+            summands = [(one, quantities.get(_quantity(one))) for text in named if (one := Summand.read(text))]
             whole = quantities.get((code, _NUMERATOR))
-            terms = [quantities.get((one["code"], one["term"] or _NUMERATOR)) if one else None for one in split]
-            if not split or whole is None or None in terms:
+            if not summands or len(summands) != len(named) or None in (whole, *(part for _, part in summands)):
                 continue
             rows += [
                 {
                     "whole_quantity": whole,
-                    "part_quantity": term,
-                    "part_breakdown": one["breakdown"] or "",
-                    "part_modality": one["modality"] or "",
-                    "sign": -1.0 if one["minus"] else 1.0,
-                    "months_before": one["before"] or _SAME_MONTH,
+                    "part_quantity": part,
+                    "part_breakdown": one.breakdown,
+                    "part_modality": one.modality,
+                    "sign": -1.0 if one.is_taken_off else 1.0,
+                    "months_before": one.before or _SAME_MONTH,
                     "along": f"{name} of {code}",
                 }
-                for one, term in zip(split, terms, strict=True)
-                if one
+                for one, part in summands
             ]
     return pa.Table.from_pylist(rows, schema=COMPOSITIONS_SCHEMA)
+
+
+def _quantity(summand: Summand) -> tuple[str, str]:
+    return summand.code, _DENOMINATOR if summand.is_denominator else _NUMERATOR
 
 
 def is_additive(registry: Registry, breakdown: str) -> bool:

@@ -28,7 +28,7 @@ from insertion_pipeline.indicators import formulas
 from insertion_pipeline.indicators.coverage import known_column
 from insertion_pipeline.indicators.formulas import DIALECT
 from insertion_pipeline.indicators.territories import LEVELS
-from insertion_pipeline.registry import Breakdown, Indicator, InvalidDataSources, Registry, lines_of_indicator
+from insertion_pipeline.registry import Breakdown, Indicator, InvalidDataSources, Registry, Summand, lines_of_indicator
 
 FACTS_FOLDER = Path(__file__).parent / "facts"
 
@@ -347,26 +347,25 @@ def _check_terms(indicator: Indicator, registry: Registry) -> None:
         if not _is_part(text, registry):
             raise _Refused(f"parts: {text!r} is neither an indicator nor a modality of one")
     for text in indicator.balance:
-        named = _BALANCED.fullmatch(text)
-        if named is None or named["code"] not in registry.indicators:
+        summand = Summand.read(text)
+        if summand is None or summand.breakdown or summand.code not in registry.indicators:
             raise _Refused(f"balance: {text!r} names no indicator")
-        if named["below"] and registry.indicators[named["code"]].denominator is None:
+        if summand.is_denominator and registry.indicators[summand.code].denominator is None:
             raise _Refused(f"balance: {text!r} names a denominator that is not there")
 
 
 def _is_part(text: str, registry: Registry) -> bool:
-    named = _PART.fullmatch(text)
-    if named is None or named["code"] not in registry.indicators:
+    summand = Summand.read(text)
+    if summand is None or not summand.is_plain or summand.code not in registry.indicators:
         return False
-    cut = named["breakdown"]
-    is_cut_so = cut in registry.indicators[named["code"]].breakdowns
-    return cut is None or (is_cut_so and named["modality"] in registry.breakdowns[cut].modalities)
+    is_cut_so = summand.breakdown in registry.indicators[summand.code].breakdowns
+    return not summand.breakdown or (
+        is_cut_so and summand.modality in registry.breakdowns[summand.breakdown].modalities
+    )
 
 
 #: What an indicator says in SQL.
 _FORMULAS = ("where", "numerator", "denominator", "contributors", "error")
-_PART = re.compile(r"(?P<code>[a-z0-9_]+)(\[(?P<breakdown>[a-z0-9_]+)=(?P<modality>[^\]]+)\])?")
-_BALANCED = re.compile(r"-?(?P<code>[a-z0-9_]+)(?P<below>\.denominator)?(@(\d+|year))?")
 
 
 def _decompose(indicator: Indicator, breakdowns: Mapping[str, Breakdown], fact: Fact) -> CompiledIndicator:
