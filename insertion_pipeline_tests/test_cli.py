@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from insertion_pipeline.cli import app, hoisted
 from insertion_pipeline.ingestion import content, judging
 from insertion_pipeline.lake import Lake
+from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.portal.store import Store
 from insertion_pipeline.registry import Registry
 
@@ -392,7 +393,10 @@ def test_the_doctor_sees_databases_that_an_earlier_version_made(insertion: Door)
     folder, portal = insertion.home / "dagster", insertion.home / "portal" / "portal.sqlite"
     folder.mkdir(parents=True)
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-    Store.beside(insertion.home).close()
+    assert points(insertion)["Bases de Dagster"]["state"] == "aucune encore"
+    assert [path.name for path in insertion.home.rglob("*") if path.is_file()] == ["dagster.yaml"], "it only looks"
+    with instance_of(folder):
+        Store.beside(insertion.home).close()
     seen = points(insertion)
     assert (seen["Bases de Dagster"]["state"], seen["Base du portail"]["state"]) == ("à jour", "SQLite, à jour")
     for path, change in (

@@ -14,8 +14,11 @@ from typing import Any
 import dagster as dg
 import kubernetes_validate
 import pytest
+import sqlalchemy
 import yaml
 
+from insertion_pipeline.doctoring import examine
+from insertion_pipeline.orchestration.schema import outdated_databases
 from insertion_pipeline.portal.settings import PortalSettings
 from insertion_pipeline.settings import Settings
 from insertion_pipeline_tests.conftest import REPOSITORY
@@ -51,6 +54,31 @@ def test_the_shared_instance_keeps_its_events_in_postgresql(
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert len(instance.fetch_materializations(dg.AssetKey("deliveries"), limit=10).records) == 2
         assert not instance.telemetry_enabled
+    assert not list(tmp_path.rglob("*.db"))
+
+
+def test_the_doctor_sees_what_an_earlier_version_made_in_postgresql_and_makes_nothing_there(
+    postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = sqlalchemy.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE doctored"))
+    engine.dispose()
+    address = postgresql.replace("/postgres?", "/doctored?")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", address)
+    (tmp_path / "dagster.yaml").write_bytes((DEPLOY / "dagster.yaml").read_bytes())
+    doctored = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
+    assert outdated_databases(tmp_path) is None
+    assert sqlalchemy.inspect(doctored).get_table_names() == []
+    with dg.DagsterInstance.from_config(str(tmp_path)):
+        assert outdated_databases(tmp_path) == []
+    with doctored.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '567bc23fd1ac'"))
+    assert outdated_databases(tmp_path) == ["runs", "event log", "schedules"]
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://dagster@127.0.0.1:1/dagster")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (point,) = [one for one in examine(Settings(home=tmp_path / "home")) if one.point == "Bases de Dagster"]
+    assert (point.is_well, point.state) == (False, "ne répondent pas (OperationalError)")
     assert not list(tmp_path.rglob("*.db"))
 
 
