@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from insertion_pipeline.disclosure import (
+    CannotProtect,
     ForbiddenBreakdown,
     NotProtected,
     SafeTable,
@@ -20,9 +22,11 @@ from insertion_pipeline.disclosure import (
     suppression,
 )
 from insertion_pipeline.disclosure.circuits import smallest
+from insertion_pipeline.disclosure.covering import Cover, Covering
 from insertion_pipeline.disclosure.inference import Moves
-from insertion_pipeline.disclosure.insiders import Insiders
+from insertion_pipeline.disclosure.insiders import Guarded, Insiders
 from insertion_pipeline.disclosure.protecting import COLUMNS
+from insertion_pipeline.disclosure.room import Cuts
 from insertion_pipeline.disclosure.system import System
 from insertion_pipeline.lake import in_memory
 from insertion_pipeline.registry import Breakdown, Registry
@@ -507,6 +511,37 @@ def test_the_attacker_sees_what_somebody_alone_behind_a_hidden_number_is_told() 
         assert len(audit.narrow) == len(audit.breaches) == 0
         found[shown] = audit.betrayed["territory_code"].to_pylist()
     assert found == {None: [], COMMUNES[2]: [COMMUNES[1]]}  # the move, which solves nothing, was not believed
+
+
+def test_a_release_in_which_an_insider_finds_another_is_refused_and_the_block_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The fault: a protector that has forgotten insiders hides the hours of one person and of two, and no others."""
+    behind = zip(COMMUNES, (300, 310, 320, 330), (1, 2, 9, 9), strict=True)
+    rows = [value("hours", code, "commune", hours, contributors=persons) for code, hours, persons in behind]
+    values = values_of([*rows, value("hours", "FR-DEP-08", "department", 1260, contributors=21)])
+    assert list(statuses(protect(values, small_registry()).table, "hours").values()).count("suppressed") == 3
+    nobody = Guarded(np.zeros(len(values), dtype=bool), np.zeros(0, dtype=np.int64), Cuts.none())
+    monkeypatch.setattr(suppression, "conditions", lambda *_: Cuts.none())
+    monkeypatch.setattr(suppression, "guarded", lambda _, __, hidden, *___: replace(nobody, hidden=hidden))
+    with pytest.raises(CannotProtect, match=f"^1 cells .*: hours.numerator, 2026-09, {COMMUNES[1]}, by total$"):
+        protect(values, small_registry())
+
+
+def test_a_bound_above_what_was_paid_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault: the integer program says that more must be paid than it pays itself."""
+    cheapest = Covering.cheapest
+
+    def boasting(covering: Covering, *given: Any) -> Cover:
+        found = cheapest(covering, *given)
+        return replace(found, bound=found.bound * 1.01)
+
+    rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
+    values = values_of([*rows, value("known", "FR-DEP-08", "department", 123)])
+    assert protect(values, small_registry()).certificate["secondary_rows"] == 1
+    monkeypatch.setattr(Covering, "cheapest", boasting)
+    with pytest.raises(suppression.InvalidBound, match=r"4\.47\d* was paid, and less than 4\.51"):
+        protect(values, small_registry())
 
 
 def test_what_others_count_of_a_rate_is_its_complement_in_protector_and_attacker() -> None:

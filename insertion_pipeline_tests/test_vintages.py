@@ -72,6 +72,10 @@ def test_a_part_that_was_left_out_of_a_month_stays_out_of_it() -> None:
     before = values_of(row for row in rows if row["territory_level"] != "commune")
     safe = protect(values_of(rows), small_registry(), [protect(before, small_registry()).table])
     assert {row["territory_level"] for row in safe.table.to_pylist()} == {"department", "region"}
+    assert safe.certificate["withheld_as_before"] == [
+        {"indicator_code": "known", "country": "FR", "territory_level": "commune", "breakdown": "total"}
+    ]
+    assert after(values_of(before.to_pylist()), before).certificate["withheld_as_before"] == []
 
 
 def test_where_only_what_everybody_has_seen_could_help_it_is_hidden_again_and_the_certificate_counts_it() -> None:

@@ -66,6 +66,12 @@ def menu_of(values: pa.Table, verdicts: Verdicts, registry: Registry, was_shown:
     return Menu(~left_out[parts.part], parts.named(left_out & ~crowded), parts.named(left_out & crowded))
 
 
+def parts_of(values: pa.Table) -> list[dict[str, str]]:
+    """The parts that the rows of a table belong to, in order."""
+    found: list[dict[str, str]] = values.select(_KEYS).group_by(_KEYS).aggregate([]).to_pylist()
+    return sorted(found, key=lambda part: tuple(part.values()))
+
+
 @dataclass(frozen=True)
 class _Parts:
     """One entry per part, in the order of its numbers."""

@@ -115,11 +115,16 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     verdicts = thresholds.judge(values, registry)
     past = vintages.beside(values, earlier)
     menu = menu_of(values, verdicts, registry, vintages.ever_shown(past, len(values)))
-    on_the_menu = menu.rows & ~vintages.ever_left_out(past, len(values))
+    left_out_before = menu.rows & vintages.ever_left_out(past, len(values))
+    on_the_menu = menu.rows & ~left_out_before
+    left_out = {
+        "withheld": menu.sparse,
+        "withheld_as_too_many": menu.crowded,
+        "withheld_as_before": menus.parts_of(values.filter(pa.array(left_out_before))),
+    }
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
     table, knowledge, certificate = _protected(values, verdicts, registry, past)
-    left_out = {"withheld": menu.sparse, "withheld_as_too_many": menu.crowded}
     return SafeTable(table, knowledge, {**certificate, **left_out}, maker=_MAKER)
 
 
@@ -201,6 +206,8 @@ def _hidden(
                 found[cell] = float(protected.widths[cell]) + LEAST_WIDTH
             exposed.add(cell)
         if not exposed:
+            if betrayed := _betrayed(audit, system, suppression):
+                raise _Lost(sorted(betrayed))  # the protector has kept insiders away by equations of its own
             return hidden, audit, replace(suppression, cost=paid, bound=bound), rounds
         if not found:
             raise _Lost(sorted(exposed))  # they had room by the protector's own equations
@@ -324,7 +331,6 @@ def _certificate(
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
             "what must be shown (zeros), or was earlier, may tell an insider a number: nothing is hidden for it",
-            "what is counted under `insiders` does not hold a release back",
             "who runs the method again on what he supposes was hidden is not considered",
             "nor who holds the counts of this certificate against a handful of hidden rows",
             "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",

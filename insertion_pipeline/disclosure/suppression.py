@@ -73,6 +73,12 @@ PATIENT: Final = replace(THOROUGH, rounds=12)
 
 #: The cost of fewer rows could tell what they hold.
 _ENOUGH_TO_TELL: Final = 30
+#: By so much, as a share, a cost may be less than its bound.
+_ROUNDING: Final = 1e-6
+
+
+class InvalidBound(Exception):
+    """A protection costs less than was proven that any must: some condition that was taken to be necessary is not."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def paid_for(cost: float, bound: float, rows: int) -> dict[str, Any]:
 
 
 def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0) -> Suppression:
-    """`hidden_rows` and what must be hidden beside them. Raises `Impossible`.
+    """`hidden_rows` and what must be hidden beside them. Raises `Impossible`, `InvalidBound`.
 
     `least`: the room that hidden cells need that are not sensitive. Deterministic: the same system, the same rows. The
     bound holds for every protection that hides `hidden_rows`.
@@ -141,6 +147,8 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
             break
     best = min(found, key=lambda one: _cost(system, one.hidden))
     cost = _cost(system, best.hidden & ~base)
+    if bound > cost + _ROUNDING * max(1.0, cost):
+        raise InvalidBound(f"{cost} was paid, and less than {bound} should not be enough")
     return Suppression(best.hidden, cost, min(bound, cost), best.room, best.given_away)  # but for rounding it is less
 
 

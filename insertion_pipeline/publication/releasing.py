@@ -285,7 +285,7 @@ def _certificates_together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         statuses.update(one["statuses"])
     left_out = {
         name: [part for one in parts.values() for part in one.get(name, ())]
-        for name in ("withheld", "withheld_as_too_many")
+        for name in ("withheld", "withheld_as_too_many", "withheld_as_before")
     }
     return {"combined": dict(parts), "statuses": dict(sorted(statuses.items())), **left_out}
 

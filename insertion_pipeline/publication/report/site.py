@@ -450,6 +450,7 @@ class _Site:
             ],
             "withheld": len(self._certificate["withheld"]),
             "too_many": len(self._certificate.get("withheld_as_too_many", ())),
+            "as_before": len(self._certificate.get("withheld_as_before", ())),
             "maturities": [
                 {"month": month, "kinds": sorted(maturities[month].items())} for month in reversed(self._months)
             ],
