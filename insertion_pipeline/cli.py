@@ -120,6 +120,8 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.LOCKED, f"Un autre traitement est en cours ({error}). Attendez sa fin, ou ajoutez --wait."
     if name == "Overtaken":
         return ExitCode.LOCKED, "Une autre machine a écrit entre-temps : rien n'a été changé. Relancez la commande."
+    if name == "DeclarationsChanged":
+        return ExitCode.INTERNAL, f"Déclarations modifiées entre-temps, rien n'a été publié ({error}). Relancez."
     if name in ("RunFailed", "StepFailed"):
         return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
     if is_full(error):

@@ -56,6 +56,10 @@ class InvalidDataSources(Exception):
     """`data_sources/` holds something that is not understood; the message names the file and the path inside it."""
 
 
+class DeclarationsChanged(Exception):
+    """A declaration was edited while a run was at work: its result would belong to neither version."""
+
+
 def _month(value: object) -> object:
     return Month.parse(value) if isinstance(value, str) else value
 
@@ -553,6 +557,27 @@ class Registry:
     sources: Mapping[str, Source]
     indicator_families: tuple[IndicatorFamily, ...]
     digest: str
+    held_to: Mapping[str, str] | None = dataclasses.field(default=None, repr=False)
+
+    def held(self) -> Registry:
+        """The same for a run, which lasts: a file that it reads later and that has changed meanwhile is refused.
+
+        Raises `DeclarationsChanged` when one already has since this registry was read.
+        """
+        files = _files(self.folder)
+        if _digest_of(files) != self.digest:
+            raise DeclarationsChanged(f"{self.folder}: edited since it was read")
+        return dataclasses.replace(self, held_to=files)
+
+    def content(self, name: str) -> bytes:
+        """A declaration by its path in the folder. Raises `DeclarationsChanged` where a run is held to another."""
+        content = (self.folder / name).read_bytes()
+        self._refuse_changed(name, hashlib.sha256(content).hexdigest())
+        return content
+
+    def _refuse_changed(self, name: str, sha256: str) -> None:
+        if self.held_to is not None and self.held_to.get(name) != sha256:
+            raise DeclarationsChanged(f"{self.folder / name}: edited since the run began")
 
     @functools.cached_property
     def indicators(self) -> Mapping[str, Indicator]:
@@ -587,7 +612,9 @@ class Registry:
             found = path.stat()
         except FileNotFoundError:
             raise InvalidDataSources(f"{path}: there is no such nomenclature") from None
-        return _nomenclature(path, found.st_size, found.st_mtime_ns, found.st_ino)
+        nomenclature = _nomenclature(path, found.st_size, found.st_mtime_ns, found.st_ino)
+        self._refuse_changed(f"nomenclatures/{path.name}", nomenclature.sha256)
+        return nomenclature
 
     def samples(self) -> Iterator[Path]:
         """The sample deliveries, ordered as `samples/deliveries.csv` of each family orders them."""
@@ -620,7 +647,7 @@ def glance(folder: Path) -> Registry:
             if name not in sources:
                 raise InvalidDataSources(f"{folder / 'partners.csv'}: {partner.code}: unknown source {name!r}")
     partners = listed | {one.code: one for one in _with_their_own(folder, listed)}
-    return Registry(folder, partners, sources, (), _digest(folder))
+    return Registry(folder, partners, sources, (), _digest_of(_files(folder)))
 
 
 class _Contracts(Mapping[str, Source]):
@@ -876,6 +903,10 @@ def lines_of_indicator(path: Path, code: str) -> list[int]:
     return [number for number in named if "code:" in text[number - 1] or "aliases" in text[number - 1]] or named or [1]
 
 
+#: Contracts, partners and lists; what the report draws is part of a release, too.
+_DECLARING = {".yaml", ".csv", ".geojson"}
+
+
 @functools.lru_cache(maxsize=64)
 def _nomenclature(path: Path, size: int, modified_ns: int, inode: int) -> Nomenclature:
     """The list as the file was at that size and time: one that is edited under a portal at work is read again."""
@@ -891,11 +922,18 @@ def _nomenclature(path: Path, size: int, modified_ns: int, inode: int) -> Nomenc
     return Nomenclature(path.stem, columns, rows, path, hashlib.sha256(content).hexdigest())
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 over the declarations (not the samples): part of a release's identity."""
+def _files(folder: Path) -> dict[str, str]:
+    """The declarations (not the samples), each with its SHA-256."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _DECLARING and "samples" not in path.relative_to(folder).parts and path.is_file()
+    }
+
+
+def _digest_of(files: Mapping[str, str]) -> str:
+    """One SHA-256 over them all: part of a release's identity."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "samples" not in path.parts and path.suffix in {".yaml", ".csv"}:
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for name, sha256 in files.items():
+        digest.update(f"{name}\0{sha256}\n".encode())
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import socket
 import threading
 from collections import Counter
@@ -28,16 +29,16 @@ from insertion_pipeline.ingestion.landing import deliver
 from insertion_pipeline.ingestion.receipts import receipts
 from insertion_pipeline.lake import Lake, SystemClock
 from insertion_pipeline.month import Month, Span
-from insertion_pipeline.orchestration import assets, automation, checks, patience, running
+from insertion_pipeline.orchestration import assets, automation, checks, patience, running, spark_job
 from insertion_pipeline.orchestration.alerting import AlertNotSent, failure_sensor
 from insertion_pipeline.orchestration.assets import SPAN_IN_ONE_RUN, months_of
 from insertion_pipeline.orchestration.automation import whenever_delivered
 from insertion_pipeline.orchestration.discretion import StepFailed, without_values
 from insertion_pipeline.orchestration.patience import trying_again
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan, span_tags
-from insertion_pipeline.orchestration.resources import Home, Writer
+from insertion_pipeline.orchestration.resources import Home, Writer, work_with
 from insertion_pipeline.orchestration.side_process import SideProcess
-from insertion_pipeline.registry import Registry, load_registry
+from insertion_pipeline.registry import DeclarationsChanged, Registry, load_registry
 from insertion_pipeline.settings import Settings
 from insertion_pipeline_tests.mail_server import Office
 from insertion_pipeline_tests.mail_server import office as office
@@ -366,6 +367,24 @@ def test_a_run_knows_the_deliveries_that_were_there_when_it_began(tmp_path: Path
         assert [one.sequence for one in receipts(at_work.lake().shared_by(2))] == [1]
     with writer.yield_for_execution(dg.build_init_resource_context()) as at_work:
         assert plan(at_work.lake()).last == Month(2026, 10)
+
+
+def test_every_step_of_a_run_has_the_declarations_that_it_began_with(tmp_path: Path, registry: Registry) -> None:
+    folder = tmp_path / "data_sources"
+    shutil.copytree(registry.folder, folder, ignore=shutil.ignore_patterns("samples"))
+    home = Home(folder=str(tmp_path / "home"), data_sources=str(folder))
+    began = work_with(load_registry(folder))
+    partners = folder / "partners.csv"
+    partners.write_text(partners.read_text(encoding="utf-8").replace("Haute-Marne", "Haute Marne"), encoding="utf-8")
+    assert home.registry() is began
+    assert Writer(home=home).registry().partner("dep-52").name == registry.partner("dep-52").name
+    asked = {"data_sources": str(folder), "declared": began.digest, "home": home.folder, "newest_receipt": 0}
+    limits = {"months": [], "as_of": "2026-09", "memory_limit_mb": 512, "threads": 1, "store": "", "master": "local"}
+    with pytest.raises(DeclarationsChanged, match="since the run began"):
+        next(iter(spark_job.compute({**asked, **limits, "work": "facts"})))
+    with pytest.raises(DeclarationsChanged, match="since it was read"):
+        work_with(began)
+    assert work_with(load_registry(folder)).digest != began.digest
 
 
 def test_every_morning_says_who_is_late_and_no_run_of_the_months_waits_for_it(

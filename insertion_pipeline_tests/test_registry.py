@@ -10,7 +10,7 @@ import pytest
 
 from insertion_pipeline.ingestion.deliveries import contract_digest
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import InvalidDataSources, Registry, glance, load_registry
+from insertion_pipeline.registry import DeclarationsChanged, InvalidDataSources, Registry, glance, load_registry
 
 
 @pytest.fixture
@@ -118,6 +118,32 @@ def test_two_contracts_of_one_name_are_refused(copy: Path) -> None:
     shutil.copy(copy / "department" / "department_list.yaml", copy / "siae" / "department_list.yaml")
     with pytest.raises(InvalidDataSources, match="has the same name"):
         load_registry(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["nomenclatures/ale_statuses.csv", "report/views.yaml", "geometry/departments_and_provinces.geojson"]
+)
+def test_a_run_refuses_what_it_reads_after_it_was_edited(copy: Path, name: str) -> None:
+    """A contract that is read already stays as it was; a run never mixes two versions."""
+    began, path = load_registry(copy).held(), copy / name
+    before = path.read_bytes()
+    path.write_bytes(before[:-2] + b"~" + before[-1:])
+    assert load_registry(copy).digest != began.digest
+    with pytest.raises(DeclarationsChanged, match=path.name):
+        began.content(name)
+    if path.parent.name == "nomenclatures":
+        with pytest.raises(DeclarationsChanged, match=path.name):
+            began.nomenclature(path.stem)
+    assert began.nomenclature("communes").codes()
+    path.write_bytes(before)
+    assert began.content(name) == before
+
+
+def test_what_was_edited_between_reading_and_running_is_refused(copy: Path) -> None:
+    read, contract = load_registry(copy), copy / "department" / "department_list.yaml"
+    contract.write_text(contract.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(DeclarationsChanged, match="since it was read"):
+        read.held()
 
 
 def test_a_nomenclature_that_is_edited_is_read_again(copy: Path) -> None:

@@ -144,9 +144,11 @@ def test_every_page_needs_nothing_from_outside_and_its_links_lead_somewhere(repo
                 assert not anchor or anchor in read(target).identifiers, link
 
 
-def test_a_territory_opens_on_the_ten_views_with_terms_coverage_and_what_may_be_concluded(report: Path) -> None:
+def test_a_territory_opens_on_the_ten_views_with_terms_coverage_and_what_may_be_concluded(
+    report: Path, registry: Registry
+) -> None:
     text = (report / "territoires" / "FR-DEP-52.html").read_text(encoding="utf-8")
-    found = views.load(Path(__file__).parent.parent / "data_sources")
+    found = views.load(registry)
     assert [one.code for one in found] == [
         "acteurs", "attente", "sans_accompagnement", "ruptures", "passages", "vivier", "apres", "freins", "ale",
         "fiabilite",
@@ -160,7 +162,7 @@ def test_a_territory_opens_on_the_ten_views_with_terms_coverage_and_what_may_be_
 
 
 def test_every_code_of_a_view_is_in_the_catalogue_or_a_pattern(registry: Registry) -> None:
-    for view in views.load(registry.folder):
+    for view in views.load(registry):
         exact = [code for code in view.indicators if "*" not in code]
         assert [code for code in exact if code not in registry.indicators] == [], view.code
         for cut in view.charts:
@@ -219,7 +221,7 @@ def test_classes_of_the_map_are_bounded_by_values_of_the_release() -> None:
 
 
 def test_the_map_has_every_department_and_walloon_province(registry: Registry) -> None:
-    drawn = {one.code for one in maps.Outlines.read(registry.folder).territories}
+    drawn = {one.code for one in maps.Outlines.read(registry).territories}
     wanted = {
         row["code"] for row in registry.nomenclature("territories").records()
         if row["level"] in ("department", "province") and not row["code"].endswith(("INCONNU", "HORS"))

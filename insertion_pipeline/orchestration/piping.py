@@ -44,6 +44,7 @@ def on_spark(
             "store": home.store,
             "newest_receipt": writer.lake().newest_receipt,
             "data_sources": home.data_sources,
+            "declared": writer.registry().digest,
             "months": [str(month) for month in months],
             "as_of": str(as_of),
             "master": home.spark_master,

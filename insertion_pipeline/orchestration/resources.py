@@ -6,7 +6,6 @@ Belongs here: Dagster resources, each a thin cover over the core. Does not belon
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,10 +60,22 @@ class Home(dg.ConfigurableResource["Home"]):
         return registry_of(Path(self.data_sources))
 
 
-@functools.lru_cache(maxsize=4)
+_REGISTRIES: dict[Path, Registry] = {}
+
+
 def registry_of(folder: Path) -> Registry:
-    """Read once per process: a code location reloads in a process of its own, and sees the new declarations."""
-    return load_registry(folder)
+    """Read once per process: a code location reloads in a process of its own, and sees the new declarations.
+
+    What a run reads of them later must be what it was then: see `Registry.held`.
+    """
+    known = _REGISTRIES.get(folder.resolve())
+    return known if known is not None else work_with(load_registry(folder))
+
+
+def work_with(registry: Registry) -> Registry:
+    """Have every step from now on use these declarations. Raises `DeclarationsChanged` where they are no more."""
+    held = _REGISTRIES[registry.folder.resolve()] = registry.held()
+    return held
 
 
 class Writer(dg.ConfigurableResource["Writer"]):

@@ -26,6 +26,7 @@ from insertion_pipeline.orchestration.event_log import instance_of
 from insertion_pipeline.orchestration.location import MONTHLY_JOB, code_location
 from insertion_pipeline.orchestration.outcomes import CheckOutcome
 from insertion_pipeline.orchestration.planning import span_tags
+from insertion_pipeline.orchestration.resources import work_with
 from insertion_pipeline.orchestration.side_process import side_process
 from insertion_pipeline.registry import Registry
 from insertion_pipeline.settings import REPOSITORY, Settings, silence_telemetry
@@ -80,9 +81,11 @@ def run_months(
 
     `engine` computes facts and values: duckdb or spark. Where it does not publish it stops at the values. The caller
     holds the writer's lock, and a lake that knows no later receipt than the plan did. Raises `RunFailed` when a
-    blocking check stops the run, and whatever a step raises.
+    blocking check stops the run, `DeclarationsChanged` when `registry` is not any more what its folder says, and
+    whatever a step raises.
     """
     silence_telemetry()
+    registry = work_with(registry)
     folder = dagster_home(lake)
     definitions = code_location(settings, through=span.last, lock_is_held=True, newest_receipt=lake.newest_receipt)
     run_id = str(uuid.uuid4())

@@ -21,7 +21,7 @@ from insertion_pipeline.indicators.engines.spark import SparkEngine, spark_sessi
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.orchestration.discretion import without_values
-from insertion_pipeline.registry import load_registry
+from insertion_pipeline.registry import DeclarationsChanged, load_registry
 
 
 def main() -> None:
@@ -45,7 +45,9 @@ def compute(asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         store=asked["store"] or None,
     )
     lake = replace(opened, newest_receipt=asked["newest_receipt"])
-    registry = load_registry(Path(asked["data_sources"]))
+    registry = load_registry(Path(asked["data_sources"])).held()
+    if registry.digest != asked["declared"]:
+        raise DeclarationsChanged(f"{registry.folder}: edited since the run began")
     with spark_session(lake, asked["master"]) as session:
         engine = SparkEngine(session)
         if asked["work"] == "facts":

@@ -11,8 +11,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
+
+from insertion_pipeline.registry import Registry
 
 #: Territories far from the others are drawn in a frame of their own, in this order, from top to bottom.
 _INSETS: Final = ("FR-DEP-971", "FR-DEP-972", "FR-DEP-973", "FR-DEP-974", "FR-DEP-976")
@@ -40,10 +41,9 @@ class Outlines:
     frames: tuple[tuple[int, int], ...]
 
     @classmethod
-    def read(cls, data_sources: Path) -> Outlines:
+    def read(cls, registry: Registry) -> Outlines:
         """The outlines of `data_sources/geometry`, projected."""
-        path = data_sources / "geometry" / "departments_and_provinces.geojson"
-        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        features = json.loads(registry.content("geometry/departments_and_provinces.geojson"))["features"]
         mainland = [one for one in features if one["id"] not in _INSETS]
         west, east, south, north = _box(mainland)
         left = _INSET_SIDE + 20

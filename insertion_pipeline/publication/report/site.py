@@ -75,7 +75,7 @@ class _Site:
         self._months = sorted(pc.unique(values["month"]).to_pylist())
         self._last = self._months[-1] if self._months else ""
         self._territories = {row["territory_code"]: row for row in tables["territories"].to_pylist()}
-        self._views = views.load(registry.folder)
+        self._views = views.load(registry)
         self._trends = {
             (row["territory_code"], row["indicator_code"], row["lag_months"]): row
             for row in tables["trends"].filter(pc.equal(tables["trends"]["month"], self._last)).to_pylist()
@@ -331,7 +331,7 @@ class _Site:
     # -- the release as a whole ------------------------------------------------------------------------------------
 
     def _map(self) -> dict[str, Any]:
-        outlines = maps.Outlines.read(self._registry.folder)
+        outlines = maps.Outlines.read(self._registry)
         rows: dict[str, dict[str, Row]] = defaultdict(dict)
         for territory, indicators in self._uncut.items():
             if self._territories[territory]["territory_level"] in ("department", "province"):

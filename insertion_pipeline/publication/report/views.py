@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
+
+from insertion_pipeline.registry import Registry
 
 
 class Cut(BaseModel):
@@ -42,7 +43,7 @@ class View(BaseModel):
         return list(dict.fromkeys(found))
 
 
-def load(data_sources: Path) -> tuple[View, ...]:
+def load(registry: Registry) -> tuple[View, ...]:
     """The declared views. Raises pydantic's `ValidationError` for a key that does not exist."""
-    content = yaml.safe_load((data_sources / "report" / "views.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(registry.content("report/views.yaml"))
     return tuple(View.model_validate(one) for one in content["views"])
