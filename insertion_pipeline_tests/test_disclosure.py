@@ -23,8 +23,9 @@ from insertion_pipeline.disclosure import (
 )
 from insertion_pipeline.disclosure.circuits import smallest
 from insertion_pipeline.disclosure.covering import Cover, Covering
-from insertion_pipeline.disclosure.inference import Moves
-from insertion_pipeline.disclosure.insiders import Guarded, Insiders
+from insertion_pipeline.disclosure.inference import Moves, Unknowns
+from insertion_pipeline.disclosure.insiders import Guarded, Insiders, Pairs
+from insertion_pipeline.disclosure.persons import alike
 from insertion_pipeline.disclosure.protecting import COLUMNS
 from insertion_pipeline.disclosure.room import Cuts
 from insertion_pipeline.disclosure.system import System
@@ -499,7 +500,7 @@ def test_the_attacker_sees_what_somebody_alone_behind_a_hidden_number_is_told() 
         needs = [
             {"quantity": "known.numerator", **{name: row[name] for name in attacker.KEY[1:]}, "need": 1.0}
             | {"need_of_insiders": float(row["territory_code"] == COMMUNES[1])}
-            | ({"insider": 0, "alone": 1.0} if row["territory_code"] == COMMUNES[0] else {})
+            | ({"is_alone": True, "number": 1.0} if row["territory_code"] == COMMUNES[0] else {})
             for row in told
             if row["status"] == "suppressed"
         ]
@@ -521,7 +522,7 @@ def test_a_release_in_which_an_insider_finds_another_is_refused_and_the_block_na
     rows = [value("hours", code, "commune", hours, contributors=persons) for code, hours, persons in behind]
     values = values_of([*rows, value("hours", "FR-DEP-08", "department", 1260, contributors=21)])
     assert list(statuses(protect(values, small_registry()).table, "hours").values()).count("suppressed") == 3
-    nobody = Guarded(np.zeros(len(values), dtype=bool), np.zeros(0, dtype=np.int64), Cuts.none())
+    nobody = Guarded(np.zeros(len(values), dtype=bool), Pairs.none(), Cuts.none())
     monkeypatch.setattr(suppression, "conditions", lambda *_: Cuts.none())
     monkeypatch.setattr(suppression, "guarded", lambda _, __, hidden, *___: replace(nobody, hidden=hidden))
     with pytest.raises(CannotProtect, match=f"^1 cells .*: hours.numerator, 2026-09, {COMMUNES[1]}, by total$"):
@@ -579,6 +580,34 @@ def test_two_differences_of_the_same_numbers_have_the_same_person_behind_them() 
     )  # fmt: skip
     one, same, another = Insiders.of(system).who.tolist()
     assert one == same != another
+
+
+def test_the_attacker_finds_by_itself_whose_numbers_are_one() -> None:
+    """Cells 0 = 1 + 2 + 3, the last empty; 0 = 4 + 5 with 5 = 1 by name of what 6 leaves: 6 = 1 + 7, 6 = 5 + 7."""
+    equations = ([0, 1, 2, 3], [0, 4, 5], [6, 1, 7], [6, 5, 7], [8, 9])
+    numbers = np.array([9.0, 8, 1, 0, 1, 8, 20, 12, 3, np.nan])
+    cell = np.array([cell for line in equations for cell in line])
+    line = np.repeat(np.arange(len(equations)), [len(one) for one in equations])
+    sign = np.where(np.isin(np.arange(len(cell)), np.flatnonzero(np.diff(line, prepend=-1))), -1.0, 1.0)
+    group = alike(line, cell, sign, numbers[cell], 10)
+    assert group[1] == group[5]
+    assert group[2] == group[4]  # what is left of 0 is one number, seen twice
+    assert len(set(group.tolist())) == 8  # and of what nobody knows nothing is said
+    full = np.where(numbers == 0, 2.0, numbers)
+    assert len(set(alike(line, cell, sign, full[cell], 10).tolist())) == 9
+
+
+def test_what_an_insider_finds_is_excused_only_where_he_finds_it_whatever_is_hidden() -> None:
+    """He counts 1. The 4 beside him is what a total leaves; the 6 is his own and 5 that must be shown."""
+    line, cell = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 2])
+    floors, whole = np.ones(3), np.ones(3, dtype=bool)
+    sees = Unknowns(line, cell, np.array([1.0, 1, -1, 1]), np.array([5.0, 5.0]), floors, whole)
+    told = np.array([0, -1, -1]), np.array([1.0, np.nan, np.nan]), np.array([0.0, 1.0, 1.0])
+    found = sees.betrayals(*told)
+    pairs = list(zip(found.insider.tolist(), found.unknown.tolist(), strict=True))
+    assert sorted(pairs) == [(0, 1), (0, 2)]
+    total_hidden = Unknowns(line[2:] - 1, cell[2:], np.array([-1.0, 1]), np.array([5.0]), floors, whole)
+    assert total_hidden.still_betrayed(pairs, *told) == {(0, 2)}
 
 
 def test_the_smallest_movements_keep_every_sum_and_let_nothing_fall_too_low() -> None:

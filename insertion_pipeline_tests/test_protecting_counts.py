@@ -171,8 +171,8 @@ def test_an_insider_finds_what_is_left_alone_beside_his_own(tmp_path: Path) -> N
             seen = cube_attacker.attack(
                 connection, table, ["territory"], hierarchies, zeros_known=True, need=0.0, needs=pa.array([31.0] * 5)
             )
-        who = np.where(seen.rows == 0, 0, -1)
-        told = seen.betrayals(who, np.full(len(who), 300.0), np.ones(len(who)))
+        alone = cube_attacker.Insiders(np.array([0, -1, -1, -1, -1]), np.full(5, 300.0), np.ones(5))
+        told = seen.betrayals(alone)
         assert (seen.intervals.high - seen.intervals.low >= 31.0).all()
         found[shown] = (told.insiders, told.unknown.tolist(), told.undecided)
     assert found == {None: (1, [], 0), 320.0: (1, [1], 0)}

@@ -479,6 +479,11 @@ def without_certificate(manifest: dict[str, Any]) -> None:
         (lambda one: one["certificate"]["statuses"].update(suppressed=0), "certificate.json", "nombre de valeurs"),
         (lambda one: one["certificate"].update(rows=7), "certificate.json", "nombre de valeurs"),
         (
+            lambda one: one["certificate"]["audit"]["insiders"].update(cells_found_where_hiding_helps=1),
+            "certificate.json",
+            "l'attaque a trouvé",
+        ),
+        (
             lambda one: one["certificate"]["audit"].update(recomputable_cells=3),
             "certificate.json",
             "l'attaque a trouvé",

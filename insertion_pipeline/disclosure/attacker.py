@@ -10,7 +10,7 @@ negative. Both know every equation. What follows from them is worked out in `inf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from insertion_pipeline.disclosure.inference import Moves, Unknowns
+from insertion_pipeline.disclosure.persons import alike
 
 #: What names a cell.
 KEY = ("quantity", "month", "territory_code", "breakdown", "modality")
@@ -52,14 +53,15 @@ FINDINGS_SCHEMA = pa.schema(
 )
 
 
-#: One row per cell that must not be known more closely than `need`. `insider`: who stands alone behind it and knows its
-#: number, `alone`; null where several do. None of the others must know it more closely than `need_of_insiders`.
+#: One row per cell that must not be known more closely than `need`. Where somebody stands alone behind it
+#: (`is_alone`), he knows its `number`, and who else does not must not know it more closely than `need_of_insiders`. The
+#: numbers of the other rows say only which cells are empty: whose numbers are one is found out by that (`persons`).
 NEEDS_SCHEMA = pa.schema(
     [
         *(FINDINGS_SCHEMA.field(name) for name in KEY),
         ("need", pa.float64()),
-        ("insider", pa.int64()),
-        ("alone", pa.float64()),
+        ("number", pa.float64()),
+        ("is_alone", pa.bool_()),
         ("need_of_insiders", pa.float64()),
     ]
 )
@@ -102,8 +104,9 @@ class Knowledge:
 class Audit:
     """What the attacker found: one row per hidden cell (`FINDINGS_SCHEMA`), and the size of the system.
 
-    `betrayed`: the cells that somebody finds who stands alone behind another one, one row each (columns `KEY`).
-    `undecided_by_insiders`: how many pairs of an insider and a cell were left undecided.
+    `betrayed`: the cells that somebody finds who stands alone behind another one, though he would not if more were
+    hidden, one row each (columns `KEY`). `undecided_by_insiders`: how many pairs of an insider and a cell were left
+    undecided.
     """
 
     cells: pa.Table
@@ -152,20 +155,21 @@ class Audit:
 _CELLS = """
 CREATE OR REPLACE TEMP TABLE term_cell AS
 WITH received AS (  -- what is not there counts for nothing in any sum
-    SELECT *, kind = 'count' OR (unit = '%' AND counted_unit IN ('persons', 'structures')) AS is_whole
+    SELECT *, kind = 'count' OR (unit = '%' AND counted_unit IN ('persons', 'structures')) AS is_whole,
+        coalesce(numerator = 0 AND (kind <> 'ratio' OR denominator = 0), false) AS is_empty
     FROM published JOIN indicators USING (indicator_code)
     WHERE kind <> 'quantile' AND status NOT IN ('NR', 'ND')
 ),
 term AS (
     SELECT
         numerator_quantity AS quantity, month, territory_code, breakdown, modality,
-        status, numerator AS shown, kind = 'count' AS is_count, is_whole, threshold,
+        status, numerator AS shown, kind = 'count' AS is_count, is_whole, is_empty, threshold,
         adds_up_over_territories AS adds_up
     FROM received
     UNION ALL
     SELECT
         denominator_quantity, month, territory_code, breakdown, modality,
-        status, denominator, true, is_whole, threshold, adds_up_over_territories
+        status, denominator, true, is_whole, is_empty, threshold, adds_up_over_territories
     FROM received
     WHERE kind = 'ratio'
 ),
@@ -175,6 +179,7 @@ merged AS (  -- one quantity is shown by several indicators: seen in one, known 
         max(shown) AS shown,
         bool_or(is_count) AS is_at_least_one,
         bool_or(is_whole) AS is_whole,
+        bool_or(is_empty) AS must_show,
         bool_or(status = 'suppressed') AS is_hidden,
         max(threshold) AS threshold,
         bool_or(adds_up) AS adds_up
@@ -205,7 +210,7 @@ SELECT
     '~' || numerator_quantity || '|' || denominator_quantity AS quantity,
     month, territory_code, breakdown, modality,
     below.shown - above.shown AS shown, false AS is_at_least_one, below.is_whole AND above.is_whole AS is_whole,
-    below.is_hidden OR above.is_hidden AS is_hidden,
+    below.is_hidden OR above.is_hidden AS is_hidden, below.must_show AND above.must_show AS must_show,
     rate.threshold, rate.adds_up, above.cell AS above_cell, below.cell AS below_cell
 FROM rate
 JOIN (SELECT *, quantity AS numerator_quantity FROM term_cell) AS above
@@ -261,7 +266,7 @@ SELECT
     (SELECT count(*) FROM cell) - 1
         + row_number() OVER (ORDER BY quantity, month, piece, breakdown, modality) AS cell,
     quantity, month, piece AS territory_code, breakdown, modality, false AS is_at_least_one, is_whole,
-    false AS is_hidden, threshold, false AS adds_up, false AS is_derived
+    false AS is_hidden, false AS must_show, threshold, false AS adds_up, false AS is_derived
 FROM (
     SELECT in_common.quantity, in_common.month, piece, in_common.breakdown, in_common.modality,
         bool_and(term_cell.is_whole) AS is_whole, max(threshold) AS threshold
@@ -350,7 +355,6 @@ signed AS (
 SELECT dense_rank() OVER (ORDER BY along, whole) - 1 AS equation, along, whole, cell, sign::DOUBLE AS sign
 FROM signed
 """
-_OF_INSIDERS = ("insider", "alone", "need_of_insiders")
 _ENTRIES = "SELECT equation, cell, sign FROM entry ORDER BY equation, cell"
 _SHOWN = "SELECT shown FROM cell ORDER BY cell"
 _FALLEN_CELLS = "SELECT cell FROM cell JOIN fallen USING (quantity, month, territory_code, breakdown, modality)"
@@ -362,8 +366,8 @@ JOIN ({_FALLEN_CELLS.replace("SELECT cell", "SELECT cell, along")}) AS fallen
 """
 
 _HIDDEN = """
-SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place, needs.insider, needs.alone,
-    needs.need_of_insiders
+SELECT cell.*, coalesce(needs.need, 0) AS need, needs.place, needs.number, coalesce(needs.is_alone, false) AS is_alone,
+    coalesce(needs.need_of_insiders, 0) AS need_of_insiders
 FROM cell LEFT JOIN needs USING (quantity, month, territory_code, breakdown, modality)
 ORDER BY cell
 """
@@ -408,7 +412,7 @@ def audit(
     finally:
         for name in tables:
             connection.unregister(name)
-    return _inferred(_Equations.of(entries, cells, past), cells, claimed, moves, zeros_known=zeros_known)
+    return _inferred(entries, cells, past, claimed, moves, zeros_known=zeros_known)
 
 
 def _make_cells(connection: duckdb.DuckDBPyConnection, published: pa.Table) -> None:
@@ -445,7 +449,8 @@ class _Equations:
     cell: NDArray[np.int64]
     sign: Numbers
     number: Numbers
-    unknown: NDArray[np.bool_]  # one per cell: neither shown nor remembered
+    shown: Numbers  # one per cell: now, or earlier and unmoved; NaN where it is unknown
+    of_now: int  # so many entries, the first, are of the release itself
 
     @classmethod
     def of(cls, entries: pa.Table, cells: pa.Table, past: Sequence[_Remembered]) -> _Equations:
@@ -466,37 +471,54 @@ class _Equations:
             at = other[equation]
             found.append((equation[at] + number * first, cell[at], sign[at], then[cell[at]]))
         equation, cell, sign, told = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        return cls(equation, cell, sign, told, np.isnan(shown))
+        return cls(equation, cell, sign, told, shown, len(entries))
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Which cells are neither shown nor remembered."""
+        return np.isnan(self.shown)
+
+    def unknowns(self, cells: pa.Table, *, zeros_known: bool) -> Unknowns:
+        """The equations that have an unknown, and the unknown cells in their order."""
+        open_ = np.isnan(self.number)
+        asking = np.isin(self.equation, np.unique(self.equation[open_]))
+        names, equation = np.unique(self.equation[asking], return_inverse=True)
+        sign, number, open_ = self.sign[asking], self.number[asking], open_[asking]
+        known = ~open_
+        right = -np.bincount(equation[known], weights=(sign * number)[known], minlength=len(names)).astype(np.float64)
+        at_least_one, is_whole = (
+            cells[name].to_numpy(zero_copy_only=False).astype(bool)[self.unknown]
+            for name in ("is_at_least_one", "is_whole")
+        )
+        return Unknowns(
+            equation[open_].astype(np.int64),
+            (np.cumsum(self.unknown) - 1)[self.cell[asking][open_]],
+            sign[open_],
+            right,
+            np.where(at_least_one & zeros_known, 1.0, 0.0),
+            is_whole,
+        )
+
+    def persons(self, told: Numbers) -> NDArray[np.int64]:
+        """Per cell, the number of who stands alone behind it, if somebody does; `told`: the numbers of the others."""
+        numbers = np.where(self.unknown, told, self.shown)
+        now = slice(self.of_now)
+        return alike(self.equation[now], self.cell[now], self.sign[now], numbers[self.cell[now]], len(numbers))
 
 
 def _inferred(
-    equations: _Equations,
+    entries: pa.Table,
     cells: pa.Table,
+    past: Sequence[_Remembered],
     claimed: Iterable[Numbers],
     moves: Moves | None,
     *,
     zeros_known: bool,
 ) -> Audit:
-    open_ = np.isnan(equations.number)
-    asking = np.isin(equations.equation, np.unique(equations.equation[open_]))
-    names, equation = np.unique(equations.equation[asking], return_inverse=True)
-    sign, number, open_ = equations.sign[asking], equations.number[asking], open_[asking]
-    known = ~open_
-    right = -np.bincount(equation[known], weights=(sign * number)[known], minlength=len(names)).astype(np.float64)
-    position = np.cumsum(equations.unknown) - 1
+    equations = _Equations.of(entries, cells, past)
+    system = equations.unknowns(cells, zeros_known=zeros_known)
     hidden = cells.filter(pa.array(equations.unknown))
-    at_least_one, is_whole, is_hidden = (
-        hidden[name].to_numpy(zero_copy_only=False).astype(bool)
-        for name in ("is_at_least_one", "is_whole", "is_hidden")
-    )
-    system = Unknowns(
-        equation[open_].astype(np.int64),
-        position[equations.cell[asking][open_]].astype(np.int64),
-        sign[open_],
-        right,
-        np.where(at_least_one & zeros_known, 1.0, 0.0),
-        is_whole,
-    )
+    is_hidden = hidden["is_hidden"].to_numpy(zero_copy_only=False).astype(bool)
     needs = np.where(is_hidden, np.maximum(hidden["need"].to_numpy(), APART), 0.0)
     place = np.nan_to_num(hidden["place"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
     points = [np.append(point, np.nan)[place] for point in claimed]
@@ -507,16 +529,56 @@ def _inferred(
     found |= {"low": pa.array(intervals.low), "high": pa.array(intervals.high)}
     found["solution"] = pa.array(solution, from_pandas=True)
     found |= {
-        name: pa.array(np.where(is_whole, getattr(intervals, name), np.nan), from_pandas=True)
+        name: pa.array(np.where(system.whole, getattr(intervals, name), np.nan), from_pandas=True)
         for name in ("whole_low", "whole_high")
     }
     found["is_exact_in_whole"] = pa.array(intervals.is_exact_in_whole)
     table = pa.table({name: found[name] for name in FINDINGS_SCHEMA.names}).cast(FINDINGS_SCHEMA)
-    who, alone, kept = (hidden[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in _OF_INSIDERS)
-    insider = np.nan_to_num(who, nan=-1.0).astype(np.int64)
-    betrayals = system.betrayals(insider, alone, np.nan_to_num(kept), points, moves and _placed(moves, place))
-    betrayed = table.select(list(KEY)).take(pa.array(np.unique(betrayals.unknown)))
-    return Audit(table.filter(hidden["is_hidden"]), len(names), betrayed, betrayals.undecided)
+    insiders = _Insiders.of(equations, cells)
+    told = insiders.of_unknowns(equations)
+    betrayals = system.betrayals(*told, points, moves and _placed(moves, place))
+    at = np.flatnonzero(equations.unknown)
+    pairs = set(zip(betrayals.insider.tolist(), at[betrayals.unknown].tolist(), strict=True))
+    if pairs:  # is it because too little is hidden?
+        pairs -= insiders.knowing_anyhow(pairs, _Equations.of(entries, _hidden_wherever_allowed(cells), past), cells)
+    betrayed = cells.select(list(KEY)).take(pa.array(sorted({cell for _, cell in pairs}), pa.int64()))
+    return Audit(table.filter(hidden["is_hidden"]), len(np.unique(system.equation)), betrayed, betrayals.undecided)
+
+
+def _hidden_wherever_allowed(cells: pa.Table) -> pa.Table:
+    """The cells as if only the rows were shown that tell nothing but zeros."""
+    shown = pc.if_else(cells["must_show"], cells["shown"], None)
+    return cells.set_column(cells.column_names.index("shown"), "shown", shown)
+
+
+@dataclass(frozen=True)
+class _Insiders:
+    """One entry per cell: who stands alone behind it (-1: nobody), its number, how little others may know it."""
+
+    who: NDArray[np.int64]
+    number: Numbers
+    needs: Numbers
+
+    @classmethod
+    def of(cls, equations: _Equations, cells: pa.Table) -> _Insiders:
+        number, needs = (cells[name].to_numpy().astype(np.float64) for name in ("number", "need_of_insiders"))
+        is_alone = cells["is_alone"].to_numpy(zero_copy_only=False).astype(bool)
+        who = np.where(is_alone, equations.persons(number), -1) if is_alone.any() else np.full(len(cells), -1)
+        return cls(who, number, needs)
+
+    def of_unknowns(self, equations: _Equations) -> tuple[NDArray[np.int64], Numbers, Numbers]:
+        """The same, of unknown cells alone."""
+        return self.who[equations.unknown], self.number[equations.unknown], self.needs[equations.unknown]
+
+    def knowing_anyhow(
+        self, pairs: Collection[tuple[int, int]], equations: _Equations, cells: pa.Table
+    ) -> set[tuple[int, int]]:
+        """Which pairs of an insider and a cell he knows as much by these equations too, where nothing more can hide."""
+        position, at = np.cumsum(equations.unknown) - 1, np.flatnonzero(equations.unknown)
+        system = equations.unknowns(cells, zeros_known=True)
+        asked = [(insider, int(position[cell])) for insider, cell in sorted(pairs)]
+        found = system.still_betrayed(asked, *self.of_unknowns(equations))
+        return {(insider, int(at[unknown])) for insider, unknown in found}
 
 
 def _placed(moves: Moves, place: NDArray[np.int64]) -> Moves:

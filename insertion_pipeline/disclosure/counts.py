@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,7 +26,7 @@ from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.cube_attacker import Hierarchy, Inferred
 from insertion_pipeline.disclosure.cubes import ROOT, Cube, Dimension, cube, full_cells, system_of
 from insertion_pipeline.disclosure.inference import Betrayals
-from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
+from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import LARGE, PATIENT, THOROUGH, Suppression, paid_for, suppress
 from insertion_pipeline.disclosure.system import System
@@ -147,9 +147,12 @@ def protect_counts(cells: pa.Table, specification: Specification, folder: Path) 
     if narrow.any():
         raise CannotProtectTable(_named(codes, int(inferred.rows[narrow][0])))
     betrayals = _betrayals(inferred, system, suppression)
-    betrayed = np.setdiff1d(betrayals.unknown, suppression.given_away)
-    if len(betrayed):
-        raise CannotProtectTable(_named(codes, int(betrayed[0])))
+    if len(betrayals.unknown):
+        everything = unknown | (values != 0) | (not specification.zeros_published)
+        utmost = _attack(cells, dimensions, values, everything, np.zeros(len(values)), specification)
+        betrayals = _avoidable(betrayals, inferred, utmost, system)
+    if len(betrayals.unknown):
+        raise CannotProtectTable(_named(codes, int(betrayals.unknown.min())))
     table = _published(cells, values, hidden, specification)
     paid = float(system.costs[hidden & ~(widths > 0) & ~unknown].sum())
     certificate = _certificate(specification, values, widths, hidden, suppression, inferred, betrayals, paid)
@@ -264,11 +267,23 @@ def _attack(
         )
 
 
+def _insiders(inferred: Inferred, system: System) -> cube_attacker.Insiders:
+    """What the attacker is told of who stands alone; whose numbers are one it finds by itself."""
+    who = np.where(system.alone, inferred.persons(system.values), -1)
+    return cube_attacker.Insiders(who, system.values, np.minimum(system.widths, INSIDER_WIDTH))
+
+
 def _betrayals(inferred: Inferred, system: System, suppression: Suppression) -> Betrayals:
     """What insiders find, who are told solutions that were seen on the way to put to the test."""
-    rows = inferred.rows
-    who, needs = Insiders.of(system).of_each_cell(system)[rows], np.minimum(system.widths, INSIDER_WIDTH)[rows]
-    return inferred.betrayals(who, system.values[rows], needs, *suppression.claims(system, rows))
+    return inferred.betrayals(_insiders(inferred, system), *suppression.claims(system, inferred.rows))
+
+
+def _avoidable(betrayals: Betrayals, inferred: Inferred, utmost: Inferred, system: System) -> Betrayals:
+    """The betrayals less those that stay where the `utmost` is hidden: what must be shown (zeros) tells them."""
+    pairs = list(zip(betrayals.insider.tolist(), betrayals.unknown.tolist(), strict=True))
+    left = sorted(set(pairs) - utmost.still_betrayed(pairs, _insiders(inferred, system)))
+    insider, unknown = np.array(left, dtype=np.int64).reshape(-1, 2).T
+    return replace(betrayals, insider=insider, unknown=unknown)
 
 
 def _narrow(inferred: Inferred, widths: Numbers) -> Booleans:
@@ -319,7 +334,7 @@ def _certificate(
             "sensitive_cells_bounded": int(primary.sum()),
             "sensitive_cells_under_width": int(_narrow(inferred, widths).sum()),
             "insiders": {  # how many there are would tell how many hidden numbers are 1
-                "cells_found_where_hiding_helps": len(np.setdiff1d(betrayals.unknown, suppression.given_away)),
+                "cells_found_where_hiding_helps": len(np.unique(betrayals.unknown)),
                 "not_decided": betrayals.undecided,
             },
             "whole_numbers": _whole_numbers(inferred, values, widths),

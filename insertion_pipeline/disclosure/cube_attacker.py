@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from insertion_pipeline.disclosure.inference import Betrayals, Intervals, Moves, Unknowns
+from insertion_pipeline.disclosure.persons import alike
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -31,6 +32,15 @@ class Hierarchy:
 
 
 @dataclass(frozen=True)
+class Insiders:
+    """One entry per row: who stands alone behind it (-1: nobody), its number, how wide it must stay for the others."""
+
+    who: Integers
+    numbers: Numbers
+    needs: Numbers
+
+
+@dataclass(frozen=True)
 class Inferred:
     """What the attacker found: per hidden cell, in the order of the rows, its interval and its only value (or NaN)."""
 
@@ -40,31 +50,58 @@ class Inferred:
     equations: int
     unknowns: Unknowns
     position: np.ndarray[tuple[int], np.dtype[np.int64]]  # of each hidden cell among the unknowns
+    entries: pa.Table  # equation, unknown (null where it is known), sign, value
 
     def betrayals(
         self,
-        who: Integers,
-        alone: Numbers,
-        needs: Numbers,
+        told: Insiders,
         claimed: Iterable[Numbers] = (),
         moves: Moves | None = None,
     ) -> Betrayals:
-        """What insiders find, as rows of the table.
+        """What insiders find, as rows of the table: `insider` is a number for each of them, `unknown` a row.
 
-        Per hidden cell: `who` stands alone behind it (-1: nobody), the number that he knows, and how wide its interval
-        must stay for the others. `claimed` and `moves`: values of the hidden cells that are said to be solutions; those
-        that solve nothing help nobody.
+        `claimed` and `moves`: values of the hidden cells that are said to be solutions; those that solve nothing help
+        nobody.
         """
-        count = self.unknowns.count
-        whose, known, wanted = np.full(count, -1, dtype=np.int64), np.full(count, np.nan), np.zeros(count)
-        whose[self.position], known[self.position], wanted[self.position] = who, alone, needs
         points = (self._placed(point) for point in claimed)
         if moves is not None:
             moves = replace(moves, around=self._placed(moves.around), unknown=self.position[moves.unknown])
-        found = self.unknowns.betrayals(whose, known, wanted, points, moves)
+        found = self.unknowns.betrayals(*self._of_unknowns(told), points, moves)
         row = np.full(self.unknowns.count, -1, dtype=np.int64)
         row[self.position] = self.rows
-        return replace(found, insider=row[found.insider], unknown=row[found.unknown])
+        return replace(found, unknown=row[found.unknown])
+
+    def still_betrayed(self, pairs: Sequence[tuple[int, int]], told: Insiders) -> set[tuple[int, int]]:
+        """Which pairs of an insider and a row that he knows where less is hidden he knows here too."""
+        unknown = dict(zip(self.rows.tolist(), self.position.tolist(), strict=True))
+        row = {at: own for own, at in unknown.items()}
+        asked = [(insider, unknown[own]) for insider, own in pairs]
+        found = self.unknowns.still_betrayed(asked, *self._of_unknowns(told))
+        return {(insider, row[at]) for insider, at in found}
+
+    def persons(self, numbers: Numbers) -> Integers:
+        """Per row, the number of who stands alone behind it, if somebody does; `numbers`: of every row."""
+        told = np.full(self.unknowns.count, np.nan)
+        told[self.position] = numbers[self.rows]
+        unknown = np.nan_to_num(self.entries["unknown"].to_numpy().astype(np.float64), nan=-1.0).astype(np.int64)
+        value = np.where(
+            unknown < 0, self.entries["value"].to_numpy().astype(np.float64), np.append(told, np.nan)[unknown]
+        )
+        equation, cell, sign = (self.entries[name].to_numpy() for name in ("equation", "cell", "sign"))
+        names, at = np.unique(cell, return_inverse=True)
+        group = alike(equation, at.astype(np.int64), sign, value, len(names))
+        of_unknown = len(names) + np.arange(self.unknowns.count)  # in no equation: nobody else's
+        of_unknown[unknown[unknown >= 0]] = group[at[unknown >= 0]]
+        persons = np.full(len(numbers), -1, dtype=np.int64)
+        persons[self.rows] = of_unknown[self.position]
+        return persons
+
+    def _of_unknowns(self, told: Insiders) -> tuple[Integers, Numbers, Numbers]:
+        count = self.unknowns.count
+        who, numbers, needs = np.full(count, -1, dtype=np.int64), np.full(count, np.nan), np.zeros(count)
+        for ours, theirs in ((who, told.who), (numbers, told.numbers), (needs, told.needs)):
+            ours[self.position] = theirs[self.rows]
+        return who, numbers, needs
 
     def _placed(self, point: Numbers) -> Numbers:
         """Values of the hidden cells as values of the unknowns; nothing is said of the others."""
@@ -185,5 +222,8 @@ def _inferred(entries: pa.Table, cells: pa.Table, *, zeros_known: bool) -> Infer
     intervals = system.intervals(needs)
     solution = system.solutions(hidden & (intervals.high - intervals.low < 1e-6))
     position = np.flatnonzero(hidden)[np.argsort(row[hidden])]
+    of_entry = np.full(len(entries), -1, dtype=np.int64)
+    of_entry[~known] = unknown
+    entries = entries.append_column("unknown", pa.array(of_entry, mask=known))
     seen = Intervals(*(getattr(intervals, field.name)[position] for field in fields(intervals)))
-    return Inferred(row[position], seen, solution[position], len(equations), system, position)
+    return Inferred(row[position], seen, solution[position], len(equations), system, position, entries)

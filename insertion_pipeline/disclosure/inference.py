@@ -195,6 +195,27 @@ class Unknowns:
                 pairs = pairs.filter(~(np.isin(inside, held)[pairs.known] & safe[sought[pairs.sought]]))
         return self._asked(names, inside, number, sought, alone, needs, part, pairs)
 
+    def still_betrayed(
+        self,
+        pairs: Sequence[tuple[int, int]],
+        who: NDArray[np.int64],
+        alone: NDArray[np.float64],
+        needs: NDArray[np.float64],
+    ) -> set[tuple[int, int]]:
+        """Which `pairs` of an insider and an unknown that he knows elsewhere he knows here too; the rest as above."""
+        inside = np.flatnonzero(np.isin(who, [insider for insider, _ in pairs]))
+        sought = np.unique(np.array([unknown for _, unknown in pairs], dtype=np.int64))
+        names, number = np.unique(who[inside], return_inverse=True)
+        part, nothing = self._parts(), np.zeros((1, 1), dtype=bool)
+        every = _Pairs.unseen(
+            part[inside], who[inside], part[sought], who[sought],
+            nothing.repeat(len(inside), axis=1), nothing.repeat(len(sought), axis=1),
+        )  # fmt: skip
+        found = zip(who[inside[every.known]].tolist(), sought[every.sought].tolist(), strict=True)
+        asked = every.filter(np.array([pair in set(pairs) for pair in found], dtype=bool))
+        told = self._asked(names, inside, number, sought, alone, needs, part, asked)
+        return set(zip(told.insider.tolist(), told.unknown.tolist(), strict=True))
+
     def _unmoved(
         self,
         pairs: _Pairs,
@@ -261,11 +282,13 @@ class Unknowns:
 
         def look(unknowns: NDArray[np.int64]) -> None:
             batch = _Batch(rest, unknowns, inner.part, inner)
-            batch.look()
+            if not exactly or np.count_nonzero(inner.needs[unknowns]) > 1:
+                batch.look()
             if exactly:
                 batch.ask()
 
-        at_once(look, _batches(inner.part, np.ones(rest.count, dtype=bool)))
+        asked = np.isin(inner.part, inner.part[inner.needs > 0]) if exactly else np.ones(rest.count, dtype=bool)
+        at_once(look, _batches(inner.part, asked))
         found = _Found(needs, part, self.whole)
         found.low[open_], found.high[open_] = inner.low, inner.high
         found.low[held] = found.high[held] = alone[held]
@@ -375,15 +398,7 @@ class Unknowns:
 
     def _parts(self) -> NDArray[np.int64]:
         """The number of the part that equations link each unknown to."""
-        label = np.arange(self.count)
-        of_equation = np.full(len(self.right), self.count, dtype=np.int64)
-        while True:
-            before = label.copy()
-            np.minimum.at(of_equation, self.equation, label[self.unknown])
-            np.minimum.at(label, self.unknown, of_equation[self.equation])
-            label = label[label]
-            if np.array_equal(label, before):
-                return np.unique(label, return_inverse=True)[1].astype(np.int64)
+        return linked(self.unknown, self.equation, self.count)
 
     def solutions(self, doubtful: NDArray[np.bool_]) -> NDArray[np.float64]:
         """The one possible value of each `doubtful` unknown by elimination, NaN when there are several."""
@@ -452,6 +467,19 @@ class Unknowns:
                     total += factor * solution[unknown]
             solution[pivot] = -total * pow(row[pivot], -1, _PRIME) % _PRIME
         return solution
+
+
+def linked(member: NDArray[np.int64], group: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The number of the part of each of `count` things, those of one group being in the same; an entry per member."""
+    label = np.arange(count)
+    of_group = np.full(int(group.max(initial=-1)) + 1, count, dtype=np.int64)
+    while True:
+        before = label.copy()
+        np.minimum.at(of_group, group, label[member])
+        np.minimum.at(label, member, of_group[group])
+        label = label[label]
+        if np.array_equal(label, before):
+            return np.unique(label, return_inverse=True)[1].astype(np.int64)
 
 
 def _sampled(unknowns: NDArray[np.int64]) -> NDArray[np.int64]:

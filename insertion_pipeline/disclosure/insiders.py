@@ -105,6 +105,11 @@ class Pairs:
         nobody = np.zeros(0, dtype=np.int64)
         return cls(nobody, nobody, nobody)
 
+    def beside(self, others: Pairs) -> Pairs:
+        """The pairs less those of the same two as one of the `others`, in whatever part they are."""
+        least = 1 + max(int(one.victim.max(initial=0)) for one in (self, others))
+        return self.filter(~np.isin(self.who * least + self.victim, others.who * least + others.victim))
+
     def filter(self, kept: Booleans) -> Pairs:
         """Some of the pairs."""
         return Pairs(self.who[kept], self.part[kept], self.victim[kept])
@@ -112,10 +117,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Guarded:
-    """Rows that keep insiders away, the cells that nothing can keep from them, and conditions met on the way."""
+    """Rows that keep insiders away, the pairs that nothing can keep apart, and conditions met on the way."""
 
     hidden: Booleans
-    lost: Integers
+    lost: Pairs
     cuts: Cuts
 
 
@@ -201,7 +206,8 @@ def guarded(system: System, insiders: Insiders, hidden_rows: Booleans, spread: S
     """`hidden_rows` and what keeps every insider from every sensitive cell."""
     everything = np.ones(system.cell_count, dtype=bool)
     pairs = doubtful(system, insiders, hidden_rows, spread, among=everything)
-    lost: list[int] = []
+    who = insiders.of_each_cell(system)
+    lost = np.zeros(len(pairs.who), dtype=bool)
     cuts: list[Cuts] = []
     for held, seen, found in _met(system, hidden_rows, list(_in_turns(system, insiders, hidden_rows, pairs))):
         cuts.append(found)
@@ -216,14 +222,16 @@ def guarded(system: System, insiders: Insiders, hidden_rows: Booleans, spread: S
         for victim in np.flatnonzero(seen.narrow).tolist():  # not together with the others: by itself
             hidden_rows = detoured(informed, hidden_rows, seen, np.array([victim], dtype=np.int64), prices)
         spread.join(seen)
-        lost += np.flatnonzero(seen.narrow).tolist()
-    return Guarded(hidden_rows, np.unique(np.array(lost, dtype=np.int64)), Cuts.together(cuts))
+        lost |= seen.narrow[pairs.victim] & np.isin(pairs.who, who[held])
+    return Guarded(hidden_rows, pairs.filter(lost), Cuts.together(cuts))
 
 
-def exposed(system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, among: Booleans) -> Booleans:
-    """Which of the sensitive cells `among` some insider could work out."""
+def exposed(
+    system: System, insiders: Insiders, hidden_rows: Booleans, spread: Spread, among: Booleans, lost: Pairs
+) -> Booleans:
+    """Which of the sensitive cells `among` some insider could work out to whom they are not `lost` anyhow."""
     found = np.zeros(system.cell_count, dtype=bool)
-    pairs = doubtful(system, insiders, hidden_rows, spread, among=among)
+    pairs = doubtful(system, insiders, hidden_rows, spread, among=among).beside(lost)
     turns = _in_turns(system, insiders, hidden_rows, pairs)
 
     def narrow(turn: _Turn) -> Booleans:

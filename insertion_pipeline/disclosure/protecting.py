@@ -20,7 +20,7 @@ from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.equations import AddedUp, Frame, added_up, compositions, frame_of, is_additive
 from insertion_pipeline.disclosure.inference import Moves
-from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH, Insiders
+from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH
 from insertion_pipeline.disclosure.menus import menu_of
 from insertion_pipeline.disclosure.solving import Booleans, Numbers
 from insertion_pipeline.disclosure.suppression import QUICK, Suppression, paid_for, suppress
@@ -206,8 +206,10 @@ def _hidden(
                 found[cell] = float(protected.widths[cell]) + LEAST_WIDTH
             exposed.add(cell)
         if not exposed:
-            if betrayed := _betrayed(audit, system, suppression):
-                raise _Lost(sorted(betrayed))  # the protector has kept insiders away by equations of its own
+            if len(audit.betrayed):
+                raise _Lost(
+                    _cells(audit.betrayed, system)
+                )  # the protector has kept insiders away by equations of its own
             return hidden, audit, replace(suppression, cost=paid, bound=bound), rounds
         if not found:
             raise _Lost(sorted(exposed))  # they had room by the protector's own equations
@@ -222,17 +224,16 @@ def _widened(widths: Numbers, wider: Mapping[int, float]) -> Numbers:
 
 
 def _told(system: AddedUp, suppression: Suppression) -> tuple[pa.Table, Iterator[Numbers], Moves]:
-    """What the attacker is told: how wide the intervals of cells must be, and solutions for it to put to the test."""
+    """What the attacker is told: how wide the intervals of cells must be, behind which of them somebody stands alone,
+    and solutions for it to put to the test."""
     cells = system.system
     concerned = (cells.widths > 0) | ~cells.visible(suppression.hidden)
     keys = [key for key, cell in system.cells.items() if concerned[cell]]
     at = np.array([system.cells[key] for key in keys], dtype=np.int64)
     columns = [list(column) for column in zip(*keys, strict=True)] or [[]] * len(attacker.KEY)
-    several = ~cells.alone[at]
-    insider, number = Insiders.of(cells).of_each_cell(cells)[at], cells.values[at]
-    of_insiders = np.minimum(cells.widths, INSIDER_WIDTH)[at]
-    known = [pa.array(column, mask=several) for column in (insider, number)]
-    needs = pa.table([*columns, cells.widths[at], *known, of_insiders], schema=attacker.NEEDS_SCHEMA)
+    of_insiders = np.minimum(cells.widths, INSIDER_WIDTH)
+    of_each = [pa.array(column[at]) for column in (cells.widths, cells.values, cells.alone, of_insiders)]
+    needs = pa.table([*columns, *of_each], schema=attacker.NEEDS_SCHEMA)
     return needs, *suppression.claims(cells, at)
 
 
@@ -289,11 +290,6 @@ def _cells(found: pa.Table, system: AddedUp) -> list[int]:
     return [system.cells[key] for key in zip(*columns, strict=True)]
 
 
-def _betrayed(audit: attacker.Audit, system: AddedUp, suppression: Suppression) -> set[int]:
-    """The cells that some insider finds though hiding more could keep them from him."""
-    return {*_cells(audit.betrayed, system)} - {*suppression.given_away.tolist()}
-
-
 def _block(system: AddedUp, cells: Sequence[int]) -> str:
     words = {cell: key for key, cell in system.cells.items()}
     quantity, month, territory, breakdown, _ = words[cells[0]]
@@ -331,6 +327,7 @@ def _certificate(
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
             "what must be shown (zeros), or was earlier, may tell an insider a number: nothing is hidden for it",
+            "who stands alone behind which hidden number is in no release: `verify` cannot attack as they do",
             "who runs the method again on what he supposes was hidden is not considered",
             "nor who holds the counts of this certificate against a handful of hidden rows",
             "group disclosure in breakdowns and rates that are not sensitive: there zeros may describe a whole group",
@@ -357,7 +354,7 @@ def _certificate(
                 "not_decided": audit.undecided_in_whole,
             },
             "insiders": {  # how many there are would tell how many hidden numbers are 1
-                "cells_found_where_hiding_helps": len(_betrayed(audit, system, suppression)),
+                "cells_found_where_hiding_helps": len(audit.betrayed),
                 "not_decided": audit.undecided_by_insiders,
             },
             "rounds": rounds,

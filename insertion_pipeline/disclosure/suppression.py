@@ -22,7 +22,7 @@ import numpy as np
 from insertion_pipeline.disclosure.covering import Cover, Covering, Impossible
 from insertion_pipeline.disclosure.detours import detoured
 from insertion_pipeline.disclosure.inference import Moves
-from insertion_pipeline.disclosure.insiders import Insiders, conditions, exposed, guarded
+from insertion_pipeline.disclosure.insiders import Insiders, Pairs, conditions, exposed, guarded
 from insertion_pipeline.disclosure.nearby import better_nearby, helped_nearby
 from insertion_pipeline.disclosure.room import Box, Spread, coin, parts, search
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
@@ -86,14 +86,12 @@ class Suppression:
     """Which rows are hidden, what those beyond the given ones cost, and what any protection must cost at least.
 
     `room`: solutions that were seen on the way. They stand for what is hidden unless some of it was shown again.
-    `given_away`: cells that some insider knows, whatever is hidden: what must be shown (zeros) tells him.
     """
 
     hidden: Booleans
     cost: float
     bound: float
     room: Spread
-    given_away: Integers
 
     def claims(self, system: System, cells: Integers) -> tuple[Iterator[Numbers], Moves]:
         """What was seen to be possible, as numbers of these `cells`, for an attacker to put to the test."""
@@ -149,14 +147,13 @@ def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: fl
     cost = _cost(system, best.hidden & ~base)
     if bound > cost + _ROUNDING * max(1.0, cost):
         raise InvalidBound(f"{cost} was paid, and less than {bound} should not be enough")
-    return Suppression(best.hidden, cost, min(bound, cost), best.room, best.given_away)  # but for rounding it is less
+    return Suppression(best.hidden, cost, min(bound, cost), best.room)  # but for rounding it is less
 
 
 @dataclass(frozen=True)
 class _Protection:
     hidden: Booleans
     room: Spread
-    given_away: Integers
 
 
 def _relaxed(system: System, covering: Covering, base: Booleans, effort: Effort) -> tuple[float, list[Numbers]]:
@@ -222,7 +219,7 @@ def _protected(
             covering.add(safe.cuts)
             if (safe.hidden == hidden).all():
                 thinned = _thinned(system, insiders, base, hidden, safe.lost, spread, effort, bound)
-                return _Protection(thinned, spread, safe.lost)
+                return _Protection(thinned, spread)
             hidden = safe.hidden
             continue
         if by_cuts:
@@ -257,7 +254,7 @@ def _thinned(
     insiders: Insiders,
     base: Booleans,
     hidden: Booleans,
-    given_away: Integers,
+    lost: Pairs,
     seen: Spread,
     effort: Effort,
     bound: float,
@@ -283,8 +280,7 @@ def _thinned(
         search(system, Box.hiding(system, trial), spread, each=1)
         solutions.join(spread)
         concerned = np.isin(of_cell, part[first]) & ~np.isin(of_cell, of_cell[spread.narrow])
-        concerned[given_away] = False
-        found = exposed(system, insiders, trial, solutions, concerned)
+        found = exposed(system, insiders, trial, solutions, concerned, lost)
         needed = np.isin(part[first], of_cell[spread.narrow | found])
         hidden[tried[~needed]] = False
         candidates = np.delete(candidates, first)
