@@ -649,13 +649,11 @@ def link(
     engine: Annotated[str, typer.Option(help="Ce qui pèse les paires : duckdb ou spark.")] = "duckdb",
 ) -> ExitCode:
     """Rapprocher des fiches : lesquelles parlent de la même personne."""
+    from concurrent.futures import ThreadPoolExecutor
+
     import pyarrow.parquet as pq
 
-    from insertion_pipeline import screen
-    from insertion_pipeline.identity import evaluating, linkage
-    from insertion_pipeline.identity.quality import measure
-    from insertion_pipeline.identity.register import name_all
-    from insertion_pipeline.identity.scoring import frozen_model
+    from insertion_pipeline.identity.normalising import REPEATED_COLUMNS
 
     _require_engine(engine)
     session = _session(ctx)
@@ -667,10 +665,17 @@ def link(
         """Read whenever it is asked for: nobody holds a country's records while they are linked."""
         return pq.read_table(records)
 
+    with ThreadPoolExecutor(1) as pool:  # the rest of the program arrives while the records do
+        coming = [pool.submit(pq.read_table, records, read_dictionary=list(REPEATED_COLUMNS))]
+        from insertion_pipeline import screen
+        from insertion_pipeline.identity import evaluating, linkage
+        from insertion_pipeline.identity.quality import measure
+        from insertion_pipeline.identity.register import name_all
+        from insertion_pipeline.identity.scoring import frozen_model
     try:
         with screen.working("Rapprochement", silent=session.as_json):
             with _weighing(session, engine) as weighing:
-                table = linkage.link(given(), session.lake, train=train, weighing=weighing)
+                table = linkage.link(coming.pop().result(), session.lake, train=train, weighing=weighing)
             if register is not None:
                 version = "trained" if train else frozen_model().version
                 table = name_all(session.lake, register, table, linkage.canonical(given()), model=version)
@@ -682,10 +687,13 @@ def link(
         raise WrongUsage(f"{records} n'est pas une table de fiches personnes : {error}") from None
     except evaluating.TruthDoesNotFit as error:
         raise WrongUsage(f"{evaluate} n'est pas la vérité de ces fiches : {error}") from None
-    session.lake.write_parquet(out.resolve(), table)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(session.lake.write_parquet, out.resolve(), table)
+        persons = linkage.persons_in(table)
+        writing.result()
     answer = {
         "records": table.num_rows,
-        "persons": linkage.persons_in(table),
+        "persons": persons,
         "needs_review": table.filter(table["needs_review"]).num_rows,
         "out": str(out),
         "evaluation": None if measured is None else measured.as_dict(),

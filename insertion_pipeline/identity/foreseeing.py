@@ -47,6 +47,8 @@ _REACHABLE = {
     ("address", "some"): "true",
     ("email", "spelt"): "email_l = email_r",
 }
+#: Outlines cost what weighing this many pairs per node does: where there are fewer, all are weighed.
+_PAIRS_PER_NODE = 0.5
 #: Comparing two numbers letter by letter costs more than all the rest: it comes last, where it matters.
 _LAST = "number"
 
@@ -86,10 +88,13 @@ SELECT '0' AS match_key, join_key_l, join_key_r FROM summed WHERE most + {most_o
 
 
 def forget_the_light(connection: duckdb.DuckDBPyConnection, model: Model, *, above: float) -> None:
-    """Take those pairs out of `candidates` of which it is sure that they weigh less than `above`.
+    """Take those pairs out of `candidates` of which it is sure that they weigh less than `above`, if there are many.
 
     Reads `nodes`, `spellings`, `addresses` and the tables `frequency_of_…`.
     """
+    [(pairs, nodes)] = connection.execute("SELECT (SELECT count(*) FROM candidates), count(*) FROM nodes").fetchall()
+    if pairs < _PAIRS_PER_NODE * nodes:
+        return
     connection.execute(
         _OUTLINES.format(
             rarities=", ".join(

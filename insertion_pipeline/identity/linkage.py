@@ -37,8 +37,10 @@ from insertion_pipeline.identity.clustering import Edge, cluster, components
 from insertion_pipeline.identity.foreseeing import forget_the_light
 from insertion_pipeline.identity.guarding import guard, tell
 from insertion_pipeline.identity.normalising import (
+    CODES,
     NAMES_AND_BIRTH,
     PERSON_SCHEMA,
+    REPEATED_COLUMNS,
     Remembered,
     cells_of,
     in_order,
@@ -180,16 +182,14 @@ def _merged(records: pa.Table, found: Sequence[pa.Table]) -> pa.Table:
 
 
 def canonical(records: pa.Table) -> pa.Table:
-    """`records` as text in the canonical columns; absent ones are null. Raises `UnusableRecords`."""
+    """`records` as text in the canonical columns, what many share as codes where it comes so; absent ones are null.
+
+    Raises `UnusableRecords`.
+    """
     if "record_id" not in records.column_names or "person_space" not in records.column_names:
         raise UnusableRecords("canonical person records have a record_id and a person_space")
-    columns = [
-        records[field.name].cast(pa.string())
-        if field.name in records.column_names
-        else pa.nulls(len(records), pa.string())
-        for field in PERSON_SCHEMA
-    ]
-    table = pa.table(columns, schema=PERSON_SCHEMA)
+    columns = {name: _text(records, name) for name in PERSON_SCHEMA.names}
+    table = pa.table(columns)
     ids = table["record_id"].combine_chunks()
     if ids.null_count or not (is_ascending(ids) or len(pc.unique(ids)) == len(ids)):
         raise UnusableRecords("each canonical person record has a record_id of its own")
@@ -197,6 +197,16 @@ def canonical(records: pa.Table) -> pa.Table:
     if pc.any(unknown).as_py():
         raise UnusableRecords("person_space is fr or be in every canonical person record")
     return table
+
+
+def _text(records: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column as text, or as codes of text where it comes so and its texts are told one by one."""
+    if name not in records.column_names:
+        return pa.chunked_array([pa.nulls(len(records), pa.string())])
+    column = records[name]
+    if name not in REPEATED_COLUMNS or column.type != CODES or any(one.dictionary.null_count for one in column.chunks):
+        return column.cast(pa.string())
+    return column
 
 
 def link_space(

@@ -33,6 +33,12 @@ PERSON_COLUMNS = (
     "birth_place_name", "address", "postal_code", "residence_code", "email", "phone",
 )  # fmt: skip
 PERSON_SCHEMA = pa.schema([("record_id", pa.string()), *((name, pa.string()) for name in PERSON_COLUMNS)])
+#: Text as codes of its distinct values: what a column may be that many records share, and mostly is in a file already.
+CODES = pa.dictionary(pa.int32(), pa.string())
+REPEATED_COLUMNS = (
+    "partner_family", "partner", "caf_role", "birth_name", "used_name", "first_names", "sex", "birth_date",
+    "birth_place_code", "birth_place_name", "postal_code", "residence_code",
+)  # fmt: skip
 
 #: Words that fill a mandatory name field where nobody knew the name.
 _PLACEHOLDER_NAMES = (
@@ -569,7 +575,19 @@ def _sounds(connection: duckdb.DuckDBPyConnection, names: pa.Array) -> pa.Array:
 def _encoded(columns: Sequence[pa.Array]) -> list[pa.DictionaryArray]:
     """Each column as codes of its distinct texts, two columns at a time: Arrow reads one by a single thread."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(pa.Array.dictionary_encode, columns))
+        return list(pool.map(_codes_of, columns))
+
+
+def _codes_of(column: pa.Array) -> pa.DictionaryArray:
+    """A column as codes of the texts that it has: those of a part of a table may know the texts of all of it."""
+    if column.type != CODES:
+        return column.dictionary_encode()
+    texts, codes = column.dictionary, column.indices
+    has = _named(texts, codes)
+    if has.all():
+        return column
+    ranks = pa.array(np.cumsum(has, dtype=np.int32) - 1)
+    return pa.DictionaryArray.from_arrays(ranks.take(codes), texts.filter(pa.array(has)))
 
 
 def _told(
