@@ -67,8 +67,7 @@ WITH asked AS (
     FROM menu WHERE list_contains($months, month)
 ),
 lying AS (  -- the territories of the table that each place lies in
-    SELECT place.month, place.country,
-        list({'level': place.level, 'code': place.territory} ORDER BY place.level) AS around
+    SELECT place.month, place.country, list_sort(list({'level': place.level, 'code': place.territory})) AS around
     FROM rollup JOIN place ON place.territory = rollup.territory
     WHERE place.level <> 'country' AND list_contains($months, place.month)
     GROUP BY place.month, place.country, leaf
@@ -97,12 +96,13 @@ QUALIFY NOT bool_and(links.part IS NOT NULL) OVER (PARTITION BY named.month, lev
 ORDER BY ALL
 """
 _FALLEN = """
-WITH met AS (
-    SELECT cell.quantity, cell.month, cell.breakdown, cell.modality, pieces.levels, piece, whole, whole_level
-    FROM cell
-    JOIN place USING (month, territory)
-    JOIN menu USING (quantity, month, breakdown, country)
-    JOIN pieces ON pieces.month = cell.month AND pieces.levels = menu.levels AND pieces.whole = cell.territory
+WITH crossing AS MATERIALIZED (
+    SELECT cell.*, levels
+    FROM cell JOIN place USING (month, territory) JOIN menu USING (quantity, month, breakdown, country)
+),
+met AS MATERIALIZED (
+    SELECT quantity, month, breakdown, modality, levels, piece, whole, whole_level
+    FROM crossing JOIN pieces USING (month, levels) WHERE whole = territory
 ),
 sizes AS (SELECT month, levels, piece, count(*) AS wholes FROM pieces GROUP BY ALL)
 SELECT quantity, month, breakdown, modality, piece, whole, levels || '<' || whole_level AS along,
