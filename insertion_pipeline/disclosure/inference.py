@@ -31,6 +31,8 @@ _SAME: Final = 1e-6
 _BATCH: Final = 4_000
 #: Points tried before unknowns are asked one by one.
 _POINTS: Final = 10
+#: So few unknowns of a part of which some solution is known are asked at once.
+_FEW: Final = 20
 #: Integer programs are solved for so many unknowns at most that no solution in whole numbers was seen to spread.
 _WHOLE_SAMPLE: Final = 25
 #: How often insiders are told their numbers together, all of them and then half, …
@@ -54,7 +56,7 @@ class Intervals:
 
     Exact where `is_exact`; elsewhere the true interval is wider still. `whole_low` and `whole_high` are the same among
     the solutions in which everything that is counted is a whole number (exact where `is_exact_in_whole`); the first
-    above the second where none was seen.
+    above the second where none was seen. What is as wide as asked is looked at no further.
     """
 
     low: NDArray[np.float64]
@@ -127,12 +129,13 @@ class Unknowns:
         for point in claimed:
             solves = rest._solves(point[open_], part)
             found.add(np.flatnonzero(solves), point[open_][solves])
-        unclear = _batches(part, np.isin(part, part[found.wanting | ~found.seen]))
+        wanting = np.bincount(part[found.wanting], minlength=rest.count + 1)
+        unclear = _batches(part, np.isin(part, part[(wanting[part] > _FEW) | ~found.seen]))
         at_once(lambda unknowns: _Batch(rest, unknowns, part, found).look(), unclear)
         narrow = _batches(part, np.isin(part, part[found.wanting]))
         at_once(lambda unknowns: _Batch(rest, unknowns, part, found).ask(), narrow)
         sample = _sampled(np.flatnonzero(found.wanting_in_whole & (found.needs > in_whole))).tolist()
-        for unknown, (cells, points) in zip(sample, at_once(partial(rest._in_whole, part), sample), strict=True):
+        for unknown, (cells, points) in zip(sample, at_once(partial(rest._in_whole, found), sample), strict=True):
             for point in points:
                 found.add(cells, point)
             found.is_exact_in_whole[unknown] = len(points) == len(_DIRECTIONS)
@@ -381,19 +384,16 @@ class Unknowns:
 
     def whole_interval(self, unknown: int) -> tuple[float, float]:
         """The least and greatest value of an unknown where counts are whole numbers; infinite where none are."""
-        part = self._parts()
-        cells = np.flatnonzero(part == part[unknown])
-        found = _Found(np.zeros(self.count), part, self.whole)
-        for point in self._in_whole(part, unknown)[1]:
+        found = _Found(np.full(self.count, _FAR), self._parts(), self.whole)
+        cells, points = self._in_whole(found, unknown)
+        for point in points:
             found.add(cells, point)
         return float(found.whole_low[unknown]), float(found.whole_high[unknown])
 
-    def _in_whole(
-        self, part: NDArray[np.int64], unknown: int
-    ) -> tuple[NDArray[np.int64], Sequence[NDArray[np.float64]]]:
+    def _in_whole(self, found: _Found, unknown: int) -> tuple[NDArray[np.int64], Sequence[NDArray[np.float64]]]:
         """The unknowns of the part of `unknown`, and solutions of least and greatest value of it in whole numbers."""
-        cells = np.flatnonzero(part == part[unknown])
-        batch = _Batch(self, cells, part, _Found(np.zeros(self.count), part, self.whole))
+        cells = np.flatnonzero(found.part == found.part[unknown])
+        batch = _Batch(self, cells, found.part, found)
         return cells, batch.ends_in_whole(int(np.searchsorted(cells, unknown)))
 
     def _parts(self) -> NDArray[np.int64]:
@@ -638,7 +638,10 @@ class _Batch:
             found.is_exact[unknowns[targets]] = True
 
     def ends_in_whole(self, column: int) -> list[NDArray[np.float64]]:
-        """Solutions of least and greatest value of one unknown where counts are whole numbers, if they are found."""
+        """Solutions of least and greatest value of one unknown where counts are whole numbers, if they are found.
+
+        No farther apart, or from what was seen of it, than it needs to be: that is sooner found than how far it goes.
+        """
         both = Entries(
             np.concatenate([self._matrix.row, self._matrix.row + self._matrix.rows]),
             np.tile(self._matrix.column, 2),
@@ -646,15 +649,23 @@ class _Batch:
             2 * self._matrix.rows,
             self._matrix.columns,
         )
-        low, points = np.concatenate([self._right, -self._right]), []
+        right, points = np.concatenate([self._right, -self._right]), []
+        unknown = self._unknowns[column]
+        need = np.ceil(self._found.needs[unknown])
+        low, high = self._found.whole_low[unknown], self._found.whole_high[unknown]
         for direction in _DIRECTIONS:
             cost = np.zeros(len(self._unknowns))
             cost[column] = direction
+            least, most = self._floors.copy(), self._far.copy()
+            if low <= high:  # some solution is known
+                least[column] = max(least[column], high - need)
+                most[column] = min(most[column], low + need)
             try:
-                best = least_cost(both, low, cost, self._floors, self._far, self._whole, gap=0.0, nodes=1000)
+                best = least_cost(both, right, cost, least, most, self._whole, gap=0.0, nodes=1000)
             except Unsolved:
                 break
             points.append(best.point)
+            low, high = min(low, best.point[column]), max(high, best.point[column])
         return points
 
     def _first_point(self) -> NDArray[np.float64]:
