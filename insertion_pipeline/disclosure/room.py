@@ -25,8 +25,10 @@ from insertion_pipeline.disclosure.system import System, connected
 _BATCH: Final = 400
 #: Parts of more cells than this are not searched: one point takes longer than helping many cells one by one (`nearby`).
 LARGEST: Final = 25_000
-#: Points tried before cells are asked one by one.
+#: Points tried before cells are asked one by one, …
 _POINTS: Final = 12
+#: … unless there are so few of them.
+_FEW: Final = 20
 _SLIGHTLY: Final = 1e-6
 _DIRECTIONS: Final = (1.0, -1.0)
 
@@ -150,11 +152,11 @@ class Box:
 def search(system: System, box: Box, spread: Spread, *, each: int, points: int = _POINTS) -> Cuts:
     """Find room for the cells that `spread` has narrow, adding to it; cuts for some that have too little.
 
-    Tries `points` at most, then asks until `each` cells of every part that nothing movable links have failed; very
-    large parts are left out.
+    Tries `points` at most, then asks until `each` cells of every part that nothing movable links have failed; a few
+    cells are asked at once. Very large parts are left out.
     """
     spread.concern(system, box)
-    tried = _batches(system, box, spread)
+    tried = [batch for batch in _batches(system, box, spread) if not each or batch.wanting > _FEW]
     at_once(lambda batch: batch.try_points(points), tried)
     _tell(spread, tried)
     asked = _batches(system, box, spread) if each else []
@@ -242,6 +244,11 @@ class _Batch:
         most[self._sensitive] = np.minimum(most[self._sensitive], self._need)
         zero = np.zeros(len(lines))
         self._program = LinearProgram(matrix, zero, zero, self.least, most)
+
+    @property
+    def wanting(self) -> int:
+        """How many cells have not been seen to have the room that they need."""
+        return int(self._wanting().sum())
 
     def ask(self, each: int) -> Cuts:
         """Find room for one cell after the other; cuts for `each` of those in every part that have too little."""

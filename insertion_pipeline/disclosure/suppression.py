@@ -234,18 +234,21 @@ def _protected(
             hidden = helped_nearby(system, hidden, spread, scattered, prices, around)
             tried[scattered[spread.narrow[scattered]]] += 1
             continue
-        some = hopeful[turn % len(hopeful) :][:1]
+        before = hidden
         if len(hopeful) > effort.alone and fruitless < _PATIENCE:
             tossed = coin(hopeful, turn)
             some = hopeful[tossed] if tossed.any() else hopeful
-        before = hidden
-        hidden = detoured(system, hidden, spread, some, prices)
-        if (hidden > before).any() or not spread.narrow[some].all():
-            stuck[:], fruitless = False, 0
-        elif len(some) == 1:
-            stuck[some] = True
-        else:
+            hidden = detoured(system, hidden, spread, some, prices)
+            helped = not spread.narrow[some].all()
             fruitless += 1
+        else:  # whoever found room on the way of another one needs no way of his own
+            for target in hopeful.tolist():
+                if spread.narrow[target]:
+                    hidden = detoured(system, hidden, spread, np.array([target], dtype=np.int64), prices)
+            helped = not spread.narrow[hopeful].all()
+            stuck[hopeful[spread.narrow[hopeful]]] = True
+        if helped or (hidden > before).any():
+            stuck[:], fruitless = False, 0
     raise Impossible(wanting.tolist())
 
 

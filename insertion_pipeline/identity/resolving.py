@@ -13,19 +13,16 @@ records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts on
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insertion_pipeline import making
 from insertion_pipeline.identity import decisions, depending, linkage, quality, records, remembering, thresholds
 from insertion_pipeline.identity.depending import Dependencies
 from insertion_pipeline.identity.identifiers import SQL_MACROS
@@ -73,7 +70,7 @@ class SpaceQuality:
     persons: int
     by_match_method: Mapping[str, int]
     cluster_sizes: Mapping[str, int]
-    without_number_by_partner: Mapping[str, Sequence[int]]
+    without_number_by_partner: Mapping[str, tuple[int, int]]
     pairs_to_review: Mapping[str, int]
     demoted_numbers: int
     candidate_pairs: int
@@ -131,66 +128,28 @@ def resolve(
     """Link every record of `months` and write the sealed identity tables of both person spaces.
 
     The outcome depends on the deliveries in force for these months, on what reviewers decided and on the model: give it
-    all the months whose tables must agree on who is who. Where all of it is what it was, so are the tables, and nobody
-    is linked again.
+    all the months whose tables must agree on who is who.
     """
     chosen = tuple(sorted(set(months)))
-    with lake.connect(sealed_spill=True) as connection:
+    with lake.connect(sealed_spill=True) as connection, ExitStack() as beside_it:
         gather(connection, lake, registry, chosen, rows)
-        registers = {space: Register.opened(lake, space).without_erased() for space in SPACES}
-        given = [depending.linked_of(connection, lake, registry, chosen, space) for space in SPACES]
-        made = making.recall(lake, _NOTE, _made_of(given, registers))
-        if made is None:
-            told = _link(connection, registry, registers, str(chosen[-1]))
-            reports = [report for report, _ in told.values() if report is not None]
-            files = [path for space in SPACES for path in _files(lake, space)]
-            files += [*quality.keep(lake, reports), *write_page(lake, reports, MeasuredQuality.load())]
-            watched = {name: value for report in reports for name, value in report.metadata().items()}
-            # naming the same persons once more changes nothing in the register that they were written to
-            made_of = _made_of(given, {space: register for space, (_, register) in told.items()})
-            made = making.remember(lake, _NOTE, made_of, files, {"watched": watched})
-        with beside(connection) as telling:
-            open_identities(telling, lake)
-            known = depending.dependencies(telling, lake, registry, chosen)
-    return Resolution(chosen, {space: _counts(lake, space) for space in SPACES}, made.counted["watched"], known)
-
-
-#: The note that says of what the identity tables were made.
-_NOTE = "identity"
-
-
-def _made_of(given: Sequence[Sequence[Any]], registers: Mapping[Space, Register]) -> str:
-    return making.digest_of(*given, [[one.space, one.generation, one.stem] for one in registers.values()])
-
-
-def _link(
-    connection: duckdb.DuckDBPyConnection, registry: Registry, registers: Mapping[Space, Register], month: str
-) -> Mapping[Space, tuple[MonthlyQuality | None, Register]]:
-    """Link the `sightings` of both spaces and write their identity tables."""
-    communes = registry.nomenclature("communes").table
-    with ExitStack() as beside_it, ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
+        communes = registry.nomenclature("communes").table
         connections = {space: beside_it.enter_context(beside(connection)) for space in SPACES}
+        telling = beside_it.enter_context(beside(connection))
 
-        def resolved(space: Space) -> tuple[MonthlyQuality | None, Register]:
-            return _resolve_space(connections[space], space, registers[space], communes, month)
+        def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality | None]:
+            return _resolve_space(connections[space], lake, communes, space, str(chosen[-1]))
 
-        return dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
-
-
-def _files(lake: Lake, space: Space) -> list[Path]:
-    """What `_resolve_space` writes."""
-    of = (persons_file, residences_file, review_file, review_records_file, pairs_file)
-    return [*(file(lake, space).path for file in of), _quality_path(lake, space)]
-
-
-def _quality_path(lake: Lake, space: Space) -> Path:
-    return _folder(lake, space) / "quality.json"
-
-
-def _counts(lake: Lake, space: Space) -> SpaceQuality:
-    """The counts of a space, as they were written."""
-    told = json.loads(_quality_path(lake, space).read_bytes())
-    return SpaceQuality(**told)
+        with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
+            results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
+        open_identities(telling, lake)
+        known = depending.dependencies(telling, lake, registry, chosen)
+    spaces = {space: counts for space, (counts, _) in results.items()}
+    told = [report for _, report in results.values() if report is not None]
+    quality.keep(lake, told)
+    write_page(lake, told, MeasuredQuality.load())
+    watched = {name: value for report in told for name, value in report.metadata().items()}
+    return Resolution(chosen, spaces, watched, known)
 
 
 def open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
@@ -270,12 +229,9 @@ def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Mont
 
 
 def _resolve_space(
-    connection: duckdb.DuckDBPyConnection, space: Space, register: Register, communes: pa.Table, month: str
-) -> tuple[MonthlyQuality | None, Register]:
-    """Write a space's identity tables and counts; the figures of the month, where there is anybody, and who is known
-    from now on.
-    """
-    lake = register.lake
+    connection: duckdb.DuckDBPyConnection, lake: Lake, communes: pa.Table, space: Space, month: str
+) -> tuple[SpaceQuality, MonthlyQuality | None]:
+    """Write a space's identity tables; its counts, and the figures of the month where there is anybody."""
     connection.execute(SQL_MACROS)
     columns = ", ".join(
         f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
@@ -284,16 +240,16 @@ def _resolve_space(
         f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
         params={"space": space},
     ).to_arrow_table()
+    register = Register.opened(lake, space).without_erased()
     if len(canonical) == 0:
-        _nobody(lake, space)
-        return None, register
+        return _nobody(lake, space), None
     model = replace(frozen_model(), thresholds=thresholds.in_force(lake, space))
     decided = decisions.constraints(lake, space, canonical)
     remembered = remembering.recall(lake, space)
     linked = linkage.link_space(canonical, space, lake, model=model, decisions=decided, remembered=remembered)
     if linked.remembered is not None and linked.remembered is not remembered:
         remembering.keep(lake, space, linked.remembered)
-    named, register = name_persons(register, linked.persons, canonical, model=model.version)
+    named, _ = name_persons(register, linked.persons, canonical, model=model.version)
     key = lake.identity_key(space)
     connection.register("linked", named)
     connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))
@@ -314,7 +270,7 @@ def _resolve_space(
     )
     lake.write_parquet(folder / "pairs.parquet", linked.pairs, key=key)
     counts = _quality(connection, linked, space)
-    write_json(_quality_path(lake, space), asdict(counts))
+    write_json(folder / "quality.json", asdict(counts))
     report = quality.of_month(
         connection,
         linked.pairs,
@@ -325,10 +281,10 @@ def _resolve_space(
         before=quality.before(lake, space, month),
         crowded=counts.crowded_keys,
     )
-    return report, register
+    return counts, report
 
 
-def _nobody(lake: Lake, space: Space) -> None:
+def _nobody(lake: Lake, space: Space) -> SpaceQuality:
     """Write the identity tables of a space without a record."""
     for file, schema in (
         (persons_file(lake, space), PERSONS_SCHEMA),
@@ -338,7 +294,9 @@ def _nobody(lake: Lake, space: Space) -> None:
         (pairs_file(lake, space), linkage.PAIRS_SCHEMA),
     ):
         lake.write_parquet(file.path, schema.empty_table(), key=file.key)
-    write_json(_quality_path(lake, space), asdict(SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})))
+    counts = SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})
+    write_json(_folder(lake, space) / "quality.json", asdict(counts))
+    return counts
 
 
 def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:
