@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pytest
 
 from insertion_pipeline import making
-from insertion_pipeline.identity import pseudonymising, resolving
+from insertion_pipeline.identity import decisions, pseudonymising, quality, resolving, thresholds
+from insertion_pipeline.identity.normalising import PERSON_SCHEMA
+from insertion_pipeline.identity.register import Register
 from insertion_pipeline.identity.resolving import Resolution
 from insertion_pipeline.indicators import building, computing
 from insertion_pipeline.indicators.additivity import totals_that_fail
@@ -50,18 +52,36 @@ def times(home: Home) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in tables(home).items()}
 
 
+def identity(home: Home) -> dict[str, Path]:
+    """Every file that says who is who in the French space, by its name."""
+    return {path.name: path for path in sorted((home.lake.sealed / "identity" / "fr").glob("*.*"))}
+
+
+def identity_times(home: Home) -> dict[str, int]:
+    return {name: path.stat().st_mtime_ns for name, path in identity(home).items()}
+
+
+def identity_rows(home: Home) -> dict[str, list[str]]:
+    key = home.lake.identity_key("fr")
+    tables = {name: path for name, path in identity(home).items() if path.suffix == ".parquet"}
+    return {name: rows_of(home.lake, ParquetFile(path, key)) for name, path in tables.items()}
+
+
 def forget_all_notes(home: Home) -> None:
     shutil.rmtree(home.lake.open_area / "made")
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """A home of two months after a correction of the second; what a run wrote that had nothing new, and that one."""
+    """A home of two months after a correction of the second, which says nothing new of who anybody is; what a run wrote
+    that had nothing new, and that one; the identity tables before it and after.
+    """
 
     home: Home
     resolution: Resolution
     written_idly: set[str]
     written: set[str]
+    linked: tuple[dict[str, int], dict[str, int]]
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +93,11 @@ def corrected(three_persons: Path, tmp_path_factory: pytest.TempPathFactory, reg
     make(home, resolution)
     before = times(home)
     make(home, resolution)
-    idle, before = written_since(home, before), times(home)
+    idle, before, linked = written_since(home, before), times(home), identity_times(home)
     home.deliver(listing(folder / "october.csv", HER_CORRECTED_ROW, *OTHER_ROWS), OCTOBER)
     resolution = resolving.resolve(home.lake, home.registry, MONTHS)
     make(home, resolution)
-    return Corrected(home, resolution, idle, written_since(home, before))
+    return Corrected(home, resolution, idle, written_since(home, before), (linked, identity_times(home)))
 
 
 def test_a_run_with_nothing_new_writes_no_table(corrected: Corrected) -> None:
@@ -94,18 +114,53 @@ def test_a_correction_makes_again_only_what_reads_it(corrected: Corrected) -> No
     assert "ale_person_months" not in made
 
 
+def test_a_correction_that_says_the_same_of_who_everybody_is_links_nobody_again(corrected: Corrected) -> None:
+    before, after = corrected.linked
+    assert after == before
+    assert set(before) == {
+        "persons.parquet", "residences.parquet", "review.parquet", "review_records.parquet", "pairs.parquet",
+        "quality.json",
+    }  # fmt: skip
+
+
+def test_linking_is_done_again_whenever_it_is_given_something_else(department: Home) -> None:
+    lake = department.lake
+
+    def resolved() -> tuple[int, bool]:
+        before = identity_times(department)
+        persons = resolving.resolve(lake, department.registry, [OCTOBER]).persons
+        return persons, not before.items() & identity_times(department).items()
+
+    assert resolved() == (3, False)
+    thresholds.adopt(lake, "fr", join=9.0, review=2.0)
+    assert [resolved(), resolved()] == [(3, True), (3, False)]
+    register = Register.opened(lake, "fr")
+    ids = register.members["record_id"].to_pylist()
+    register.forget(ids[:1], [])
+    assert [resolved(), resolved()] == [(3, True), (3, False)]
+    sides = pa.Table.from_pylist([{"record_id": one} for one in ids[:2]], schema=PERSON_SCHEMA)
+    decisions.add(lake, "fr", "pair", sides, "same", by="somebody", state="grey", weight=1.0)
+    assert [resolved(), resolved()] == [(2, True), (2, False)]
+    quality.doubts_file(lake).path.unlink()
+    assert [resolved(), resolved()] == [(2, True), (2, False)]
+
+
 def test_what_stayed_and_what_was_made_is_what_a_rebuild_makes(corrected: Corrected) -> None:
     home = corrected.home
-    kept = {name: rows_of(home.lake, path) for name, path in tables(home).items()}
+    kept = {name: rows_of(home.lake, ParquetFile(path)) for name, path in tables(home).items()}
+    linked = identity_rows(home)
     forget_all_notes(home)
-    before = times(home)
+    before, linked_before = times(home), identity_times(home)
+    assert resolving.resolve(home.lake, home.registry, MONTHS) == corrected.resolution
     make(home, corrected.resolution)
+    assert set(dict(identity_times(home).items() - linked_before.items())) == set(linked_before)
+    assert identity_rows(home) == linked
     assert written_since(home, before) == set(kept)
-    assert {name: rows_of(home.lake, path) for name, path in tables(home).items()} == kept
+    assert {name: rows_of(home.lake, ParquetFile(path)) for name, path in tables(home).items()} == kept
 
 
-def rows_of(lake: Lake, path: Path) -> list[str]:
-    return sorted(str(row) for row in lake.read_parquet(ParquetFile(path)).to_pylist())
+def rows_of(lake: Lake, file: ParquetFile) -> list[str]:
+    return sorted(str(row) for row in lake.read_parquet(file).to_pylist())
 
 
 def test_who_was_erased_elsewhere_is_in_no_table_that_is_recalled(department: Home) -> None:

@@ -1,7 +1,8 @@
-"""What the pseudonymised tables of a source and month depend on: deliveries, and who their records are.
+"""What the identity tables depend on, and what the pseudonymised tables of a source and month do.
 
-Belongs here: which months of a source are read together, digests of what is known of the persons in them. Does not
-belong here: who is who (`resolving`), writing tables (`pseudonymising`), keeping notes (`making`).
+Belongs here: all that linkage is given, as digests; which months of a source are read together, digests of what is
+known of the persons in them. Does not belong here: who is who (`resolving`), writing tables (`pseudonymising`), keeping
+notes (`making`).
 
 Months are read together where one delivery counts for them: an export of thirteen months describes its persons once,
 whatever the month of the row. A source whose rows name persons by the key of another one depends on that one too.
@@ -11,18 +12,45 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from insertion_pipeline.identity import decisions, quality, thresholds
+from insertion_pipeline.identity.register import REGISTER_PURPOSE
 from insertion_pipeline.ingestion import deliveries
 from insertion_pipeline.ingestion.receipts import Receipt, receipts
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
-from insertion_pipeline.registry import Registry, Source
+from insertion_pipeline.registry import Registry, Source, Space
+
+
+def linked_of(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, registry: Registry, months: Sequence[Month], space: Space
+) -> Sequence[Any]:
+    """All that the identity tables of a space are made of but the register, as values that JSON can hold.
+
+    `sightings` stand in the connection. A record's id is a digest of all that it says: who says it when is the rest.
+    """
+    keys = {purpose: lake.keyring.purpose_key(purpose) for purpose in ("facts", REGISTER_PURPOSE)}
+    told = {purpose: hmac.digest(key, b"made of", "sha256").hex() for purpose, key in keys.items()}
+    seen = connection.execute(_SEEN, {"space": space, "salt": told[REGISTER_PURPOSE]}).fetchall()
+    month = str(months[-1])
+    return [
+        registry.digest, space, told, month, [[str(one) for one in row] for row in seen],
+        asdict(thresholds.in_force(lake, space)), decisions.load(lake, space).to_pylist(),
+        quality.before(lake, space, month),
+    ]  # fmt: skip
+
+
+# The order of rows says nothing. Nobody can choose records whose numbers make up for each other: the salt is a secret.
+_SEEN = """
+SELECT count(*), bit_xor(md5_number(concat_ws(' ', $salt, record_id, source, month, partner_family, partner)))
+FROM (SELECT DISTINCT record_id, source, month, partner_family, partner FROM sightings WHERE person_space = $space)
+"""
 
 
 @dataclass(frozen=True)

@@ -387,11 +387,13 @@ def before(lake: Lake, space: str, month: str) -> Mapping[str, Any] | None:
     return json.loads(earlier[-1].read_bytes()) if earlier else None
 
 
-def keep(lake: Lake, spaces: list[MonthlyQuality]) -> None:
-    """Write the figures of the month, and the misses and doubts where indicators read them."""
+def keep(lake: Lake, spaces: list[MonthlyQuality]) -> list[Path]:
+    """Write the figures of the month, and the misses and doubts where indicators read them; returns the files."""
     rows = [row for one in spaces for row in one.misses]
     lake.write_parquet(misses_file(lake).path, pa.Table.from_pylist(rows, schema=MISSES_SCHEMA))
     doubts = pa.concat_tables([DOUBTS_SCHEMA.empty_table(), *(one.doubts for one in spaces)])
     lake.write_parquet(doubts_file(lake).path, doubts)
-    for one in spaces:
-        write_json(folder(lake) / f"{one.month}.{one.space}.json", one.to_json())
+    figures = {folder(lake) / f"{one.month}.{one.space}.json": one for one in spaces}
+    for path, one in figures.items():
+        write_json(path, one.to_json())
+    return [misses_file(lake).path, doubts_file(lake).path, *figures]

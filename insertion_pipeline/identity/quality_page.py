@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
@@ -58,12 +59,15 @@ p.note{color:#51515c;font-size:.92rem}svg{max-width:100%;height:auto}
 """
 
 
-def write_page(lake: Lake, spaces: Sequence[MonthlyQuality], measured: MeasuredQuality) -> None:
-    """Write `quality/<month>.html`."""
+def write_page(lake: Lake, spaces: Sequence[MonthlyQuality], measured: MeasuredQuality) -> list[Path]:
+    """Write `quality/<month>.html`, unless nobody is known; returns the file."""
     from insertion_pipeline.identity.quality import folder
 
-    if spaces:
-        write_atomically(folder(lake) / f"{spaces[0].month}.html", page(spaces, measured).encode())
+    if not spaces:
+        return []
+    path = folder(lake) / f"{spaces[0].month}.html"
+    write_atomically(path, page(spaces, measured).encode())
+    return [path]
 
 
 def page(spaces: Sequence[MonthlyQuality], measured: MeasuredQuality) -> str:

@@ -13,16 +13,19 @@ records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts on
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from insertion_pipeline import making
 from insertion_pipeline.identity import decisions, depending, linkage, quality, records, remembering, thresholds
 from insertion_pipeline.identity.depending import Dependencies
 from insertion_pipeline.identity.identifiers import SQL_MACROS
@@ -70,7 +73,7 @@ class SpaceQuality:
     persons: int
     by_match_method: Mapping[str, int]
     cluster_sizes: Mapping[str, int]
-    without_number_by_partner: Mapping[str, tuple[int, int]]
+    without_number_by_partner: Mapping[str, Sequence[int]]
     pairs_to_review: Mapping[str, int]
     demoted_numbers: int
     candidate_pairs: int
@@ -128,28 +131,66 @@ def resolve(
     """Link every record of `months` and write the sealed identity tables of both person spaces.
 
     The outcome depends on the deliveries in force for these months, on what reviewers decided and on the model: give it
-    all the months whose tables must agree on who is who.
+    all the months whose tables must agree on who is who. Where all of it is what it was, so are the tables, and nobody
+    is linked again.
     """
     chosen = tuple(sorted(set(months)))
-    with lake.connect(sealed_spill=True) as connection, ExitStack() as beside_it:
+    with lake.connect(sealed_spill=True) as connection:
         gather(connection, lake, registry, chosen, rows)
-        communes = registry.nomenclature("communes").table
+        registers = {space: Register.opened(lake, space).without_erased() for space in SPACES}
+        given = [depending.linked_of(connection, lake, registry, chosen, space) for space in SPACES]
+        made = making.recall(lake, _NOTE, _made_of(given, registers))
+        if made is None:
+            told = _link(connection, registry, registers, str(chosen[-1]))
+            reports = [report for report, _ in told.values() if report is not None]
+            files = [path for space in SPACES for path in _files(lake, space)]
+            files += [*quality.keep(lake, reports), *write_page(lake, reports, MeasuredQuality.load())]
+            watched = {name: value for report in reports for name, value in report.metadata().items()}
+            # naming the same persons once more changes nothing in the register that they were written to
+            made_of = _made_of(given, {space: register for space, (_, register) in told.items()})
+            made = making.remember(lake, _NOTE, made_of, files, {"watched": watched})
+        with beside(connection) as telling:
+            open_identities(telling, lake)
+            known = depending.dependencies(telling, lake, registry, chosen)
+    return Resolution(chosen, {space: _counts(lake, space) for space in SPACES}, made.counted["watched"], known)
+
+
+#: The note that says of what the identity tables were made.
+_NOTE = "identity"
+
+
+def _made_of(given: Sequence[Sequence[Any]], registers: Mapping[Space, Register]) -> str:
+    return making.digest_of(*given, [[one.space, one.generation, one.stem] for one in registers.values()])
+
+
+def _link(
+    connection: duckdb.DuckDBPyConnection, registry: Registry, registers: Mapping[Space, Register], month: str
+) -> Mapping[Space, tuple[MonthlyQuality | None, Register]]:
+    """Link the `sightings` of both spaces and write their identity tables."""
+    communes = registry.nomenclature("communes").table
+    with ExitStack() as beside_it, ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
         connections = {space: beside_it.enter_context(beside(connection)) for space in SPACES}
-        telling = beside_it.enter_context(beside(connection))
 
-        def resolved(space: Space) -> tuple[SpaceQuality, MonthlyQuality | None]:
-            return _resolve_space(connections[space], lake, communes, space, str(chosen[-1]))
+        def resolved(space: Space) -> tuple[MonthlyQuality | None, Register]:
+            return _resolve_space(connections[space], space, registers[space], communes, month)
 
-        with ThreadPoolExecutor(len(SPACES)) as pool:  # they share no person, and no file
-            results = dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
-        open_identities(telling, lake)
-        known = depending.dependencies(telling, lake, registry, chosen)
-    spaces = {space: counts for space, (counts, _) in results.items()}
-    told = [report for _, report in results.values() if report is not None]
-    quality.keep(lake, told)
-    write_page(lake, told, MeasuredQuality.load())
-    watched = {name: value for report in told for name, value in report.metadata().items()}
-    return Resolution(chosen, spaces, watched, known)
+        return dict(zip(SPACES, pool.map(resolved, SPACES), strict=True))
+
+
+def _files(lake: Lake, space: Space) -> list[Path]:
+    """What `_resolve_space` writes."""
+    of = (persons_file, residences_file, review_file, review_records_file, pairs_file)
+    return [*(file(lake, space).path for file in of), _quality_path(lake, space)]
+
+
+def _quality_path(lake: Lake, space: Space) -> Path:
+    return _folder(lake, space) / "quality.json"
+
+
+def _counts(lake: Lake, space: Space) -> SpaceQuality:
+    """The counts of a space, as they were written."""
+    told = json.loads(_quality_path(lake, space).read_bytes())
+    return SpaceQuality(**told)
 
 
 def open_identities(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
@@ -229,9 +270,12 @@ def months_by_version(source: Source, months: Sequence[Month]) -> list[list[Mont
 
 
 def _resolve_space(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, communes: pa.Table, space: Space, month: str
-) -> tuple[SpaceQuality, MonthlyQuality | None]:
-    """Write a space's identity tables; its counts, and the figures of the month where there is anybody."""
+    connection: duckdb.DuckDBPyConnection, space: Space, register: Register, communes: pa.Table, month: str
+) -> tuple[MonthlyQuality | None, Register]:
+    """Write a space's identity tables and counts; the figures of the month, where there is anybody, and who is known
+    from now on.
+    """
+    lake = register.lake
     connection.execute(SQL_MACROS)
     columns = ", ".join(
         f"any_value({field.name}) AS {field.name}" for field in PERSON_SCHEMA if field.name != "record_id"
@@ -240,16 +284,16 @@ def _resolve_space(
         f"SELECT record_id, {columns} FROM sightings WHERE person_space = $space GROUP BY record_id ORDER BY record_id",
         params={"space": space},
     ).to_arrow_table()
-    register = Register.opened(lake, space).without_erased()
     if len(canonical) == 0:
-        return _nobody(lake, space), None
+        _nobody(lake, space)
+        return None, register
     model = replace(frozen_model(), thresholds=thresholds.in_force(lake, space))
     decided = decisions.constraints(lake, space, canonical)
     remembered = remembering.recall(lake, space)
     linked = linkage.link_space(canonical, space, lake, model=model, decisions=decided, remembered=remembered)
     if linked.remembered is not None and linked.remembered is not remembered:
         remembering.keep(lake, space, linked.remembered)
-    named, _ = name_persons(register, linked.persons, canonical, model=model.version)
+    named, register = name_persons(register, linked.persons, canonical, model=model.version)
     key = lake.identity_key(space)
     connection.register("linked", named)
     connection.register("pseudonyms", _pseudonyms(named, lake.keyring.purpose_key("facts")))
@@ -270,7 +314,7 @@ def _resolve_space(
     )
     lake.write_parquet(folder / "pairs.parquet", linked.pairs, key=key)
     counts = _quality(connection, linked, space)
-    write_json(folder / "quality.json", asdict(counts))
+    write_json(_quality_path(lake, space), asdict(counts))
     report = quality.of_month(
         connection,
         linked.pairs,
@@ -281,10 +325,10 @@ def _resolve_space(
         before=quality.before(lake, space, month),
         crowded=counts.crowded_keys,
     )
-    return counts, report
+    return report, register
 
 
-def _nobody(lake: Lake, space: Space) -> SpaceQuality:
+def _nobody(lake: Lake, space: Space) -> None:
     """Write the identity tables of a space without a record."""
     for file, schema in (
         (persons_file(lake, space), PERSONS_SCHEMA),
@@ -294,9 +338,7 @@ def _nobody(lake: Lake, space: Space) -> SpaceQuality:
         (pairs_file(lake, space), linkage.PAIRS_SCHEMA),
     ):
         lake.write_parquet(file.path, schema.empty_table(), key=file.key)
-    counts = SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})
-    write_json(_folder(lake, space) / "quality.json", asdict(counts))
-    return counts
+    write_json(_quality_path(lake, space), asdict(SpaceQuality(0, 0, {}, {}, {}, {}, 0, 0, {})))
 
 
 def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:
