@@ -322,6 +322,13 @@ def _certificate(
     return {
         "parameters": specification.model_dump(mode="json", exclude={"dimensions"})
         | {"dimensions": sorted(specification.dimensions)},
+        "not_claimed": [
+            "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
+            "what must be shown (zeros) may tell an insider a number: nothing is hidden for it",
+            "sums that no hierarchy of the specification declares",
+            "whole numbers, beyond the sensitive cells that were sampled",
+            "what other tables show of the same persons",
+        ],
         "cells": len(values),
         "primary": int(primary.sum()),
         "secondary": int(secondary.sum()),

@@ -325,6 +325,7 @@ def _certificate(
         "not_claimed": [
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "what a number was that was hidden then and has moved since: sums of then around it are not put together",
+            "breakdowns that do not add up: that their whole lies between the largest modality and the sum of all",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
             "what must be shown (zeros), or was earlier, may tell an insider a number: nothing is hidden for it",
