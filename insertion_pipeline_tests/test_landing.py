@@ -6,16 +6,17 @@ import gzip
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from insertion_pipeline.ingestion import content, deliveries, landing, receipts
+from insertion_pipeline.ingestion import content, deliveries, landing, numbered, receipts
 from insertion_pipeline.ingestion.landing import Answer, Deposit, deliver
 from insertion_pipeline.ingestion.receipts import Receipt
 from insertion_pipeline.lake import Lake
-from insertion_pipeline.month import Month
+from insertion_pipeline.month import Month, Span
 from insertion_pipeline.registry import Registry
 from insertion_pipeline_tests.test_judging import listing
 
@@ -38,6 +39,11 @@ def rows(
         found = connection.sql(f"SELECT * FROM {relation} ORDER BY _month, _sequence, _member, _line")
         result: list[dict[str, object]] = found.to_arrow_table().to_pylist()
         return result
+
+
+def a_receipt(sha256: str, partner: str, source: str = "department_list") -> Receipt:
+    at = "2026-10-05T08:00:00+00:00"
+    return Receipt(0, sha256, partner, source, SEPTEMBER, Span.single(SEPTEMBER), 1, at, "applied", 0)
 
 
 def view(folder: Path, name: str, header: str, *lines: str) -> Path:
@@ -90,6 +96,43 @@ class TestReceipts:
             numbers = [receipt.sequence for receipt in added]
         assert sorted(numbers) == list(range(2, 42))
         assert [receipt.sequence for receipt in receipts.receipts_after(lake, 39)] == [40, 41]
+
+    def test_each_is_read_once_and_those_of_others_are_known_at_once(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[int] = []
+        reading = receipts._read
+
+        def noted(place: Path, number: int) -> Receipt:
+            read.append(number)
+            return reading(place, number)
+
+        monkeypatch.setattr(receipts, "_read", noted)
+        assert receipts.received(lake) == receipts.Received()
+        for digest, partner in (("a", "dep-52"), ("b", "dep-52"), ("a", "dep-67")):
+            receipts.append(lake, a_receipt(digest, partner))
+        others = a_receipt("a", "dep-52", "ft_spie").to_json() | {"sequence": 4}
+        assert numbered.take(lake, receipts.folder(lake), 4, others)
+        known = receipts.received(lake)
+        assert read == [1, 2, 3, 4]
+        assert [one.sequence for one in known.of_bytes("a", "dep-52")] == [1, 4]
+        assert [one.sequence for one in known.of_source("department_list")] == [1, 2, 3]
+        assert [one.sequence for one in known.of_flow("dep-52", "department_list")] == [1, 2]
+        a_run = receipts.received(replace(lake, newest_receipt=2))
+        assert (a_run.last, [one.sequence for one in a_run.of_source("department_list")]) == (2, [1, 2])
+        assert a_run.of_flow("dep-52", "ft_spie") == ()
+        assert receipts.append(replace(lake, newest_receipt=2), a_receipt("c", "dep-52")).sequence == 5
+        assert known.last == 4  # what was known at a moment stays
+
+    def test_a_home_put_in_the_place_of_another_is_not_taken_for_it(self, lake: Lake, tmp_path: Path) -> None:
+        for digest in ("a", "b"):
+            receipts.append(lake, a_receipt(digest, "dep-52"))
+        assert [one.sha256 for one in receipts.receipts(lake)] == ["a", "b"]
+        receipts.folder(lake).rename(tmp_path / "former")
+        assert receipts.receipts(lake) == ()
+        receipts.append(lake, a_receipt("c", "dep-52"))
+        assert [(one.sequence, one.sha256) for one in receipts.receipts(lake)] == [(1, "c")]
+        assert receipts.received(lake).of_bytes("a", "dep-52") == ()
 
     def test_a_deposit_does_not_wait_for_a_run(self, tmp_path: Path, registry: Registry, lake: Lake) -> None:
         with lake.writer_lock():

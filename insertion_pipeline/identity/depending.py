@@ -22,7 +22,7 @@ import pyarrow as pa
 from insertion_pipeline.identity import decisions, quality, thresholds
 from insertion_pipeline.identity.register import REGISTER_PURPOSE
 from insertion_pipeline.ingestion import deliveries
-from insertion_pipeline.ingestion.receipts import Receipt, receipts
+from insertion_pipeline.ingestion.receipts import Receipt, received
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Month
 from insertion_pipeline.registry import Registry, Source, Space
@@ -77,9 +77,9 @@ class Reading:
 
     @classmethod
     def of(cls, lake: Lake, registry: Registry, source: Source, months: Iterable[Month]) -> Reading:
-        chosen, everything = tuple(sorted(set(months))), receipts(lake)
+        chosen, everything = tuple(sorted(set(months))), received(lake)
         sources = (source, *(registry.source(name) for name in _described_by(source)))
-        own = {one.name: [receipt for receipt in everything if receipt.source == one.name] for one in sources}
+        own = {one.name: everything.of_source(one.name) for one in sources}
         counting = {
             (one.name, month): deliveries.effective(own[one.name], one, month) for one in sources for month in chosen
         }

@@ -344,7 +344,7 @@ def delivered_accounts(lake: Lake, registry: Registry, month: Month) -> pa.Table
     `records`, `uncertain_records`: of the partner, source and month, those whose person is known, and among them those
     that a pair to review keeps uncertain; null where no record speaks of a person.
     """
-    everything = deliveries.receipts(lake)
+    everything = deliveries.received(lake)
     doubts = _doubts(lake, month)
     rows = [
         {
@@ -358,7 +358,7 @@ def delivered_accounts(lake: Lake, registry: Registry, month: Month) -> pa.Table
         # of several deliveries of one partner and source, one carries the records of all
         | doubts.pop((receipt.partner, source.name), {})
         for source in registry.sources.values()
-        for receipt in deliveries.effective(everything, source, month)
+        for receipt in deliveries.effective(everything.of_source(source.name), source, month)
         if receipt.month == month and receipt.partner in registry.partners
     ]
     return pa.Table.from_pylist(rows, schema=ACCOUNTS_SCHEMA)

@@ -167,11 +167,11 @@ def expected_units(registry: Registry, month: Month) -> Iterator[tuple[Partner, 
 
 def _delivered(lake: Lake, registry: Registry, month: Month) -> set[tuple[str, str]]:
     """The (partner, source) whose delivery counts for `month`, a « néant » included."""
-    everything = deliveries.receipts(lake)
+    everything = deliveries.received(lake)
     return {
         (receipt.partner, source.name)
         for source in registry.sources.values()
-        for receipt in deliveries.effective(everything, source, month)
+        for receipt in deliveries.effective(everything.of_source(source.name), source, month)
     }
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from insertion_pipeline.ingestion.gathering import Gathered, Store, Tables
 from insertion_pipeline.ingestion.receipts import Receipt as Receipt
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
+from insertion_pipeline.ingestion.receipts import received as received
 from insertion_pipeline.ingestion.tombstones import Remaining, Tombstones, remaining
 from insertion_pipeline.lake import Lake, ParquetFile, remembered_sha256_of, sha256_of, write_json
 from insertion_pipeline.month import Month
@@ -52,24 +53,25 @@ def effective(deposits: Lake | Iterable[Receipt], source: Source | str, month: M
     name = source if isinstance(source, str) else source.name
     extent_is_delta = isinstance(source, Source) and source.insertion.extent == "delta"
     counting = [
-        receipt for receipt in _all(deposits) if receipt.counts and receipt.source == name and receipt.covers(month)
+        receipt
+        for receipt in _all(deposits, name)
+        if receipt.counts and receipt.source == name and receipt.covers(month)
     ]
     if extent_is_delta:
         return tuple(counting)
-    return tuple(receipt for receipt in counting if _still_counts(receipt, counting))
+    return tuple(reversed(list(_still_counting(counting))))
 
 
-def _still_counts(receipt: Receipt, counting: Sequence[Receipt]) -> bool:
-    """Whether later receipts of its partner leave it something: all of it, or tables that they do not have."""
-    left = set(receipt.rows)
-    for later in counting:
-        if later.partner == receipt.partner and later.sequence > receipt.sequence:
-            if later.status == "nothing" or not left:
-                return False
-            left -= set(later.rows)
-            if not left:
-                return False
-    return True
+def _still_counting(counting: Sequence[Receipt]) -> Iterator[Receipt]:
+    """Those to which later ones of their partner leave something, all or tables of theirs; the newest first."""
+    said_since: dict[str, set[str] | None] = {}  # null: nothing to declare
+    for receipt in reversed(counting):
+        is_newest = receipt.partner not in said_since
+        since = said_since.get(receipt.partner)
+        if is_newest or (since is not None and set(receipt.rows) - since):
+            yield receipt
+        is_over = receipt.status == "nothing" or (since is None and not is_newest)
+        said_since[receipt.partner] = None if is_over else {*(since or ()), *receipt.rows}
 
 
 def _effective_for_table(receipts_of_month: Sequence[Receipt], table: str, *, is_delta: bool) -> list[Receipt]:
@@ -85,18 +87,21 @@ def _effective_for_table(receipts_of_month: Sequence[Receipt], table: str, *, is
     return [newest[partner] for partner in sorted(newest)]
 
 
-def _all(deposits: Lake | Iterable[Receipt]) -> Iterable[Receipt]:
-    return receipts(deposits) if isinstance(deposits, Lake) else sorted(deposits, key=lambda one: one.sequence)
+def _all(deposits: Lake | Iterable[Receipt], source: str) -> Iterable[Receipt]:
+    if isinstance(deposits, Lake):
+        return received(deposits).of_source(source)
+    return sorted(deposits, key=lambda one: one.sequence)
 
 
 def delivery_digests(lake: Lake, registry: Registry, months: Iterable[Month]) -> dict[str, list[str]]:
     """Per month, what was delivered for it: one text per effective delivery, sorted. Part of a release's identity."""
-    everything = receipts(lake)
+    everything = received(lake)
+    of_source = {source.name: everything.of_source(source.name) for source in registry.sources.values()}
     return {
         str(month): sorted(
             f"{receipt.source} {receipt.partner} {receipt.month} {receipt.sha256}"
             for source in registry.sources.values()
-            for receipt in effective(everything, source, month)
+            for receipt in effective(of_source[source.name], source, month)
         )
         for month in months
     }
@@ -139,7 +144,7 @@ def counting_rows(
     name = table if isinstance(table, str) else table.name
     newest = _contract_table(contract, name, wanted)
     is_delta = contract.insertion.extent == "delta"
-    everything = receipts(lake)
+    everything = received(lake).of_source(contract.name)
     by_receipt: dict[int, tuple[Receipt, list[Month]]] = {}
     for month in wanted:
         for receipt in _effective_for_table(effective(everything, contract, month), name, is_delta=is_delta):

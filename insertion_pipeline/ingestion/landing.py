@@ -28,7 +28,7 @@ from insertion_pipeline.ingestion.content import Content
 from insertion_pipeline.ingestion.envelopes import Limits
 from insertion_pipeline.ingestion.gathering import Store
 from insertion_pipeline.ingestion.judging import Judgement, judge
-from insertion_pipeline.ingestion.receipts import Receipt, append, committing
+from insertion_pipeline.ingestion.receipts import Receipt, Received, append, committing, received
 from insertion_pipeline.ingestion.receipts import receipts as receipts
 from insertion_pipeline.ingestion.receipts import receipts_after as receipts_after
 from insertion_pipeline.ingestion.seats import Seats
@@ -150,7 +150,7 @@ def _prepared(
     partner, source, month = deposit.partner, deposit.source, deposit.month
     bytes_sent = Content.of(deposit.delivery)
     confirms = confirm is not None and confirm.lower() == bytes_sent.sha256
-    known = None if confirms else _already_received(receipts(lake), bytes_sent.sha256, partner, source, month)
+    known = None if confirms else _already_received(received(lake), bytes_sent.sha256, partner, source, month)
     if known is not None and known.status != "refused":  # what was refused is judged again, and told why again
         return partial(Answer, known, is_repeated=True)
     who = registry.partners.get(partner)
@@ -176,7 +176,7 @@ def declare_nothing(partner: str, source: str, month: Month, registry: Registry,
         raise KeyError(f"{partner} delivers no {source!r} for {month}")
     digest = hashlib.sha256(f"nothing {partner} {source} {month}".encode()).hexdigest()
 
-    def decide(everything: Sequence[Receipt]) -> Receipt:
+    def decide(everything: Received) -> Receipt:
         replaced = _replaced(everything, partner, registry.source(source), month)
         if replaced is not None and replaced.status == "nothing":
             return replaced
@@ -194,8 +194,8 @@ def declare_nothing(partner: str, source: str, month: Month, registry: Registry,
 def confirm(sha256: str, partner: str, registry: Registry, lake: Lake) -> Receipt:
     """Apply a delivery that was held, from its digest alone. Raises `NothingToConfirm`."""
 
-    def decide(everything: Sequence[Receipt]) -> Receipt:
-        same = [one for one in everything if one.sha256 == sha256.lower() and one.partner == partner]
+    def decide(everything: Received) -> Receipt:
+        same = everything.of_bytes(sha256.lower(), partner)
         held = next((one for one in reversed(same) if one.status == "held"), None)
         if held is None:
             raise NothingToConfirm(f"no delivery {sha256[:12]} of {partner} waits for a confirmation")
@@ -221,16 +221,11 @@ def confirm(sha256: str, partner: str, registry: Registry, lake: Lake) -> Receip
 
 
 def _already_received(
-    everything: Sequence[Receipt], sha256: str, partner: str, source: str | None, month: Month | None
+    everything: Received, sha256: str, partner: str, source: str | None, month: Month | None
 ) -> Receipt | None:
     """The newest receipt of these bytes for this partner, source and month."""
-    for receipt in reversed(everything):
-        if (
-            receipt.sha256 == sha256
-            and receipt.partner == partner
-            and (source is None or receipt.source == source)
-            and (month is None or receipt.month == month)
-        ):
+    for receipt in reversed(everything.of_bytes(sha256, partner)):
+        if (source is None or receipt.source == source) and (month is None or receipt.month == month):
             return receipt
     return None
 
@@ -254,8 +249,8 @@ def _refuse(judged: Receipt, findings: pa.Table, registry: Registry, lake: Lake)
     source = judged.source if judged.source in registry.sources else ""
     receipt = replace(judged, partner=partner, source=source, status="refused", rows={}, months=(), span=None)
 
-    def decide(everything: Sequence[Receipt]) -> Answer:
-        for earlier in reversed(everything):
+    def decide(everything: Received) -> Answer:
+        for earlier in reversed(everything.of_bytes(receipt.sha256, receipt.partner)):
             if replace(earlier, sequence=0, received_at=receipt.received_at) == receipt:
                 return Answer(earlier, findings, is_repeated=True)
         return Answer(append(lake, receipt), findings)
@@ -308,7 +303,7 @@ def _keep(
 def _commit(receipt: Receipt, findings: pa.Table, source: Source, lake: Lake, *, confirms: bool) -> Answer:
     """Number the receipt and let it stand, applied or held; or give back the one that a racer put there before."""
 
-    def decide(everything: Sequence[Receipt]) -> Answer:
+    def decide(everything: Received) -> Answer:
         replaced = _replaced(everything, receipt.partner, source, receipt.month)
         known = _already_received(everything, receipt.sha256, receipt.partner, receipt.source, receipt.month)
         if known is not None and known.status != "refused" and (known is replaced or not confirms):
@@ -349,12 +344,11 @@ def _receipt(judgement: Judgement, bytes_sent: Content, registry: Registry, lake
     )
 
 
-def _replaced(everything: Sequence[Receipt], partner: str, source: Source, month: Month | None) -> Receipt | None:
+def _replaced(everything: Received, partner: str, source: Source, month: Month | None) -> Receipt | None:
     """The receipt that counts until now for the partner, source and month."""
     if month is None:
         return None
-    own = [receipt for receipt in everything if receipt.partner == partner]
-    counting = deliveries.effective(own, source, month)
+    counting = deliveries.effective(everything.of_flow(partner, source.name), source, month)
     return counting[-1] if counting else None
 
 
@@ -366,14 +360,14 @@ def _now(lake: Lake) -> str:
 # -- held --------------------------------------------------------------------------------------------------------------
 
 
-def _reasons_to_hold(receipt: Receipt, everything: Sequence[Receipt], source: Source) -> Iterator[str]:
+def _reasons_to_hold(receipt: Receipt, everything: Received, source: Source) -> Iterator[str]:
     """Why a delivery waits for a confirmation: `thin-file`, `drops-old-months`, `older-snapshot` (domain rule 11).
 
     A delta adds to what is there: it may be as small as it likes.
     """
     if source.insertion.extent == "delta":
         return
-    own = [one for one in everything if one.partner == receipt.partner and one.source == source.name and one.counts]
+    own = [one for one in everything.of_flow(receipt.partner, source.name) if one.counts]
     comparison = compared(receipt, own, source)
     if comparison is not None and comparison.is_thin:
         yield "thin-file"

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def taken(lake: Lake, folder: Path) -> list[int]:
         return numbers
     lake.fetch_all(folder, after=name_of(max(numbers, default=0)))
     return _taken_here(folder)
+
+
+def taken_after(lake: Lake, folder: Path, number: int) -> Iterator[int]:
+    """The numbers that were taken one after the other since `number` was the last one: nothing is listed for them."""
+    lake.fetch_all(folder, after=name_of(number))
+    place = str(folder)
+    return takewhile(lambda one: os.path.exists(f"{place}/{name_of(one)}"), count(number + 1))  # noqa: PTH110
 
 
 def take(lake: Lake, folder: Path, number: int, value: Mapping[str, Any]) -> bool:
