@@ -513,7 +513,7 @@ class _Found:
         self.high[unknowns] = np.maximum(self.high[unknowns], point)
         part = self.part[unknowns]
         broken = np.zeros(int(part.max(initial=-1)) + 1, dtype=bool)
-        broken[part[self._whole[unknowns] & (np.abs(point - np.rint(point)) > _SAME)]] = True
+        broken[part[self._whole[unknowns] & ~_is_whole(point)]] = True
         at = ~broken[part]
         unknowns, point = unknowns[at], point[at]
         self.whole_low[unknowns] = np.minimum(self.whole_low[unknowns], point)
@@ -661,11 +661,13 @@ class _Batch:
                 least[column] = max(least[column], high - need)
                 most[column] = min(most[column], low + need)
             try:
-                best = least_cost(both, right, cost, least, most, self._whole, gap=0.0, nodes=1000)
+                point = self._program(least, most).maximise(-cost).point  # often whole by itself, and soon found
+                if not _is_whole(point[self._whole]).all():
+                    point = least_cost(both, right, cost, least, most, self._whole, gap=0.0, nodes=1000).point
             except Unsolved:
                 break
-            points.append(best.point)
-            low, high = min(low, best.point[column]), max(high, best.point[column])
+            points.append(point)
+            low, high = min(low, point[column]), max(high, point[column])
         return points
 
     def _first_point(self) -> NDArray[np.float64]:
@@ -677,6 +679,10 @@ class _Batch:
 
     def _program(self, least: NDArray[np.float64], most: NDArray[np.float64]) -> LinearProgram:
         return LinearProgram(self._matrix, self._right, self._right, least, most)
+
+
+def _is_whole(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(numbers - np.rint(numbers)) <= _SAME, dtype=bool)
 
 
 def _echelon(rows: list[dict[int, int]], degree: list[int]) -> list[tuple[int, dict[int, int]]]:
