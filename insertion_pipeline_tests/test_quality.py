@@ -149,6 +149,22 @@ def test_the_page_is_whole_french_and_fetches_nothing(lake: Lake) -> None:
     assert shares[0].count("—") == 3, "no share of fewer than eleven records"
 
 
+def test_neither_the_page_nor_the_figures_beside_it_tell_how_many_a_few_are(lake: Lake) -> None:
+    """Two persons in both sources, two records of a department, six of an employment service beside one more."""
+    more = [(f"m{rank}", "ft_spie", "france-travail", None, f"m{rank}") for rank in range(3)]
+    told = monthly(lake, [*SIGHTINGS, *more])
+    quality.keep(lake, [told])
+    figures = json.loads((quality.folder(lake) / "2026-10.fr.json").read_bytes())
+    assert [(row["name"], row["records"]) for row in figures["by_partner"]] == [("france-travail", 6), ("dep-08", None)]
+    assert {name: row["records"] for name, row in figures["by_number"].items()} == {
+        "with number": None, "without number": 7,
+    }  # fmt: skip
+    assert [sorted(row) for row in figures["misses"]] == [["persons_in_both", "share", "source_a", "source_b"]]
+    assert figures["misses"][0]["persons_in_both"] is None
+    (row,) = re.findall(r"<tr><td>dep-08</td>(.*?)</tr>", page([told], MEASURED))
+    assert re.findall(r">([^<]+)<", row) == ["moins de 5", "—", "—", "—"]
+
+
 def test_a_run_leaves_the_page_the_figures_and_what_indicators_read(
     lake: Lake,
     registry: Registry,

@@ -32,6 +32,8 @@ MEASURED_PATH: Final = MODEL_PATH.with_name("quality.json")
 WEIGHT_BANDS: Final = (3, 6, 9, 12, 16, 24, 40)
 #: Shares of fewer records than this are not shown: they would be about persons.
 FEWEST_SHOWN: Final = 11
+#: Nor are groups of fewer persons, or records, than this.
+FEWEST_TOLD: Final = 5
 
 #: One row per pair of sources, `source_a` < `source_b`: persons known to both, by how many of the two sides carry a
 #: number, and the estimated share of persons of both who were taken for two.
@@ -192,8 +194,21 @@ class MonthlyQuality:
     doubts: pa.Table = field(default_factory=DOUBTS_SCHEMA.empty_table)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored beside the page, for the next month to compare with."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "doubts"}
+        """As it is stored beside the page, for the next month to compare with; null where a group is of one to four."""
+        figures = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "doubts"}
+        for name in ("by_partner", "by_missing"):
+            figures[name] = [{**row, "records": _told(row["records"])} for row in figures[name]]
+        figures["by_number"] = {
+            name: {**row, "records": _told(row["records"])} for name, row in figures["by_number"].items()
+        }
+        figures["misses"] = [
+            {
+                **{name: row[name] for name in ("source_a", "source_b", "share")},
+                "persons_in_both": _told(row["persons_in_both"]),
+            }
+            for row in self.misses
+        ]
+        return figures
 
     def metadata(self) -> dict[str, int | float]:
         """The figures that an operator watches, flat."""
@@ -328,6 +343,11 @@ def _grouped(connection: duckdb.DuckDBPyConnection, by: str) -> list[dict[str, A
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> float:
     return float(connection.execute(query).fetchall()[0][0])
+
+
+def _told(size: int) -> int | None:
+    """The size of a group, unless it is of a few."""
+    return None if 0 < size < FEWEST_TOLD else size
 
 
 def _shown_share(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from insertion_pipeline.identity.quality import MeasuredQuality, MonthlyQuality
+from insertion_pipeline.identity.quality import FEWEST_TOLD, MeasuredQuality, MonthlyQuality
 from insertion_pipeline.lake import Lake, write_atomically
 
 _STATES = {
@@ -238,7 +238,7 @@ def _number(value: float) -> str:
 
 def _count(value: int) -> str:
     """A number of records or persons, one of a few as « moins de 5 »."""
-    return "moins de 5" if 0 < value < 5 else _number(value)
+    return f"moins de {FEWEST_TOLD}" if 0 < value < FEWEST_TOLD else _number(value)
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
