@@ -72,22 +72,34 @@ _ECHOES = {"swapped names": "full name and birth year"}
 PAIRS_PER_KEY = 20_000
 
 
-# What keys are made of. A pair of which both sides have a trusted number is not worth weighing.
+# What keys are made of, texts by their hash: each stands in several keys. A pair of which both sides have a trusted
+# number is not worth weighing.
 _GROUPED = """
 CREATE OR REPLACE TEMP TABLE grouped AS
+WITH placed AS (
+    SELECT *, coalesce(postal_code, residence_code) AS place FROM nodes
+)
 SELECT node, person_group, is_trusted, surname, nullif(used_surname, surname) AS other_surname, given, given_first,
-    year, month, day, coalesce(postal_code, residence_code) AS residence,
-    coalesce(left(coalesce(postal_code, residence_code), 2), '') AS department, birth_place_name,
-    number_as_written, france_travail_id, caf_matricule, email, phone, address,
+    year, month, day, known(place) AS residence, hash(left(place, 2)) AS department,
+    known(birth_place_name) AS birth_place_name, known(number_as_written) AS number_as_written,
+    known(france_travail_id) AS france_travail_id, known(caf_matricule) AS caf_matricule,
+    known(email) AS email, known(phone) AS phone, address,
     CASE WHEN used_initial < given_initial THEN 32 * used_initial + given_initial
         ELSE 32 * given_initial + used_initial END AS initials
     {starts}
-FROM nodes JOIN groups USING (node)
+FROM placed JOIN groups USING (node)
 """
+_KNOWN = "CREATE OR REPLACE TEMP MACRO known(text) AS CASE WHEN text IS NOT NULL THEN hash(text) END"
 _STARTS = """,
     (SELECT left(text, 3) FROM spellings WHERE code = surname) AS surname_start,
     (SELECT left(text, 3) FROM spellings WHERE code = given) AS given_start,
-    left(number_as_written, 4) AS number_start, right(number_as_written, 4) AS number_end
+    left(placed.number_as_written, 4) AS number_start, right(placed.number_as_written, 4) AS number_end
+"""
+
+# Only those that a doubtful node has too.
+_TRUSTED_KEYS = """
+CREATE OR REPLACE TEMP TABLE trusted_keys AS
+SELECT * FROM ({keys}) WHERE key IN (SELECT key FROM doubtful_keys)
 """
 
 _KEY_SIZES = """
@@ -144,11 +156,10 @@ def block(
     """
     are_few = connection.execute("SELECT count(*) FROM nodes").fetchall()[0][0] <= _FEW_NODES
     rules = {**_RULES, **(_WIDE_RULES if are_few else {}), **(_WIDEST_RULES if are_few and is_unknown else {})}
+    connection.execute(_KNOWN)
     connection.execute(_GROUPED.format(starts=_STARTS if is_unknown else ""))
     connection.execute("CREATE OR REPLACE TEMP TABLE doubtful_keys AS " + _keys(rules, "NOT is_trusted"))
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE trusted_keys AS " + _keys(rules, "is_trusted", met_in="doubtful_keys")
-    )
+    connection.execute(_TRUSTED_KEYS.format(keys=_keys(rules, "is_trusted")))
     connection.execute(_KEY_SIZES)
     names = list(rules)
     votes = [1 << names.index(_ECHOES.get(rule, rule)) for rule in rules]
@@ -164,8 +175,8 @@ def block(
     return tuple(CrowdedKey(names[rule], nodes, pairs) for rule, nodes, pairs in crowded)
 
 
-def _keys(rules: Mapping[str, tuple[str, ...]], chosen: str, *, met_in: str | None = None) -> str:
-    """The keys of the chosen nodes, all rules; with `met_in`, only those that stand in that table too."""
+def _keys(rules: Mapping[str, tuple[str, ...]], chosen: str) -> str:
+    """The keys of the chosen nodes, all rules."""
     selects = []
     for rank, parts in enumerate(rules.values()):
         variants = [parts]
@@ -174,9 +185,7 @@ def _keys(rules: Mapping[str, tuple[str, ...]], chosen: str, *, met_in: str | No
         for variant in variants:
             key = f"hash({rank}, {', '.join(variant)})"
             present = " AND ".join(f"{part} IS NOT NULL" for part in variant)
-            met = f" AND {key} IN (SELECT key FROM {met_in} WHERE rule = {rank})" if met_in else ""
             selects.append(
-                f"SELECT {rank} AS rule, {key} AS key, node, person_group FROM grouped"
-                f" WHERE {chosen} AND {present}{met}"
+                f"SELECT {rank} AS rule, {key} AS key, node, person_group FROM grouped WHERE {chosen} AND {present}"
             )
     return " UNION ALL ".join(selects)

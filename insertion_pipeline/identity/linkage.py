@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -42,6 +42,7 @@ from insertion_pipeline.identity.normalising import (
     PERSON_SCHEMA,
     REPEATED_COLUMNS,
     Remembered,
+    Standardised,
     cells_of,
     in_order,
     is_ascending,
@@ -129,20 +130,21 @@ def link(
     places = checked.select(["record_id", "person_space"])
     del checked
 
-    def linked(space: str, engine: duckdb.DuckDBPyConnection | None) -> pa.Table:
-        return link_space(
-            by_space.pop(space),
-            space,
-            lake,
-            model=model,
-            train=train,
-            decisions=decisions,
-            weighing=weighing,
-            engine=engine,
+    def linked(space: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        theirs = by_space.pop(space)
+        if len(theirs) == 0:
+            return LINK_SCHEMA.empty_table()
+        cells = cells_of(theirs)
+        del theirs
+        return _put_together(
+            connection, cells, space, model=model, train=train, decisions=decisions, weighing=weighing
         ).persons
 
+    found = []
     if train:  # Splink names the tables that it learns from, and shares them with nobody
-        found = [linked(space, None) for space in _SPACES]
+        for space in _SPACES:
+            with _workspace(lake) as connection:
+                found.append(linked(space, connection))
     else:  # what one space does by one thread leaves a core to the other
         with _workspace(lake) as engine, ExitStack() as lent, ThreadPoolExecutor(len(_SPACES)) as pool:
             engines = [lent.enter_context(beside(engine)) for _ in _SPACES]
@@ -219,33 +221,71 @@ def link_space(
     decisions: pa.Table | None = None,
     weighing: Weighing = weigh_here,
     pairs_per_key: int = PAIRS_PER_KEY,
-    engine: duckdb.DuckDBPyConnection | None = None,
     remembered: Remembered | None = None,
 ) -> Linkage:
     """Link the records of one person space, which are canonical already. Arguments: see `link`.
 
-    `engine`: a connection to the DuckDB that several spaces share, a new one if not given. `remembered`: what was
-    standardised before, nothing to begin with; it changes what a run costs and nothing that it says.
+    `remembered`: what was standardised before, nothing to begin with; it changes what a run costs and nothing that it
+    says.
     """
     if len(records) == 0:
         return Linkage(LINK_SCHEMA.empty_table(), PAIRS_SCHEMA.empty_table(), {"records": 0, "persons": 0}, ())
-    with _workspace(lake) if engine is None else nullcontext(engine) as connection:
+    with _workspace(lake) as connection:
         cells = cells_of(records)
         del records  # their traits are in `nodes` soon
-        ids = cells["record_id"]
-        record_ids = ids if is_ascending(ids) else ids.take(pa.array(in_order(ids)))
-        constraints.register(connection, constraints.ranked(decisions, record_ids))
-        del ids
-        standard = standardise(connection, cells, space, remembered)
-        pa.default_memory_pool().release_unused()
-        fillers = _number_pass(connection)
-        constraints.apply(connection)
-        crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
-        thresholds = _score(connection, model, train=train, weighing=weighing)
-        _cluster(connection, thresholds)
-        persons = _persons(connection, record_ids, space, thresholds)
-        counts = {**_counts(connection), "standardised": standard.fresh}
-        return Linkage(persons, _pairs(connection), counts, (*crowded, *fillers), standard.remembered)
+        made = _put_together(
+            connection,
+            cells,
+            space,
+            model=model,
+            train=train,
+            decisions=decisions,
+            weighing=weighing,
+            pairs_per_key=pairs_per_key,
+            remembered=remembered,
+        )
+        counts = {**_counts(connection), "standardised": made.standard.fresh}
+        return Linkage(made.persons, _pairs(connection), counts, made.crowded, made.standard.remembered)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The persons of a space, and what was noticed while they were put together."""
+
+    persons: pa.Table
+    crowded: tuple[CrowdedKey, ...]
+    standard: Standardised
+
+
+def _put_together(
+    connection: duckdb.DuckDBPyConnection,
+    cells: dict[str, pa.Array],
+    space: str,
+    *,
+    model: Model | None,
+    train: bool,
+    decisions: pa.Table | None,
+    weighing: Weighing,
+    pairs_per_key: int = PAIRS_PER_KEY,
+    remembered: Remembered | None = None,
+) -> _Made:
+    """All the passes. What `_pairs` and `_counts` tell of them stands in the connection afterwards.
+
+    `cells`: see `standardise`, which empties it. The other arguments: see `link_space`.
+    """
+    ids = cells["record_id"]
+    record_ids = ids if is_ascending(ids) else ids.take(pa.array(in_order(ids)))
+    constraints.register(connection, constraints.ranked(decisions, record_ids))
+    del ids
+    standard = standardise(connection, cells, space, remembered)
+    pa.default_memory_pool().release_unused()
+    fillers = _number_pass(connection)
+    constraints.apply(connection)
+    crowded = block(connection, pairs_per_key=pairs_per_key, is_unknown=train)
+    thresholds = _score(connection, model, train=train, weighing=weighing)
+    _cluster(connection, thresholds)
+    persons = _persons(connection, record_ids, space, thresholds)
+    return _Made(persons, (*crowded, *fillers), standard)
 
 
 @contextmanager
