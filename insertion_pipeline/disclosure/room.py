@@ -156,10 +156,13 @@ def search(system: System, box: Box, spread: Spread, *, each: int, points: int =
     cells are asked at once. Very large parts are left out.
     """
     spread.concern(system, box)
-    tried = [batch for batch in _batches(system, box, spread) if not each or batch.wanting > _FEW]
+    if not spread.narrow.any():
+        return Cuts.none()
+    linked = _Linked.of(system, box, spread)
+    tried = [batch for batch in _batches(system, box, spread, linked) if not each or batch.wanting > _FEW]
     at_once(lambda batch: batch.try_points(points), tried)
     _tell(spread, tried)
-    asked = _batches(system, box, spread) if each else []
+    asked = _batches(system, box, spread, linked) if each else []
     cuts = at_once(lambda batch: batch.ask(each), asked)
     _tell(spread, asked)
     return Cuts.together(cuts)
@@ -179,22 +182,36 @@ def parts(system: System, hidden_rows: Booleans) -> Integers:
     return connected(count + system.line_count, system.line_cell[used], system.line[used] + count)[:count]
 
 
-def _batches(system: System, box: Box, spread: Spread) -> list[_Batch]:
+@dataclass(frozen=True)
+class _Linked:
+    """What movable cells link, whichever of the cells are still asked about: one that cannot move stays narrow."""
+
+    cells: Integers  # that can move, or are asked about
+    lines: Integers  # that hold one of them
+    of_cell: Integers  # the number of the part that each of `cells` is in
+    of_line: Integers  # the number of the part that each of `lines` links
+
+    @classmethod
+    def of(cls, system: System, box: Box, spread: Spread) -> _Linked:
+        taken = box.moves | spread.narrow  # the lines of a cell that cannot move tell what would have to be hidden
+        used = taken[system.line_cell] & ~system.implied[system.line]
+        count = system.cell_count
+        label = connected(count + system.line_count, system.line_cell[used], system.line[used] + count)
+        has_cells = np.zeros(system.line_count, dtype=bool)
+        has_cells[system.line[used]] = True
+        cells, lines = np.flatnonzero(taken), np.flatnonzero(has_cells)
+        return cls(cells, lines, label[cells], label[lines + count])
+
+
+def _batches(system: System, box: Box, spread: Spread, linked: _Linked) -> list[_Batch]:
     """The parts that nothing movable links and that hold a cell asked about, some parts to a batch."""
-    asked = spread.narrow
-    if not asked.any():
-        return []
-    taken = box.moves | asked  # the lines of a cell that cannot move tell what would have to be hidden
-    used = taken[system.line_cell] & ~system.implied[system.line]
-    count = system.cell_count
-    label = connected(count + system.line_count, system.line_cell[used], system.line[used] + count)
-    wanted = np.zeros(count + system.line_count, dtype=bool)
-    wanted[label[:count][asked]] = True
-    wanted[np.bincount(label[:count][taken], minlength=len(wanted)) > LARGEST] = False
-    cells = np.flatnonzero(taken & wanted[label[:count]])
-    lines = np.unique(system.line[used & wanted[label[system.line + count]]])
-    labels, part, size = np.unique(label[cells], return_inverse=True, return_counts=True)
-    line_part = np.searchsorted(labels, label[lines + count])
+    wanted = np.zeros(system.cell_count + system.line_count, dtype=bool)
+    wanted[linked.of_cell[spread.narrow[linked.cells]]] = True
+    wanted[np.bincount(linked.of_cell, minlength=len(wanted)) > LARGEST] = False
+    own, within = wanted[linked.of_cell], wanted[linked.of_line]
+    cells, lines = linked.cells[own], linked.lines[within]
+    labels, part, size = np.unique(linked.of_cell[own], return_inverse=True, return_counts=True)
+    line_part = np.searchsorted(labels, linked.of_line[within])
     batch = np.cumsum(size) // _BATCH
     of_cell, of_line = batch[part], batch[line_part]
     return [
@@ -226,10 +243,9 @@ class _Batch:
         self._line_part = line_part
         at_cell = np.full(system.cell_count, -1, dtype=np.int64)
         at_cell[cells] = np.arange(len(cells))
-        at_line = np.full(system.line_count, -1, dtype=np.int64)
-        at_line[lines] = np.arange(len(lines))
-        entries = np.flatnonzero(at_line[system.line] >= 0)
-        self._entry_line = at_line[system.line[entries]]
+        first, end = (np.searchsorted(system.line, lines, side=side) for side in ("left", "right"))
+        self._entry_line = np.repeat(np.arange(len(lines)), end - first)
+        entries = np.arange(len(self._entry_line)) + (end - np.cumsum(end - first))[self._entry_line]
         self._entry_cell = system.line_cell[entries]
         self._entry_sign = system.line_sign[entries]
         column = at_cell[self._entry_cell]
