@@ -642,9 +642,11 @@ def _numbered(columns: list[Texts]) -> tuple[list[tuple[str, ...]], Integers]:
     """The distinct tuples of the columns in order, and the position of each row's among them."""
     positions, sizes, names = [], [], []
     for column in columns:
-        distinct = sorted(set(column.tolist()))
+        encoded = pa.array(column, pa.string()).dictionary_encode()
+        distinct = sorted(encoded.dictionary.to_pylist())
         at = {name: position for position, name in enumerate(distinct)}
-        positions.append(np.array([at[name] for name in column.tolist()], dtype=np.int64))
+        place = np.array([at[name] for name in encoded.dictionary.to_pylist()], dtype=np.int64)
+        positions.append(place[encoded.indices.to_numpy()])
         sizes.append(max(len(distinct), 1))
         names.append(distinct)
     unique, inverse = np.unique(_packed(positions, sizes), return_inverse=True)
