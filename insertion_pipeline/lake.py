@@ -39,7 +39,7 @@ from insertion_pipeline.remote import Overtaken, Remote
 from insertion_pipeline.sealing import Keyring
 
 #: What earlier versions had elsewhere: `migrating`.
-HOME_VERSION = 2
+HOME_VERSION = 3
 
 #: Every DuckDB since 1.0 opens it.
 PUBLISHED_STORAGE_VERSION = "v1.0.0"

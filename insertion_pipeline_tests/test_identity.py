@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from insertion_pipeline.contracts.storage import accepted_schema
-from insertion_pipeline.identity import blocking, linkage, pseudonymising, remembering, resolving
+from insertion_pipeline.identity import blocking, linkage, pseudonymising, pseudonyms, remembering, resolving
 from insertion_pipeline.identity.clustering import Edge, cluster
 from insertion_pipeline.identity.constraints import DECISIONS_SCHEMA, UnusableDecisions
 from insertion_pipeline.identity.evaluating import TruthDoesNotFit, evaluate
@@ -447,7 +447,7 @@ class TestResolution:
         (employee,) = pseudonymised(lake, "fluxiae", "salarie", OCTOBER)
         states = pseudonymised(lake, "fluxiae", "etat_mensuel_indiv", OCTOBER)
         assert beneficiary["person"] == jobseekers[0]["person"] == employee["person"] == states[0]["person"]
-        assert len(str(beneficiary["person"])) == 64
+        assert len(str(beneficiary["person"])) == 12
         assert states[1]["person"] == states[2]["person"] != states[0]["person"]
         assert states[1]["person_sex"] is None
 
@@ -468,6 +468,13 @@ class TestResolution:
         of_a_person = hmac.digest(lake.keyring.purpose_key("facts"), b"france-travail\x1fetourneau lou", "sha256").hex()
         assert len(str(one)) == 64
         assert one != of_a_person
+
+    def test_two_persons_with_one_pseudonym_are_refused(self) -> None:
+        assert pseudonyms.each_of(b"key", ["fr-1", "fr-2"]).to_pylist() == [
+            pseudonyms.of(b"key", "fr-1"), pseudonyms.of(b"key", "fr-2"),
+        ]  # fmt: skip
+        with pytest.raises(pseudonyms.SharedPseudonym, match="rotate pseudonyms"):
+            pseudonyms.each_of(b"key", ["fr-1", "fr-1"])
 
     def test_no_direct_identifier_leaves_the_sealed_area(self, lake: Lake, resolution: resolving.Resolution) -> None:
         planted = [b"VALBRUNOT", b"2820251108030", b"ODILE", b"uuid-1", b"DORSET", b"205599", b"TOURNEAU", b"tourneau"]

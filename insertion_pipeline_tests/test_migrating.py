@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import shutil
 from pathlib import Path
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 from insertion_pipeline import migrating
 from insertion_pipeline.cli import app
 from insertion_pipeline.doctoring import examine
+from insertion_pipeline.identity import pseudonyms
 from insertion_pipeline.identity.register import Register
-from insertion_pipeline.lake import HOME_VERSION, HomeNeedsMigration, HomeTooNew, Lake
+from insertion_pipeline.lake import HOME_VERSION, HomeNeedsMigration, HomeTooNew, Lake, ParquetFile
 from insertion_pipeline.preserving import restore
 from insertion_pipeline.settings import Settings
 
@@ -59,7 +61,7 @@ def test_a_former_home_is_refused_until_it_is_migrated(former: tuple[Path, Any])
     code, output = run("migrate", "--home", home, "--json")
     assert code == 0
     told = json.loads(output)
-    assert (told["from"], [step["version"] for step in told["steps"]], told["done"]) == (1, [2], True)
+    assert (told["from"], [step["version"] for step in told["steps"]], told["done"]) == (1, [2, 3], True)
     assert persons(Register.opened(Lake.open(home), "fr")) == known
     assert not list((home / "sealed" / "identity").glob("*/register"))
 
@@ -80,7 +82,7 @@ def test_a_copy_is_made_first_and_brings_the_same_home_back(former: tuple[Path, 
     again = tmp_path / "again"
     restore(copy, again)
     shutil.copytree(home / "secrets", again / "secrets")
-    assert persons(Register.opened(Lake.open(again), "fr")) == known, "a copy of version 1 comes back as version 2"
+    assert persons(Register.opened(Lake.open(again), "fr")) == known, "a copy of version 1 comes back as this one"
 
 
 def test_nothing_is_done_where_the_copy_cannot_be_made(former: tuple[Path, Any], tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_a_migration_that_is_killed_goes_on_where_it_was(
             list(migrating.migrate(home))
     with pytest.raises(HomeNeedsMigration):
         Lake.open(home)
-    assert [step.version for step in migrating.migrate(home)] == [2]
+    assert [step.version for step in migrating.migrate(home)] == [2, 3]
     assert persons(Register.opened(Lake.open(home), "fr")) == known
     assert Register.opened(Lake.open(home), "be").generation == 1
 
@@ -140,6 +142,21 @@ def test_doctor_says_what_to_do(tmp_path: Path, version: str, is_well: bool, rem
     (point,) = [one for one in examine(Settings(home=tmp_path)) if one.point == "Base"]
     assert point.is_well is is_well
     assert remedy in point.remedy
+
+
+def test_former_pseudonyms_stand_for_the_persons_that_new_ones_stand_for(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    key = lake.keyring.purpose_key("facts")
+    former = [hmac.digest(key, told, "sha256").hex() for told in (b"fr-1", b"fr-2")]
+    path = lake.open_area / "facts" / "network_closings" / "2025-01.parquet"
+    lake.write_parquet(path, pa.table({"month": ["2025-01"] * 4, "person": [former[0], None, former[1], former[0]]}))
+    (tmp_path / "VERSION").write_text("2\n")
+    expected = [pseudonyms.of(key, "fr-1"), None, pseudonyms.of(key, "fr-2"), pseudonyms.of(key, "fr-1")]
+    for _ in range(2):  # a second time, as after a kill, it changes nothing
+        (tmp_path / "VERSION").write_text("2\n")
+        assert [step.version for step in migrating.migrate(tmp_path)] == [3]
+        migrated = lake.read_parquet(ParquetFile(path))
+        assert migrated.to_pydict() == {"month": ["2025-01"] * 4, "person": expected}
 
 
 def test_every_version_has_its_step() -> None:

@@ -4,8 +4,8 @@ Belongs here: the pseudonymised tables, their schema, the allow-list of their co
 (`resolving`), what is counted (`indicators`).
 
 Columns pass because the contract says `use: fact` or `both`, never because nobody thought of forbidding them; a direct
-identifier does not pass even then. The pseudonym is HMAC-SHA-256 of the person's id under the key of the purpose. Who
-follows a person is another pseudonym, under another key: caseloads are counted, nobody's is known (domain rule 20).
+identifier does not pass even then. The pseudonym is made of the person's id under the key of the purpose. Who follows a
+person is another pseudonym, under another key: caseloads are counted, nobody's is known (domain rule 20).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from insertion_pipeline import making
 from insertion_pipeline.contracts.storage import arrow_type
-from insertion_pipeline.identity import records
+from insertion_pipeline.identity import pseudonyms, records
 from insertion_pipeline.identity.depending import Reading
 from insertion_pipeline.identity.records import Rows
 from insertion_pipeline.identity.resolving import (
@@ -309,14 +309,15 @@ def _through_local_key(
             {
                 "_partner": [partner for partner, _ in strangers],
                 "p_key": [name for _, name in strangers],
-                "stranger": [
-                    hmac.digest(purpose, f"{described.name}\x1f{partner}\x1f{name}".encode(), "sha256").hex()
-                    for partner, name in strangers
-                ],
+                "stranger": pseudonyms.each_of(
+                    purpose, [f"{described.name}\x1f{partner}\x1f{name}" for partner, name in strangers]
+                ),
             },
             schema=pa.schema([("_partner", pa.string()), ("p_key", pa.string()), ("stranger", pa.string())]),
         ),
     )
+    if strangers and connection.execute("SELECT 1 FROM persons JOIN strangers ON stranger = person LIMIT 1").fetchone():
+        raise pseudonyms.SharedPseudonym
     return f"""(
         SELECT keyed.*, who.person_id AS person_id, coalesce(who.person, stranger) AS person,
             who.person_sex AS person_sex, who.person_birth_date AS person_birth_date

@@ -12,7 +12,6 @@ records; `pairs.parquet`, every pair that was weighed; `quality.json`, counts on
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insertion_pipeline import making
-from insertion_pipeline.identity import decisions, depending, linkage, quality, records, remembering, thresholds
+from insertion_pipeline.identity import (
+    decisions,
+    depending,
+    linkage,
+    pseudonyms,
+    quality,
+    records,
+    remembering,
+    thresholds,
+)
 from insertion_pipeline.identity.depending import Dependencies
 from insertion_pipeline.identity.identifiers import SQL_MACROS
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
@@ -342,10 +350,10 @@ def _nobody(lake: Lake, space: Space) -> None:
 
 
 def _pseudonyms(linked: pa.Table, key: bytes) -> pa.Table:
-    """One row per person: HMAC-SHA-256 of the person's id under the key of the purpose, in hexadecimal."""
+    """One row per person: the id and its pseudonym."""
     persons = linked["person_id"].unique().to_pylist()
     return pa.table(
-        {"person_id": persons, "person": [hmac.digest(key, person.encode(), "sha256").hex() for person in persons]},
+        {"person_id": persons, "person": pseudonyms.each_of(key, persons)},
         schema=pa.schema([("person_id", pa.string()), ("person", pa.string())]),
     )
 

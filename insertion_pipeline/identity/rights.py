@@ -12,7 +12,6 @@ the ledger stays, in counts.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from insertion_pipeline.identity import decisions, ledger, records, resolving
+from insertion_pipeline.identity import decisions, ledger, pseudonyms, records, resolving
 from insertion_pipeline.identity.identifiers import SQL_MACROS, parse_nir, parse_niss
 from insertion_pipeline.identity.normalising import PERSON_SCHEMA
 from insertion_pipeline.identity.records import Rows
@@ -242,10 +241,10 @@ def _leave(
     changed = deliveries.forget(lake, registry)
     gone = pc.unique(leaving["record_id"]).to_pylist()
     staying = set(found.record_ids) - set(gone)
-    pseudonyms = _pseudonyms(lake, found)
+    standing_for = _pseudonyms(lake, found)
     Register.opened(lake, request.space).erase(gone, () if staying else found.persons)
     tables = resolving.withdraw(lake, request.space, gone, () if staying else found.persons)
-    tables += _take_out(lake, pseudonyms) + (decisions.forget(lake, request.space, gone) > 0)
+    tables += _take_out(lake, standing_for) + (decisions.forget(lake, request.space, gone) > 0)
     removal = Removal(tombstone.number, len(gone), len(found.persons) if not staying else 0, changed, tables)
     ledger.append(lake, reason, by, space=request.space, **removal.to_json())
     return removal
@@ -268,12 +267,12 @@ def _pseudonyms(lake: Lake, found: Found) -> list[str]:
     """What stands for the person above the seal: the id's pseudonym, and that of a key that no record describes."""
     key = lake.keyring.purpose_key("facts")
     strangers = [f"{row['source']}\x1f{row['partner']}\x1f{row['key']}" for row in found.local_keys.to_pylist()]
-    return [hmac.digest(key, text.encode(), "sha256").hex() for text in (*found.persons, *strangers)]
+    return [pseudonyms.of(key, text) for text in (*found.persons, *strangers)]
 
 
-def _take_out(lake: Lake, pseudonyms: Sequence[str]) -> int:
+def _take_out(lake: Lake, standing_for: Sequence[str]) -> int:
     """Remove the rows of these pseudonyms from every table above the seal; returns how many tables had any."""
-    changed, gone = 0, pa.array(pseudonyms, pa.string())
+    changed, gone = 0, pa.array(standing_for, pa.string())
     for path in sorted(lake.open_area.rglob("*.parquet")):
         if "person" not in pq.read_schema(path).names:
             continue

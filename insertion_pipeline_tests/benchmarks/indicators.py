@@ -37,6 +37,9 @@ LAST = Month(2026, 10)
 #: Months that are computed at the same time with `--together`.
 _AT_ONCE = 2
 
+#: The share of all persons who come to a file from one month to the next, and as many leave it.
+TURNOVER = 0.01
+
 #: Shares of the persons known to each file, as intervals of [0, 1): they overlap as the network's publics do.
 PUBLICS: Mapping[str, tuple[float, float]] = {
     "ft_spie": (0.0, 0.76),
@@ -55,8 +58,13 @@ PUBLICS: Mapping[str, tuple[float, float]] = {
 
 
 def write_network(lake: Lake, registry: Registry, persons: int, months: int) -> None:
-    """The pseudonymised tables of `months` months up to `LAST`, of about `persons` persons."""
+    """Have the pseudonymised tables of `months` months up to `LAST`, of about `persons` persons; those there stay.
+
+    From one month to the next, the persons of each file are others by a share of `TURNOVER`: some arrive, some leave,
+    some stand in other files than the month before.
+    """
     with lake.connect() as connection:
+        connection.execute("SET preserve_insertion_order = false")
         connection.execute(
             "CREATE TEMP TABLE communes AS SELECT row_number() OVER (ORDER BY code) - 1 AS rank, code, department "
             "FROM read_csv(?, all_varchar = true) WHERE country = 'FR' AND code = current_code",
@@ -67,10 +75,11 @@ def write_network(lake: Lake, registry: Registry, persons: int, months: int) -> 
             "FROM read_csv(?, all_varchar = true) WHERE country = 'BE' AND code = current_code",
             [str(registry.folder / "nomenclatures" / "communes.csv")],
         )
-        for back in range(months):
-            month = LAST.plus(-back)
+        for ahead in range(months):
+            moved = ahead * TURNOVER
             for name, (low, high) in PUBLICS.items():
-                _write_source(connection, lake, registry, name, month, int(low * persons), int(high * persons))
+                first, end = int((low + moved) * persons), int((high + moved) * persons)
+                _write_source(connection, lake, registry, name, LAST.plus(1 + ahead - months), first, end)
 
 
 def _write_source(
@@ -79,26 +88,22 @@ def _write_source(
     source = registry.source(name)
     for table in source.version_for(month).resources:
         rows = _ROWS.get((name, table.name))
-        if rows is None:
+        path = pseudonymising.pseudonymised_file(lake, name, table.name, month).path
+        if rows is None or path.exists():
             continue
         wanted = pseudonymising.schema(table)
         types = {field.name: sql_type(field) for field in pseudonymising.passing_fields(table)}
-        bounds = {"low": low, "high": high, "month": str(month), "last": month.last_day}
+        bounds = {"low": low, "high": high, "month": str(month), "last": month.last_day.isoformat()}
         sizes = {name: _size(connection, table) for name, table in (("french", "communes"), ("walloon", "walloon"))}
-        asked = {name: value for name, value in (bounds | sizes).items() if f"${name}" in rows}
-        relation = connection.sql(rows, params=asked)
-        given = set(relation.columns)
+        for asked, value in (bounds | sizes).items():
+            rows = rows.replace(f"${asked}", f"'{value}'" if isinstance(value, str) else str(value))
+        given = set(connection.sql(rows).columns)
         selected = ", ".join(
-            f"CAST({column} AS {types.get(column, _PERSON_TYPES.get(column, 'VARCHAR'))}) AS {column}"
-            if column in given
-            else f"CAST(NULL AS {types.get(column, _PERSON_TYPES.get(column, 'VARCHAR'))}) AS {column}"
+            f"CAST({column if column in given else 'NULL'} AS "
+            f"{types.get(column, _PERSON_TYPES.get(column, 'VARCHAR'))}) AS {column}"
             for column in wanted.names
         )
-        path = pseudonymising.pseudonymised_file(lake, name, table.name, month).path
-        reader = relation.query("rows", f"SELECT {selected} FROM rows").to_arrow_reader(200_000)
-        with lake.parquet_writer(path, wanted, durable=False) as writer:
-            for batch in reader:
-                writer.write_batch(batch.cast(wanted))
+        lake.write_query(connection, f"SELECT {selected} FROM ({rows}\n) AS rows", path)
 
 
 def _size(connection: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -108,7 +113,7 @@ def _size(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 _PERSON_TYPES = {"person_age": "INTEGER"}
 
 _WHO = """
-    sha256('person' || p) AS person,
+    left(to_base64(unhex(md5('person' || p))), 12) AS person,
     CASE WHEN p % 2 = 0 THEN '1' ELSE '2' END AS person_sex,
     16 + p * 7919 % 50 AS person_age,
     $month AS _month, 'd' AS _delivery
@@ -293,6 +298,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--memory-mb", type=int, default=4096)
     parser.add_argument("--together", action="store_true", help="all months in one process, two at a time")
+    parser.add_argument(
+        "--inputs-only", action="store_true", help="write what is missing of the inputs, compute nothing"
+    )
     parser.add_argument("--compute", metavar="MONTH", nargs="+")
     options = parser.parse_args()
     if options.compute:
@@ -306,9 +314,10 @@ def main() -> None:
     home = options.home or Path(tempfile.mkdtemp(prefix="national-"))
     data_sources = home / "data_sources"
     if not data_sources.exists():
-        registry = load_registry(REPOSITORY / "data_sources")
-        write_country(registry, data_sources, LAST.plus(-options.months))
-        write_network(Lake.open(home), load_registry(data_sources), options.persons, options.months)
+        write_country(load_registry(REPOSITORY / "data_sources"), data_sources, LAST.plus(-options.months))
+    write_network(Lake.open(home), load_registry(data_sources), options.persons, options.months)
+    if options.inputs_only:
+        return
     months = [str(LAST.plus(-back)) for back in reversed(range(options.months))]
     for computed in [months] if options.together else [[month] for month in months]:
         command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--home", str(home)]
