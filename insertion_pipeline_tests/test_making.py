@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,19 +52,19 @@ def times(home: Home) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in tables(home).items()}
 
 
-def identity(home: Home) -> dict[str, Path]:
+def identity(lake: Lake) -> dict[str, Path]:
     """Every file that says who is who in the French space, by its name."""
-    return {path.name: path for path in sorted((home.lake.sealed / "identity" / "fr").glob("*.*"))}
+    return {path.name: path for path in sorted((lake.sealed / "identity" / "fr").glob("*.*"))}
 
 
-def identity_times(home: Home) -> dict[str, int]:
-    return {name: path.stat().st_mtime_ns for name, path in identity(home).items()}
+def identity_times(lake: Lake) -> dict[str, int]:
+    return {name: path.stat().st_mtime_ns for name, path in identity(lake).items()}
 
 
-def identity_rows(home: Home) -> dict[str, list[str]]:
-    key = home.lake.identity_key("fr")
-    tables = {name: path for name, path in identity(home).items() if path.suffix == ".parquet"}
-    return {name: rows_of(home.lake, ParquetFile(path, key)) for name, path in tables.items()}
+def identity_rows(lake: Lake) -> dict[str, list[str]]:
+    key = lake.identity_key("fr")
+    tables = {name: path for name, path in identity(lake).items() if path.suffix == ".parquet"}
+    return {name: rows_of(lake, ParquetFile(path, key)) for name, path in tables.items()}
 
 
 def forget_all_notes(home: Home) -> None:
@@ -74,30 +74,33 @@ def forget_all_notes(home: Home) -> None:
 @dataclass(frozen=True)
 class Corrected:
     """A home of two months after a correction of the second, which says nothing new of who anybody is; what a run wrote
-    that had nothing new, and that one; the identity tables before it and after.
+    that had nothing new, and that one; the identity tables at first, before the correction and after it.
     """
 
     home: Home
     resolution: Resolution
     written_idly: set[str]
     written: set[str]
-    linked: tuple[dict[str, int], dict[str, int]]
+    linked: tuple[dict[str, int], dict[str, int], dict[str, int]]
 
 
 @pytest.fixture(scope="module")
 def corrected(three_persons: Path, tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Corrected:
     folder = tmp_path_factory.mktemp("corrected")
     home = Home(Path(shutil.copytree(three_persons / "home", folder / "home")), registry)
+    of_october = identity_times(home.lake)
     home.deliver(listing(folder / "september.csv", *OTHER_ROWS, *HER_ROWS), SEPTEMBER)  # not the bytes of October
     resolution = resolving.resolve(home.lake, home.registry, MONTHS)
     make(home, resolution)
     before = times(home)
     make(home, resolution)
-    idle, before, linked = written_since(home, before), times(home), identity_times(home)
+    idle, before, linked = written_since(home, before), times(home), identity_times(home.lake)
     home.deliver(listing(folder / "october.csv", HER_CORRECTED_ROW, *OTHER_ROWS), OCTOBER)
     resolution = resolving.resolve(home.lake, home.registry, MONTHS)
     make(home, resolution)
-    return Corrected(home, resolution, idle, written_since(home, before), (linked, identity_times(home)))
+    return Corrected(
+        home, resolution, idle, written_since(home, before), (of_october, linked, identity_times(home.lake))
+    )
 
 
 def test_a_run_with_nothing_new_writes_no_table(corrected: Corrected) -> None:
@@ -115,7 +118,8 @@ def test_a_correction_makes_again_only_what_reads_it(corrected: Corrected) -> No
 
 
 def test_a_correction_that_says_the_same_of_who_everybody_is_links_nobody_again(corrected: Corrected) -> None:
-    before, after = corrected.linked
+    of_october, before, after = corrected.linked
+    assert not of_october.items() & before.items()  # another month speaks of them
     assert after == before
     assert set(before) == {
         "persons.parquet", "residences.parquet", "review.parquet", "review_records.parquet", "pairs.parquet",
@@ -123,38 +127,38 @@ def test_a_correction_that_says_the_same_of_who_everybody_is_links_nobody_again(
     }  # fmt: skip
 
 
-def test_linking_is_done_again_whenever_it_is_given_something_else(department: Home) -> None:
-    lake = department.lake
+def test_linking_is_done_again_whenever_it_is_given_something_else(lake: Lake, registry: Registry) -> None:
+    """Of nobody, by one source, which costs nothing: what linkage answers has tests of its own."""
+    of_one_source = replace(registry, sources={"department_list": registry.source("department_list")})
 
-    def resolved() -> tuple[int, bool]:
-        before = identity_times(department)
-        persons = resolving.resolve(lake, department.registry, [OCTOBER]).persons
-        return persons, not before.items() & identity_times(department).items()
+    def is_linked_again() -> bool:
+        before = identity_times(lake)
+        resolving.resolve(lake, of_one_source, [OCTOBER])
+        return not before.items() & identity_times(lake).items()
 
-    assert resolved() == (3, False)
+    assert [is_linked_again(), is_linked_again()] == [True, False]
     thresholds.adopt(lake, "fr", join=9.0, review=2.0)
-    assert [resolved(), resolved()] == [(3, True), (3, False)]
+    assert [is_linked_again(), is_linked_again()] == [True, False]
     register = Register.opened(lake, "fr")
-    ids = register.members["record_id"].to_pylist()
-    register.forget(ids[:1], [])
-    assert [resolved(), resolved()] == [(3, True), (3, False)]
-    sides = pa.Table.from_pylist([{"record_id": one} for one in ids[:2]], schema=PERSON_SCHEMA)
+    register.write(register.members, register.ids, register.events)
+    assert [is_linked_again(), is_linked_again()] == [True, False]
+    sides = pa.Table.from_pylist([{"record_id": one} for one in "ab"], schema=PERSON_SCHEMA)
     decisions.add(lake, "fr", "pair", sides, "same", by="somebody", state="grey", weight=1.0)
-    assert [resolved(), resolved()] == [(2, True), (2, False)]
+    assert [is_linked_again(), is_linked_again()] == [True, False]
     quality.doubts_file(lake).path.unlink()
-    assert [resolved(), resolved()] == [(2, True), (2, False)]
+    assert [is_linked_again(), is_linked_again()] == [True, False]
 
 
 def test_what_stayed_and_what_was_made_is_what_a_rebuild_makes(corrected: Corrected) -> None:
     home = corrected.home
     kept = {name: rows_of(home.lake, ParquetFile(path)) for name, path in tables(home).items()}
-    linked = identity_rows(home)
+    linked = identity_rows(home.lake)
     forget_all_notes(home)
-    before, linked_before = times(home), identity_times(home)
+    before, linked_before = times(home), identity_times(home.lake)
     assert resolving.resolve(home.lake, home.registry, MONTHS) == corrected.resolution
     make(home, corrected.resolution)
-    assert set(dict(identity_times(home).items() - linked_before.items())) == set(linked_before)
-    assert identity_rows(home) == linked
+    assert set(dict(identity_times(home.lake).items() - linked_before.items())) == set(linked_before)
+    assert identity_rows(home.lake) == linked
     assert written_since(home, before) == set(kept)
     assert {name: rows_of(home.lake, ParquetFile(path)) for name, path in tables(home).items()} == kept
 
