@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,15 @@ class Home:
         output, errors = process.communicate(timeout=1800)
         return process.returncode, json.loads(output) if output.strip() else errors
 
-    def killed(self, seconds: float, *arguments: str) -> bool:
-        """Start, and kill -9 the whole group after `seconds`; whether it was still at work."""
+    def killed(self, seconds: float, *arguments: str, once_there: str = "") -> bool:
+        """Start, and kill -9 the whole group after `seconds`; whether it was still at work.
+
+        `once_there`: count them from the moment when the home holds something new of that pattern.
+        """
+        before = set(self.folder.glob(once_there)) if once_there else set()
         process = self.start(*arguments)
+        while once_there and process.poll() is None and not set(self.folder.glob(once_there)) - before:
+            time.sleep(0.005)
         try:
             process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

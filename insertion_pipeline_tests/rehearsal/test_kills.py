@@ -1,6 +1,6 @@
 """kill -9 at random points of deposits and of a run: nothing half done, and the release of an undisturbed home.
 
-One delivery of every source, for one month: every step of a run has work, and a kill costs seconds. A home that was
+A delivery of each country, for one month: every step of a run has work, and a kill costs seconds. A home that was
 killed is started again and killed in what is left; when a run ends before its kill, the next ones fall on a copy of the
 deposited home.
 """
@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,17 +27,21 @@ SEED = int(os.environ.get("REHEARSAL_SEED", "7"))
 
 #: Python takes as long to start as the first tenth of a run: nothing is at work yet that a kill could disturb.
 EARLIEST, LATEST = 0.1, 0.95
+#: One kill in five falls on the release while it is written, moved to its place and noted: no chance would meet that.
+AIMED, RELEASE_SECONDS = 0.2, 3.0
 MONTH = "2026-10"
+#: Both spaces of persons: fifty kills in a quarter of an hour.
+SOURCES = {"ale_activity", "siae_monthly"}
 
 
 @pytest.fixture(scope="module")
 def deposits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sample of every source, as one list of deposits."""
+    """A sample of each source, as one list of deposits."""
     chosen: dict[str, dict[str, str]] = {}
     for index in sorted((REPOSITORY / "data_sources").glob("*/samples/deliveries.csv")):
         with index.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                if row["month"] == MONTH:
+                if row["month"] == MONTH and row["source"] in SOURCES:
                     chosen.setdefault(row["source"], row | {"path": str(index.parent / row["path"])})
     path = tmp_path_factory.mktemp("deposits") / "deliveries.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -53,7 +58,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, deposits: Path) -> tup
     began = time.monotonic()
     assert home.run("deliver", "--from", str(deposits))[0] in (0, 1)
     deposited = time.monotonic()
-    assert home.run("run")[0] in (0, 1)
+    code, told = home.run("run")
+    assert code in (0, 1), told
     return home, deposited - began, time.monotonic() - deposited
 
 
@@ -68,18 +74,34 @@ def test_a_home_that_is_killed_again_and_again_makes_the_same_release(
         assert deposited.receipts() == [f"{number:08d}" for number in range(1, len(deposited.receipts()) + 1)]
     assert deposited.run("deliver", "--from", str(deposits))[0] in (0, 1)
     assert deposited.receipts() == calm.receipts()
-    killed = homes = 0
-    while killed < KILLS:
+    killed, homes = Counter[str](), 0
+    while killed.total() < KILLS:
         homes += 1
         home = Home(Path(shutil.copytree(deposited.folder, tmp_path / f"home-{homes}")))
-        while killed < KILLS and home.killed(run_seconds * chance.uniform(EARLIEST, LATEST), "run"):
-            killed += 1
+        while killed.total() < KILLS and killed_somewhere(home, chance, run_seconds):
+            killed[furthest(home)] += 1
             assert home.releases() in ({}, calm.releases())
         assert home.run("run")[0] in (0, 1)
         assert home.releases() == calm.releases()
         assert home.run("release", "verify")[0] == 0
         shutil.rmtree(home.folder)
-    print(f"{killed} kills of runs in {homes} homes, {KILLS // 5} of deposits")  # noqa: T201
+    print(f"{KILLS} kills of runs in {homes} homes, {KILLS // 5} of deposits; they had come to: {dict(killed)}")  # noqa: T201
+
+
+def killed_somewhere(home: Home, chance: random.Random, run_seconds: float) -> bool:
+    """A run that is killed at random, or while it writes its release; whether it was still at work."""
+    if chance.random() < AIMED:
+        return home.killed(chance.uniform(0, RELEASE_SECONDS), "run", once_there="spill/release-*")
+    return home.killed(run_seconds * chance.uniform(EARLIEST, LATEST), "run")
+
+
+#: What stands after each stage of a run, the last one first.
+STAGES = ("releases/*", "spill/release-*", "lake/values/*", "lake/facts/*", "lake/pseudonymised/*", "sealed/identity/*")
+
+
+def furthest(home: Home) -> str:
+    """How far the runs of a home have come: what the last of its stages leaves."""
+    return next((pattern for pattern in STAGES if any(home.folder.glob(pattern))), "deposits")
 
 
 def test_a_correction_that_is_killed_leaves_the_release_that_was_there(
