@@ -122,7 +122,7 @@ def _ending(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.LOCKED, "Une autre machine a écrit entre-temps : rien n'a été changé. Relancez la commande."
     if name == "DeclarationsChanged":
         return ExitCode.INTERNAL, f"Déclarations modifiées entre-temps, rien n'a été publié ({error}). Relancez."
-    if name in ("RunFailed", "StepFailed"):
+    if name in ("RunFailed", "StepFailed", "OtherInputs"):
         return ExitCode.INTERNAL, f"Traitement arrêté, rien n'a été publié : {error}."
     if is_full(error):
         return ExitCode.INTERNAL, "Le disque est plein, rien n'a été modifié. Libérez de la place, puis recommencez."

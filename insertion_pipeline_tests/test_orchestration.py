@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import dagster as dg
 import pytest
@@ -38,6 +38,7 @@ from insertion_pipeline.orchestration.patience import trying_again
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, NothingDelivered, plan, span_tags
 from insertion_pipeline.orchestration.resources import Home, Writer, work_with
 from insertion_pipeline.orchestration.side_process import SideProcess
+from insertion_pipeline.orchestration.stages import OtherInputs, Stage, stage
 from insertion_pipeline.registry import DeclarationsChanged, Registry, load_registry
 from insertion_pipeline.settings import Settings
 from insertion_pipeline_tests.mail_server import Office
@@ -224,8 +225,8 @@ def test_a_source_flows_from_its_deliveries_to_the_release(location: dg.Definiti
 def test_every_delivered_source_and_every_fact_is_there(location: dg.Definitions, registry: Registry) -> None:
     delivered = {name for partner in registry.partners.values() for name in partner.sources}
     lineage = lineage_of(location)
-    for stage in ("deliveries", "conformed", "pseudonymised"):
-        assert {key.split("/")[1] for key in lineage if key.startswith(f"{stage}/")} == delivered
+    for room in ("deliveries", "conformed", "pseudonymised"):
+        assert {key.split("/")[1] for key in lineage if key.startswith(f"{room}/")} == delivered
     assert {key.split("/")[1] for key in lineage if key.startswith("facts/")} == set(catalogue.facts())
 
 
@@ -367,6 +368,36 @@ def test_a_run_knows_the_deliveries_that_were_there_when_it_began(tmp_path: Path
         assert [one.sequence for one in receipts(at_work.lake().shared_by(2))] == [1]
     with writer.yield_for_execution(dg.build_init_resource_context()) as at_work:
         assert plan(at_work.lake()).last == Month(2026, 10)
+
+
+def test_a_release_is_made_of_no_values_that_know_nothing_of_a_later_deposit(
+    tmp_path: Path, registry: Registry
+) -> None:
+    """A run that is tried again from the step that failed begins with the deposits of its own time."""
+    lake = Lake.open(tmp_path / "home")
+
+    def begun(name: Stage, declared: Registry = registry) -> None:
+        with stage(name, lake, declared, plan(lake)):
+            pass
+
+    landing.declare_nothing("siae-10", "siae_monthly", Month(2026, 9), registry, lake)
+    with pytest.raises(OtherInputs, match="persons"):
+        begun("facts")
+    for name in get_args(Stage):
+        begun(name)
+    begun("release")
+    landing.declare_nothing("siae-09", "siae_monthly", Month(2026, 9), registry, lake)
+    for name in ("facts", "values", "release"):
+        with pytest.raises(OtherInputs, match="dépôts, décisions ou déclarations"):
+            begun(cast("Stage", name))
+    begun("persons")
+    with pytest.raises(OtherInputs, match="facts"):
+        begun("values")
+    begun("facts")
+    with pytest.raises(OtherInputs):
+        begun("values", replace(registry, digest="of other declarations"))
+    begun("values")
+    begun("release")
 
 
 def test_every_step_of_a_run_has_the_declarations_that_it_began_with(tmp_path: Path, registry: Registry) -> None:

@@ -7,6 +7,7 @@ any connection, any decision.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from insertion_pipeline.orchestration.patience import trying_again
 from insertion_pipeline.orchestration.planning import LAST_MONTH_TAG, Plan, plan
 from insertion_pipeline.orchestration.resources import PublishingDatabase, Writer
 from insertion_pipeline.orchestration.side_process import side_process
+from insertion_pipeline.orchestration.stages import Stage, stage
 from insertion_pipeline.publication import releasing
 from insertion_pipeline.publication.releasing import Release
 from insertion_pipeline.registry import ContractField, Registry, Source
@@ -118,24 +120,25 @@ def identity_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefin
     )
     def identity(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
         lake, declarations, chosen = writer.lake(), writer.registry(), set(months_of(context))
-        with trying_again(context):
-            drawn_on = plan_of(context, lake).read
-            resolution = resolving.resolve(lake, declarations, drawn_on)
-        yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
-        with trying_again(context):
+        with _stage("persons", context, writer):
+            with trying_again(context):
+                drawn_on = plan_of(context, lake).read
+                resolution = resolving.resolve(lake, declarations, drawn_on)
+            yield dg.MaterializeResult(asset_key=PERSONS, metadata=_quality_metadata(resolution))
+            with trying_again(context):
 
-            def pseudonymise(lake: Lake, registry: Registry, source: Source) -> Mapping[Month, Mapping[str, int]]:
-                return _pseudonymise(lake, registry, resolution, source, drawn_on)
+                def pseudonymise(lake: Lake, registry: Registry, source: Source) -> Mapping[Month, Mapping[str, int]]:
+                    return _pseudonymise(lake, registry, resolution, source, drawn_on)
 
-            for source, counts in _side_by_side(writer, sources, pseudonymise):
-                for month in chosen:
-                    context.add_asset_metadata(
-                        {"dagster/partition_row_count": sum(counts[month].values()), **counts[month]},
-                        asset_key=pseudonymised_key(source.name),
-                        partition_key=str(month),
-                    )
-        for source in sources:
-            yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
+                for source, counts in _side_by_side(writer, sources, pseudonymise):
+                    for month in chosen:
+                        context.add_asset_metadata(
+                            {"dagster/partition_row_count": sum(counts[month].values()), **counts[month]},
+                            asset_key=pseudonymised_key(source.name),
+                            partition_key=str(month),
+                        )
+            for source in sources:
+                yield dg.MaterializeResult(asset_key=pseudonymised_key(source.name))
 
     return identity
 
@@ -183,8 +186,11 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
 
     @dg.multi_asset(name="facts", specs=specs, backfill_policy=SPAN_IN_ONE_RUN)
     def facts(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[dg.MaterializeResult[None]]:
-        with trying_again(context):
+        chosen = set(months_of(context))
+        with trying_again(context), _stage("facts", context, writer):
             for month, rows_by_fact in _facts_made(context, writer):
+                if month not in chosen:
+                    continue
                 for name, rows in rows_by_fact.items():
                     context.add_asset_metadata(
                         {"dagster/partition_row_count": rows}, asset_key=fact_key(name), partition_key=str(month)
@@ -196,7 +202,7 @@ def fact_assets(sources: Sequence[Source], months: dg.MonthlyPartitionsDefinitio
 
 
 def _facts_made(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[tuple[Month, Mapping[str, int]]]:
-    months = months_of(context)
+    months = _months_to_have(context, writer)
     if piping.is_on_spark(context):
         yield from piping.on_spark(context, writer, "facts", months, months[-1])
         return
@@ -241,8 +247,11 @@ def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsD
         backfill_policy=SPAN_IN_ONE_RUN,
     )
     def indicator_values(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult[None]:
-        with trying_again(context):
+        chosen = set(months_of(context))
+        with trying_again(context), _stage("values", context, writer):
             for month, values in _values_made(context, writer):
+                if month not in chosen:
+                    continue
                 context.add_asset_metadata(
                     {
                         "dagster/partition_row_count": values.num_rows,
@@ -257,7 +266,7 @@ def indicator_values_asset(months: dg.MonthlyPartitionsDefinition) -> dg.AssetsD
 
 
 def _values_made(context: dg.AssetExecutionContext, writer: Writer) -> Iterator[tuple[Month, pa.Table]]:
-    months, last = months_of(context), plan_of(context, writer.lake()).last
+    months, last = _months_to_have(context, writer), plan_of(context, writer.lake()).last
     if piping.is_on_spark(context):
         for month, _ in piping.on_spark(context, writer, "values", months, last):
             yield month, writer.lake().read_parquet(computing.values_path(writer.lake(), month))
@@ -286,7 +295,8 @@ def release_asset() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with trying_again(context):
             planned = plan_of(context, writer.lake())
-            published = _publish(writer.lake(), writer.registry(), planned, publishing)
+            with _stage("release", context, writer):
+                published = _publish(writer.lake(), writer.registry(), planned, publishing)
         return dg.MaterializeResult(
             metadata={
                 "release_id": published.release_id,
@@ -317,6 +327,19 @@ def _publish(lake: Lake, registry: Registry, planned: Plan, publishing: Publishi
             coverage=releasing.coverage_to_publish(lake, planned.published),
             connection=connection,
         )
+
+
+def _stage(name: Stage, context: dg.AssetExecutionContext, writer: Writer) -> AbstractContextManager[None]:
+    lake = writer.lake()
+    return stage(name, lake, writer.registry(), plan_of(context, lake))
+
+
+def _months_to_have(context: dg.AssetExecutionContext, writer: Writer) -> list[Month]:
+    """The months of this run and all those of its release: a correction of one may have changed who is who in others.
+
+    What has not changed is only recalled.
+    """
+    return sorted({*months_of(context), *plan_of(context, writer.lake()).published})
 
 
 def months_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[Month]:

@@ -171,13 +171,20 @@ def inputs_of(
 
     `read`: the months whose deliveries the values depend on, when there are more than those published.
     """
+    inputs = drawn_from(lake, registry, months, read=read)
+    return replace(inputs, follows=_followed(lake, inputs))
+
+
+def drawn_from(
+    lake: Lake, registry: Registry, months: Iterable[Month], *, read: Iterable[Month] | None = None
+) -> Inputs:
+    """The inputs of the values of `months`: those of their release, but for the one that it follows."""
     published = tuple(sorted(months))[-MONTHS:]
     deliveries = delivery_digests(lake, registry, sorted(set(read or ()) | set(published)))
     entombed = tombstones.load(lake)
     told = () if entombed.is_empty else (entombed.version,)
     decided = (*decisions.digests(lake), *thresholds.digests(lake))
-    inputs = Inputs(published, deliveries, registry.digest, decisions=decided, tombstones=told)
-    return replace(inputs, follows=_followed(lake, inputs))
+    return Inputs(published, deliveries, registry.digest, decisions=decided, tombstones=told)
 
 
 def values_to_publish(lake: Lake, months: Iterable[Month]) -> pa.Table:
