@@ -70,6 +70,7 @@ def test_deposits_runs_and_readers_do_not_disturb_each_other(home: Home, tmp_pat
     assert all(counts.values())
     assert len(home.receipts()) == made + counts["deposits"]
     assert home.run("run")[0] in (0, 1)
+    print(counts)  # noqa: T201
 
 
 def test_a_second_run_ends_at_once_and_names_the_first(home: Home) -> None:
