@@ -1,10 +1,13 @@
 """Facts and indicators of a national month, measured. Never a test.
 
     python -m insertion_pipeline_tests.benchmarks.indicators --persons 8000000 --months 1
+    python -m insertion_pipeline_tests.benchmarks.indicators --persons 8000000 --months 36 --home X --inputs-only
+    python -m insertion_pipeline_tests.benchmarks.indicators --persons 8000000 --months 36 --home X --together
 
 Writes pseudonymised tables of a country straight into a lake (no file is read, nobody is linked: other benchmarks do
 that), then computes each month's facts and values in a process of its own, so that its peak memory is its own; with
-`--together` all months in one process, two at a time, as a backfill in a single run does.
+`--together` all months in one process, two at a time, as a backfill in a single run does. Inputs that are there stay:
+`--inputs-only` writes them beforehand.
 """
 
 from __future__ import annotations
@@ -63,23 +66,27 @@ def write_network(lake: Lake, registry: Registry, persons: int, months: int) -> 
     From one month to the next, the persons of each file are others by a share of `TURNOVER`: some arrive, some leave,
     some stand in other files than the month before.
     """
-    with lake.connect() as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute(
-            "CREATE TEMP TABLE communes AS SELECT row_number() OVER (ORDER BY code) - 1 AS rank, code, department "
-            "FROM read_csv(?, all_varchar = true) WHERE country = 'FR' AND code = current_code",
-            [str(registry.folder / "nomenclatures" / "communes.csv")],
-        )
-        connection.execute(
-            "CREATE TEMP TABLE walloon AS SELECT row_number() OVER (ORDER BY code) - 1 AS rank, code "
-            "FROM read_csv(?, all_varchar = true) WHERE country = 'BE' AND code = current_code",
-            [str(registry.folder / "nomenclatures" / "communes.csv")],
-        )
-        for ahead in range(months):
-            moved = ahead * TURNOVER
+
+    def write_month(ahead: int) -> None:
+        moved = ahead * TURNOVER
+        with lake.shared_by(_AT_ONCE).connect() as connection:
+            _open_communes(connection, registry)
             for name, (low, high) in PUBLICS.items():
                 first, end = int((low + moved) * persons), int((high + moved) * persons)
                 _write_source(connection, lake, registry, name, LAST.plus(1 + ahead - months), first, end)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a range of persons is gone through by one thread
+        list(pool.map(write_month, range(months)))
+
+
+def _open_communes(connection: duckdb.DuckDBPyConnection, registry: Registry) -> None:
+    connection.execute("SET preserve_insertion_order = false")
+    for name, country in (("communes", "FR"), ("walloon", "BE")):
+        connection.execute(
+            f"CREATE TEMP TABLE {name} AS SELECT row_number() OVER (ORDER BY code) - 1 AS rank, code, department "
+            "FROM read_csv(?, all_varchar = true) WHERE country = ? AND code = current_code",
+            [str(registry.folder / "nomenclatures" / "communes.csv"), country],
+        )
 
 
 def _write_source(
