@@ -105,13 +105,14 @@ class Audit:
     """What the attacker found: one row per hidden cell (`FINDINGS_SCHEMA`), and the size of the system.
 
     `betrayed`: the cells that somebody finds who stands alone behind another one, though he would not if more were
-    hidden, one row each (columns `KEY`). `undecided_by_insiders`: how many pairs of an insider and a cell were left
-    undecided.
+    hidden, one row each (columns `KEY`). `persons_betraying`: the cells that each of these stands alone behind (`KEY`,
+    `insider`). `undecided_by_insiders`: how many pairs of an insider and a cell were left undecided.
     """
 
     cells: pa.Table
     equations: int
     betrayed: pa.Table
+    persons_betraying: pa.Table
     undecided_by_insiders: int
 
     @property
@@ -541,8 +542,12 @@ def _inferred(
     pairs = set(zip(betrayals.insider.tolist(), at[betrayals.unknown].tolist(), strict=True))
     if pairs:  # is it because too little is hidden?
         pairs -= insiders.knowing_anyhow(pairs, _Equations.of(entries, _hidden_wherever_allowed(cells), past), cells)
-    betrayed = cells.select(list(KEY)).take(pa.array(sorted({cell for _, cell in pairs}), pa.int64()))
-    return Audit(table.filter(hidden["is_hidden"]), len(np.unique(system.equation)), betrayed, betrayals.undecided)
+    keys = cells.select(list(KEY))
+    betrayed = keys.take(pa.array(sorted({cell for _, cell in pairs}), pa.int64()))
+    own = np.isin(insiders.who, sorted({insider for insider, _ in pairs}))
+    betraying = keys.filter(pa.array(own)).append_column("insider", pa.array(insiders.who[own]))
+    found_in = len(np.unique(system.equation))
+    return Audit(table.filter(hidden["is_hidden"]), found_in, betrayed, betraying, betrayals.undecided)
 
 
 def _hidden_wherever_allowed(cells: pa.Table) -> pa.Table:

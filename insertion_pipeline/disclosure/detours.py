@@ -75,7 +75,7 @@ def _blocked(system: System, hidden_rows: Booleans, visible: Booleans) -> Boolea
     blocked[system.shown_cell[closed[system.shown_row]]] = True
     derived = system.derived_from[:, 0] >= 0
     blocked[derived] = False
-    blocked[derived] = (blocked & visible)[system.derived_from[derived]].all(axis=1)
+    blocked[derived] = system.known[derived] | (blocked & visible)[system.derived_from[derived]].all(axis=1)
     return blocked
 
 

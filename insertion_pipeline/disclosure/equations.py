@@ -174,7 +174,8 @@ def frame_of(values: pa.Table, verdicts: Verdicts, registry: Registry) -> Frame:
 def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
     """(indicator, term) → the quantity that it shows, named after its first appearance: `code.term`.
 
-    Terms of the same unit that are equal in every cell where both stand, and not zero in all of them, are one.
+    Terms of the same unit that are equal in every cell where both stand, and not zero in all of them, are one: so is
+    each with all that are one already, for two that meet in no cell may differ wherever a third stands with either.
     """
     codes, cell = _numbered([texts(values, "indicator_code")])
     terms = [(code, term) for (code,) in codes for term in (_NUMERATOR, _DENOMINATOR)]
@@ -191,7 +192,9 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
         own = np.flatnonzero(~np.isnan(grid[later]))
         earlier = np.flatnonzero((root[:later] == np.arange(later)) & (counts_units[:later] == counts_units[later]))
         same = earlier[_coinciding(grid[np.ix_(earlier, own)], grid[later, own])]
-        root[later] = same[0] if len(same) else later
+        if len(same):
+            root[later] = same[0]
+            grid[same[0], own] = grid[later, own]
     return {term: ".".join(terms[root[position]]) for position, term in enumerate(terms)}
 
 

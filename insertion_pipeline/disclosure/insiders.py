@@ -50,10 +50,11 @@ class Insiders:
     who: Integers
 
     @classmethod
-    def of(cls, system: System) -> Insiders:
+    def of(cls, system: System, persons: Sequence[Integers] = ()) -> Insiders:
         """The insiders of a system, one behind all cells that sums make one number.
 
-        A sum of one part that is not zero is that part; two differences of the same two numbers are one.
+        A sum of one part that is not zero is that part; two differences of the same two numbers are one. `persons`:
+        cells that are known to be of one person each.
         """
         present = (system.values != 0)[system.line_cell]
         count = np.bincount(system.line[present], minlength=system.line_count)
@@ -65,7 +66,9 @@ class Insiders:
         cell, others = _differences(system, terms, who)
         again = np.flatnonzero((others[1:] == others[:-1]).all(axis=1))
         who = connected(
-            system.cell_count, np.concatenate([first, cell[again]]), np.concatenate([second, cell[again + 1]])
+            system.cell_count,
+            np.concatenate([first, cell[again], *(cells[:-1] for cells in persons)]),
+            np.concatenate([second, cell[again + 1], *(cells[1:] for cells in persons)]),
         )
         cells = np.flatnonzero(system.alone)
         return cls(cells.astype(np.int64), who[cells])

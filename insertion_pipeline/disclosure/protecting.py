@@ -22,7 +22,7 @@ from insertion_pipeline.disclosure.equations import AddedUp, Frame, added_up, co
 from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH
 from insertion_pipeline.disclosure.menus import menu_of
-from insertion_pipeline.disclosure.solving import Booleans, Numbers
+from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
 from insertion_pipeline.disclosure.suppression import QUICK, Suppression, paid_for, suppress
 from insertion_pipeline.disclosure.thresholds import (
     PUBLISHED,
@@ -179,15 +179,17 @@ def _hidden(
     """What to hide, once the attacker finds nothing.
 
     Hidden cells that have one possible value need room too, and counts that are too narrow among whole numbers a little
-    more: they go to `wider` as the attacker finds them. Raises `_Lost`.
+    more: they go to `wider` as the attacker finds them. So do the cells that it knows to be one person's, where the
+    protector had not put them together. Raises `_Lost`.
     """
     widths = system.system.widths
+    persons: dict[tuple[int, ...], Integers] = {}  # of whom the attacker found out that they are one
     hidden, rounds, paid, bound = (verdicts.statuses == SUPPRESSED) | frozen, 0, 0.0, 0.0
     while True:
         rounds += 1
         protected = replace(system.system, widths=_widened(widths, wider))
         try:
-            suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH)
+            suppression = suppress(protected, hidden, QUICK, least=LEAST_WIDTH, persons=list(persons.values()))
         except Impossible as error:
             raise _Lost(error.cells) from error
         hidden, paid = suppression.hidden, paid + suppression.cost
@@ -206,11 +208,13 @@ def _hidden(
                 found[cell] = float(protected.widths[cell]) + LEAST_WIDTH
             exposed.add(cell)
         if not exposed:
-            if len(audit.betrayed):
-                raise _Lost(
-                    _cells(audit.betrayed, system)
-                )  # the protector has kept insiders away by equations of its own
-            return hidden, audit, replace(suppression, cost=paid, bound=bound), rounds
+            if not len(audit.betrayed):
+                return hidden, audit, replace(suppression, cost=paid, bound=bound), rounds
+            met = {tuple(one.tolist()): one for one in _persons(audit.persons_betraying, system)}
+            if met.keys() <= persons.keys():
+                raise _Lost(_cells(audit.betrayed, system))  # the protector has kept these away by its own equations
+            persons |= met
+            continue
         if not found:
             raise _Lost(sorted(exposed))  # they had room by the protector's own equations
         wider.update(found)
@@ -288,6 +292,12 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
 def _cells(found: pa.Table, system: AddedUp) -> list[int]:
     columns = [found[name].to_pylist() for name in attacker.KEY]
     return [system.cells[key] for key in zip(*columns, strict=True)]
+
+
+def _persons(found: pa.Table, system: AddedUp) -> list[Integers]:
+    """The cells of each insider."""
+    cells, insider = np.array(_cells(found, system), dtype=np.int64), found["insider"].to_numpy()
+    return [cells[insider == one] for one in np.unique(insider)]
 
 
 def _block(system: AddedUp, cells: Sequence[int]) -> str:

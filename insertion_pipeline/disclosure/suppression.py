@@ -13,7 +13,7 @@ the others (`insiders`); last, whatever of it was not needed after all is shown 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -117,16 +117,19 @@ def paid_for(cost: float, bound: float, rows: int) -> dict[str, Any]:
     }
 
 
-def suppress(system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0) -> Suppression:
+def suppress(
+    system: System, hidden_rows: Booleans, effort: Effort, *, least: float = 0.0, persons: Sequence[Integers] = ()
+) -> Suppression:
     """`hidden_rows` and what must be hidden beside them. Raises `Impossible`, `InvalidBound`.
 
     `least`: the room that hidden cells need that are not sensitive. Deterministic: the same system, the same rows. The
-    bound holds for every protection that hides `hidden_rows`.
+    bound holds for every protection that hides `hidden_rows`. `persons`: cells that are known to be of one person each,
+    beside what the system says of that.
     """
     can_hide = np.zeros(system.cell_count, dtype=bool)
     can_hide[system.shown_cell] = True
     base = hidden_rows | system.rows_showing(np.flatnonzero((system.widths > 0) & can_hide))
-    covering, insiders = Covering(system, base, in_company=effort.in_company), Insiders.of(system)
+    covering, insiders = Covering(system, base, in_company=effort.in_company), Insiders.of(system, persons)
     covering.add(conditions(system, insiders, base))
     bound, prices = _relaxed(system, covering, base, effort)
     found = [
