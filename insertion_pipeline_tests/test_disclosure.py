@@ -386,6 +386,26 @@ def test_a_union_of_disjoint_combinations_is_an_equation_of_the_system() -> None
     assert [(row["modality"], row["low"]) for row in found] == [("ale", 20.0), ("ale+siae", 3.0)]
 
 
+def test_a_breakdown_that_need_not_add_up_is_an_equation_where_it_does() -> None:
+    """Nobody is of two kinds in the one department, ten are in the other: 3 of 33 would follow from the 30 beside."""
+    kinds = {"ai": (3, 40), "aci": (30, 50), "ei": (40, 60)}
+    rows = [value("known", "FR-DEP-08", "department", 73), value("known", "FR-DEP-52", "department", 140)]
+    for kind, (here, there) in kinds.items():
+        cut = {"breakdown": "kind", "modality": kind}
+        rows += [value("known", "FR-DEP-08", "department", here, **cut)]
+        rows += [value("known", "FR-DEP-52", "department", there, **cut)]
+    kind = Breakdown(column="kind", label="Type", modalities=dict.fromkeys(kinds, "x"), additive=False)
+    family = FAMILY.model_copy(update={"breakdowns": {**FAMILY.breakdowns, "kind": kind}})
+    safe = protect(values_of(rows), replace(small_registry(), indicator_families=(family,)))
+    hidden = {
+        (row["territory_code"], row["modality"]) for row in safe.table.to_pylist() if row["status"] == "suppressed"
+    }
+    assert hidden == {("FR-DEP-08", "ai"), ("FR-DEP-08", "aci")}
+    assert [(row["territory_code"], row["along"]) for row in safe.knowledge.open_sums.to_pylist()] == [
+        ("FR-DEP-52", "kind")
+    ]
+
+
 def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
     rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
     safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())

@@ -449,7 +449,7 @@ def _sums(
         add(at, whole, np.full(len(at), rank, dtype=np.int64))
     if UNCUT in breakdowns and TOTAL in modalities:
         uncut, every = breakdowns.index(UNCUT), modalities.index(TOTAL)
-        adds_up = np.array([is_additive(registry, name) for name in breakdowns], dtype=bool)
+        adds_up = np.array([name != UNCUT for name in breakdowns], dtype=bool)  # unless the values say otherwise
         at = np.flatnonzero(adds_up[breakdown] & (modality != every) & ~keys.is_piece)
         whole = keys.find(quantity[at], month[at], territory[at], np.full_like(at, uncut), np.full_like(at, every))
         add(at, whole, len(relations) + breakdown[at])

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from insertion_pipeline.disclosure import attacker, menus, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
-from insertion_pipeline.disclosure.equations import AddedUp, Frame, added_up, compositions, frame_of, is_additive
+from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added_up, compositions, frame_of
 from insertion_pipeline.disclosure.inference import Moves
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH
 from insertion_pipeline.disclosure.menus import menu_of
@@ -282,7 +282,7 @@ def _knowledge(values: pa.Table, verdicts: Verdicts, registry: Registry, system:
     breakdowns = pa.table(
         {
             "breakdown": pa.array(cuts, pa.string()),
-            "adds_up": pa.array([is_additive(registry, name) for name in cuts], pa.bool_()),
+            "adds_up": pa.array([name != UNCUT for name in cuts], pa.bool_()),
         }
     )
     composed = compositions(registry, frame.quantities)
@@ -325,7 +325,7 @@ def _certificate(
             " of a group where the breakdown or the rate is sensitive",
             "secondary": "integer program on the necessary conditions of every line, then the cheapest way round"
             " for each cell that still lacks room; jointly over territories, those that cross each other included,"
-            " additive breakdowns,"
+            " breakdowns wherever they add up,"
             " indicators that sum to another, in the month or over months, and the terms of rates",
             "attacker": "own equations; interval of every sensitive cell by linear programming, hidden counts being at"
             " least 1 (a reader who does not know that finds wider ones: what solves for the one solves for the other);"
@@ -335,7 +335,7 @@ def _certificate(
         "not_claimed": [
             "months are linked by what the catalogue declares (`balance`), and by nothing else",
             "what a number was that was hidden then and has moved since: sums of then around it are not put together",
-            "breakdowns that do not add up: that their whole lies between the largest modality and the sum of all",
+            "where a breakdown does not add up: that its whole lies between the largest modality and the sum of all",
             "pieces that territories have in common are bounded by these territories, and by nothing else",
             "insiders are considered one by one: each knows what he stands alone behind and what sums make equal to it",
             "what must be shown (zeros), or was earlier, may tell an insider a number: nothing is hidden for it",
