@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,17 @@ from insertion_pipeline.disclosure import (
     attacker,
     menus,
     protect,
+    protecting,
     room,
     small_cells,
     solving,
     suppression,
+    thresholds,
 )
 from insertion_pipeline.disclosure.circuits import smallest
 from insertion_pipeline.disclosure.covering import Cover, Covering
+from insertion_pipeline.disclosure.detours import movable_cells
+from insertion_pipeline.disclosure.equations import quantities_of
 from insertion_pipeline.disclosure.inference import Moves, Unknowns
 from insertion_pipeline.disclosure.insiders import Guarded, Insiders, Pairs
 from insertion_pipeline.disclosure.persons import alike
@@ -406,6 +411,25 @@ def test_a_breakdown_that_need_not_add_up_is_an_equation_where_it_does() -> None
     ]
 
 
+def test_counts_are_one_where_all_that_are_one_agree() -> None:
+    """Both others are `known` in the one place where that stands; where it does not, they are not each other."""
+    counts = {
+        "known": {"FR-DEP-08": 20},
+        "also": {"FR-DEP-08": 20, "FR-DEP-52": 40},
+        "other": {"FR-DEP-08": 20, "FR-DEP-52": 50},
+    }
+    rows = [
+        value("known", place, "department", count, indicator_code=code)
+        for code, places in counts.items()
+        for place, count in places.items()
+    ]
+    declared = tuple(FAMILY.indicators[0].model_copy(update={"code": code}) for code in counts)
+    registry = replace(small_registry(), indicator_families=(FAMILY.model_copy(update={"indicators": declared}),))
+    found = quantities_of(values_of(rows), thresholds.judge(values_of(rows), registry))
+    known, also, other = (found[code, "numerator"] for code in counts)
+    assert known == also != other
+
+
 def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
     rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
     safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())
@@ -600,6 +624,46 @@ def test_two_differences_of_the_same_numbers_have_the_same_person_behind_them() 
     )  # fmt: skip
     one, same, another = Insiders.of(system).who.tolist()
     assert one == same != another
+    assert len(set(Insiders.of(system, [np.array([2, 4])]).who.tolist())) == 1  # as somebody else found
+
+
+def test_a_difference_that_somebody_knows_stays_where_it_is() -> None:
+    """A whole and a part of it may both move; what is left of the one without the other is an insider's own number."""
+    system = System(
+        values=np.array([4.0, 3, 1]), floors=np.ones(3), widths=np.ones(3), known=np.array([False, False, True]),
+        derived_from=np.array([[-1, -1], [-1, -1], [0, 1]]), alone=np.array([False, False, True]), costs=np.ones(2),
+        must_show=np.zeros(2, dtype=bool), shown_row=np.arange(2), shown_cell=np.arange(2), line=np.zeros(3, dtype=int),
+        line_cell=np.arange(3), line_sign=np.array([-1.0, 1, 1]), implied=np.zeros(1, dtype=bool),
+    )  # fmt: skip
+    nothing, everything = np.zeros(2, dtype=bool), np.ones(2, dtype=bool)
+    for hidden in (nothing, everything):
+        assert movable_cells(system, hidden, system.visible(hidden)).tolist() == [True, True, False]
+    nobody = replace(system, known=np.zeros(3, dtype=bool))
+    assert movable_cells(nobody, everything, nobody.visible(everything)).all()
+
+
+def test_whom_the_attacker_finds_to_be_one_person_the_protector_takes_for_one(
+    monkeypatch: pytest.MonkeyPatch, truth: pa.Table
+) -> None:
+    """The attacker is made to say once that behind two hidden numbers there is one person, who finds a third."""
+    audit, suppress = attacker.audit, protecting.suppress
+    told: list[list[list[int]]] = []
+
+    def finding(*given: Any, **named: Any) -> attacker.Audit:
+        found = audit(*given, **named)
+        keys = found.cells.select(list(attacker.KEY))
+        of_one = keys.slice(0, 2).append_column("insider", pa.array([7, 7]))
+        return replace(found, betrayed=keys.slice(2, 1), persons_betraying=of_one) if len(told) == 1 else found
+
+    def noting(*given: Any, persons: Sequence[np.ndarray[Any, Any]], **named: Any) -> suppression.Suppression:
+        told.append([cells.tolist() for cells in persons])
+        return suppress(*given, persons=persons, **named)
+
+    monkeypatch.setattr(attacker, "audit", finding)
+    monkeypatch.setattr(protecting, "suppress", noting)
+    safe = protect(truth, small_registry())
+    assert safe.certificate["audit"]["insiders"]["cells_found_where_hiding_helps"] == 0
+    assert [[len(cells) for cells in persons] for persons in told] == [[], [2]]
 
 
 def test_the_attacker_finds_by_itself_whose_numbers_are_one() -> None:

@@ -106,6 +106,22 @@ class Daemon:
         return {name: partitions for name, partitions in found.items() if partitions}
 
 
+def test_a_killed_run_is_taken_for_failed_and_its_place_in_the_pool_for_free(tmp_path: Path) -> None:
+    """Killed while it published, it would make every later run wait for a place that nobody gives back."""
+    limits = {"concurrency": {"pools": {"default_limit": 1}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=limits) as instance:
+        for run_id, tags in {"killed": {running.LOCK_TAG: "true"}, "of-the-daemon": {}}.items():
+            instance.add_run(dg.DagsterRun("monthly", run_id, status=dg.DagsterRunStatus.STARTED, tags=tags))
+        pool = instance.event_log_storage
+        pool.initialize_concurrency_limit_to_default("publishing")
+        assert pool.claim_concurrency_slot("publishing", "killed", "release").is_claimed
+        assert not pool.claim_concurrency_slot("publishing", "next", "release").is_claimed
+        running.close_what_was_killed(instance)
+        assert pool.claim_concurrency_slot("publishing", "next", "release").is_claimed
+        found = {run.run_id: run.status for run in instance.get_runs()}
+    assert found == {"killed": dg.DagsterRunStatus.FAILURE, "of-the-daemon": dg.DagsterRunStatus.STARTED}
+
+
 def deposit(instance: dg.DagsterInstance, partner: str, month: str) -> None:
     cell = dg.MultiPartitionKey({"partner": partner, "month": month})
     instance.report_runless_asset_event(dg.AssetMaterialization(DELIVERIES, partition=cell))

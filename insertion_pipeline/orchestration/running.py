@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from insertion_pipeline.lake import Lake
 from insertion_pipeline.month import Span
@@ -33,6 +34,10 @@ from insertion_pipeline.settings import REPOSITORY, Settings, silence_telemetry
 
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, EventLogEntry
+
+
+#: The tag of a run of the command line, which holds the writer's lock from its beginning to its end.
+LOCK_TAG = "insertion/holds_the_lock"
 
 
 class RunFailed(Exception):
@@ -93,12 +98,13 @@ def run_months(
     try:
         with warnings.catch_warnings(), instance_of(folder) as instance:
             warnings.simplefilter("ignore")
+            close_what_was_killed(instance)
             grid.report_new_receipts(instance, lake, registry)
             instance.add_event_listener(run_id, steps.listen)
             result = monthly_job(definitions, publishes=publishes).execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                tags=span_tags(span, engine),
+                tags={**span_tags(span, engine), LOCK_TAG: "true"},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
     except DagsterAssetCheckFailedError:
@@ -106,6 +112,19 @@ def run_months(
     finally:
         side_process().forget(run_id)
     return run_id, tuple(_outcome(evaluation) for evaluation in result.get_asset_check_evaluations())
+
+
+def close_what_was_killed(instance: dg.DagsterInstance) -> None:
+    """Take runs for failed whose process is dead, and free their places in pools: one would wait for them for ever.
+
+    For who holds the writer's lock: no other run of the command line is alive then. A run of the daemon that loses its
+    place waits for the lock as any other does.
+    """
+    killed = dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES), tags={LOCK_TAG: "true"})
+    for run in instance.get_runs(filters=killed):
+        instance.report_run_failed(run, "its process ended before it did")
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 def _outcome(evaluation: AssetCheckEvaluation) -> CheckOutcome:
