@@ -430,6 +430,20 @@ def test_counts_are_one_where_all_that_are_one_agree() -> None:
     assert known == also != other
 
 
+def test_counts_of_councils_and_of_departments_are_one_unless_that_contradicts_the_others() -> None:
+    """Equal in the country by chance; the one stands in departments, the other in councils."""
+    rows = [value("known", "FR", "country", 40), value("share", "FR", "country", 40, 100)]
+    rows += [value("known", "FR-DEP-08", "department", 40), value("known", "FR-DEP-54", "department", 0)]
+    rows += [value("share", "FR-CON-08", "council", 0, 50), value("share", "FR-CON-54", "council", 40, 50)]
+    beside = value("share", "FR-DEP-08", "department", 40, 50)
+    for told, across_levels, are_one in ((rows, True, True), (rows, False, False), ([*rows, beside], False, True)):
+        values = values_of(told)
+        found = quantities_of(values, thresholds.judge(values, small_registry()), across_levels=across_levels)
+        assert (found["known", "numerator"] == found["share", "numerator"]) is are_one
+    safe = protect(values_of(rows), small_registry())
+    assert set(safe.table["status"].to_pylist()) == {"published"}
+
+
 def test_a_total_that_its_parts_do_not_make_binds_nobody() -> None:
     rows = [value("known", code, "commune", count) for code, count in zip(COMMUNES, (3, 20, 40, 60), strict=True)]
     safe = protect(values_of([*rows, value("known", "FR-DEP-08", "department", 500)]), small_registry())

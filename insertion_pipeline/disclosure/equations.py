@@ -148,9 +148,9 @@ def _worth_showing(rows: int, shown_row: Integers, shown: Numbers, known: Boolea
     return {"costs": np.sqrt(np.maximum(largest, 0.25)), "must_show": shows & ((largest == 0) | ~tells)}
 
 
-def frame_of(values: pa.Table, verdicts: Verdicts, registry: Registry) -> Frame:
-    """The quantities of a table of values, its territories and what they have in common."""
-    quantities = quantities_of(values, verdicts)
+def frame_of(values: pa.Table, verdicts: Verdicts, registry: Registry, *, across_levels: bool = True) -> Frame:
+    """The quantities of a table of values (`quantities_of`), its territories and what they have in common."""
+    quantities = quantities_of(values, verdicts, across_levels=across_levels)
     links = territory_links(registry, values)
     codes, kind = texts(values, "indicator_code"), texts(values, "kind")
     present = ~np.isin(verdicts.statuses, ABSENT) & (kind != "quantile")
@@ -171,11 +171,13 @@ def frame_of(values: pa.Table, verdicts: Verdicts, registry: Registry) -> Frame:
     return Frame(quantities, links, territory_pieces(registry, distinct, places, links))
 
 
-def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str], str]:
+def quantities_of(values: pa.Table, verdicts: Verdicts, *, across_levels: bool = True) -> dict[tuple[str, str], str]:
     """(indicator, term) → the quantity that it shows, named after its first appearance: `code.term`.
 
     Terms of the same unit that are equal in every cell where both stand, and not zero in all of them, are one: so is
     each with all that are one already, for two that meet in no cell may differ wherever a third stands with either.
+    Unless `across_levels`, only where one of them stands at all levels of the other: a number of councils and one of
+    departments may be equal by chance in the country, where both stand.
     """
     codes, cell = _numbered([texts(values, "indicator_code")])
     terms = [(code, term) for (code,) in codes for term in (_NUMERATOR, _DENOMINATOR)]
@@ -188,14 +190,30 @@ def quantities_of(values: pa.Table, verdicts: Verdicts) -> dict[tuple[str, str],
         grid[cell[present] * 2 + offset, place[present]] = numbers(values, term)[present]
         counts_units[cell[is_counted] * 2 + offset] = True
     root = np.arange(len(terms))
+    levels = _levels_of(values, place, grid)
     for later in range(len(terms)):
         own = np.flatnonzero(~np.isnan(grid[later]))
         earlier = np.flatnonzero((root[:later] == np.arange(later)) & (counts_units[:later] == counts_units[later]))
+        if not across_levels:
+            shared = (levels[earlier] & levels[later]).sum(axis=1)
+            earlier = earlier[shared == np.minimum(levels[earlier].sum(axis=1), levels[later].sum())]
         same = earlier[_coinciding(grid[np.ix_(earlier, own)], grid[later, own])]
         if len(same):
             root[later] = same[0]
             grid[same[0], own] = grid[later, own]
+            levels[same[0]] |= levels[later]
     return {term: ".".join(terms[root[position]]) for position, term in enumerate(terms)}
+
+
+def _levels_of(values: pa.Table, place: Integers, grid: Numbers) -> Booleans:
+    """At which territorial levels each row of `grid` has a number: a column per level."""
+    _, level = _numbered([texts(values, "territory_level")])
+    level_of_place = np.zeros(grid.shape[1], dtype=np.int64)
+    level_of_place[place] = level
+    found = np.zeros((len(grid), int(level.max(initial=-1)) + 1), dtype=bool)
+    for one in range(found.shape[1]):
+        found[:, one] = ~np.isnan(grid[:, level_of_place == one]).all(axis=1)
+    return found
 
 
 def compositions(registry: Registry, quantities: Mapping[tuple[str, str], str]) -> pa.Table:

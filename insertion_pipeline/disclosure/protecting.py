@@ -19,7 +19,7 @@ from insertion_pipeline.disclosure import attacker, menus, thresholds, vintages
 from insertion_pipeline.disclosure.attacker import Knowledge
 from insertion_pipeline.disclosure.covering import Impossible
 from insertion_pipeline.disclosure.equations import UNCUT, AddedUp, Frame, added_up, compositions, frame_of
-from insertion_pipeline.disclosure.inference import Moves
+from insertion_pipeline.disclosure.inference import Moves, NoSolution
 from insertion_pipeline.disclosure.insiders import INSIDER_WIDTH
 from insertion_pipeline.disclosure.menus import menu_of
 from insertion_pipeline.disclosure.solving import Booleans, Integers, Numbers
@@ -124,8 +124,21 @@ def protect(values: pa.Table, registry: Registry, earlier: Sequence[pa.Table] = 
     }
     values, verdicts = values.filter(pa.array(on_the_menu)), verdicts.filter(on_the_menu)
     past = tuple(one.filter(on_the_menu) for one in past)
-    table, knowledge, certificate = _protected(values, verdicts, registry, past)
+    try:
+        table, knowledge, certificate = _protected(
+            values, verdicts, registry, past, frame_of(values, verdicts, registry)
+        )
+    except NoSolution:  # numbers that are equal by chance were taken for one, and others show that they are not
+        frame = frame_of(values, verdicts, registry, across_levels=False)
+        table, knowledge, certificate = _protected(values, verdicts, registry, past, frame)
+        certificate["not_claimed"].append(_NOT_ACROSS_LEVELS)
     return SafeTable(table, knowledge, {**certificate, **left_out}, maker=_MAKER)
+
+
+_NOT_ACROSS_LEVELS: Final = (
+    "numbers that are equal wherever both stand: they are taken for one only where one stands at all levels of the"
+    " other, since all of them together contradict each other"
+)
 
 
 def _protected(
@@ -133,6 +146,7 @@ def _protected(
     verdicts: Verdicts,
     registry: Registry,
     past: Sequence[Vintage],
+    frame: Frame,
 ) -> tuple[pa.Table, Knowledge, dict[str, Any]]:
     """The table, what is known of it and its certificate; what `past` releases hid stays hidden in any case.
 
@@ -141,7 +155,6 @@ def _protected(
     """
     doubt: Doubt | None = None
     wider: dict[int, float] = {}
-    frame = frame_of(values, verdicts, registry)
     while True:
         system = added_up(values, verdicts, registry, frame, SUM_WIDTH_SHARE, past, doubt)
         knowledge = _knowledge(values, verdicts, registry, system, frame)
